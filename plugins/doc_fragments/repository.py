@@ -1,0 +1,49 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options and attributes that the modules of this collection share."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Documentation fragments, selected by name: sqliteops.backup.repository[.part]."""
+
+    DOCUMENTATION = r"""
+options: {}
+"""
+
+    LOCK = r"""
+options:
+  lock_timeout:
+    description:
+      - How long to wait for another run that holds the repository or the backup, as a duration such as V(30s), V(1m) or V(1h).
+      - When it passes, the task fails with code 15 and names the holder.
+    type: str
+    default: 1m
+"""
+
+    ATTRIBUTES = r"""
+attributes:
+  action_group:
+    description: Use C(group/sqliteops.backup.all) in C(module_defaults) to set defaults for this module.
+    support: full
+    membership:
+      - sqliteops.backup.all
+  platform:
+    description: Target operating systems.
+    support: full
+    platforms: posix, windows
+"""
+
+    NOTES = r"""
+requirements:
+  - python >= 3.9 on the host, with its standard module C(sqlite3)
+  - the program C(zstd), when backups are or were compressed with it
+notes:
+  - |
+    A failure carries RV(ignore:error.code):
+    1 unexpected, 2 usage or configuration, 10 source missing or not a database, 11 source busy past the deadline,
+    12 source corrupt or needs recovery, 13 backup damaged, 15 repository locked, 16 not enough space,
+    17 proof or assertion failed, 18 refused for safety, 19 program or module missing, 20 permission, 22 backup not found.
+"""

@@ -1,0 +1,255 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stream filters: image → compression → file, and back. No stage holds more than a few MiB."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import lzma
+import os
+import shutil
+import subprocess
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol
+
+from . import files
+from .errors import BackupDamagedError, EngineError, ProgramMissingError, UsageError, from_os_error
+
+SUFFIXES = {"none": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
+_LEVELS = {"gzip": range(1, 10), "xz": range(10), "zstd": range(1, 20)}
+_DEFAULT_LEVELS = {"none": 0, "gzip": 6, "xz": 6, "zstd": 3}
+_DECODE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _Sink(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+    def close(self) -> None: ...
+
+
+def choose_compression(wanted: str) -> str:
+    """The compression that ``wanted`` means on this host: ``auto`` is zstd where it is installed, else gzip."""
+    if wanted == "auto":
+        return "zstd" if shutil.which("zstd") else "gzip"
+    if wanted not in SUFFIXES:
+        raise UsageError(f"Cannot compress with {wanted!r}.", hint=f"Use auto, {', '.join(SUFFIXES)}.")
+    return wanted
+
+
+def check_level(compression: str, level: int | None) -> int:
+    """``level``, or the default of this compression; raises ``UsageError`` when it has no such level."""
+    if level is None or compression == "none":
+        return _DEFAULT_LEVELS[compression]
+    allowed = _LEVELS[compression]
+    if level not in allowed:
+        raise UsageError(
+            f"Cannot compress with {compression} at level {level}.", hint=f"Use {allowed[0]} to {allowed[-1]}."
+        )
+    return level
+
+
+class ArtifactWriter:
+    """Writes one artifact: compresses what it is given, counts and digests what is stored.
+
+    Use it as a context manager; ``stored_bytes`` and ``stored_sha256`` are final after the block, and the bytes are
+    on the disk. After an exception the file is incomplete and its directory is the caller's to remove.
+    """
+
+    def __init__(self, path: Path, *, compression: str = "none", level: int | None = None) -> None:
+        self._file = _DigestedFile(path)
+        self._filter = _open_filter(self._file, compression, check_level(compression, level))
+        self._action = f"Cannot write {path}"
+
+    def __enter__(self) -> ArtifactWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                with self._translated():
+                    self._filter.close()
+                    self._file.sync()
+        finally:
+            if isinstance(self._filter, _Program):
+                self._filter.kill()
+            self._file.close_file()
+
+    def write(self, data: bytes) -> None:
+        with self._translated():
+            self._filter.write(data)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise from_os_error(self._action, error) from error
+
+    @property
+    def stored_bytes(self) -> int:
+        return self._file.stored_bytes
+
+    @property
+    def stored_sha256(self) -> str:
+        return self._file.digest.hexdigest()
+
+
+class _DigestedFile:
+    """The end of every pipeline: a private file, its size and its SHA-256."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = files.create_private(path)
+        self.digest = hashlib.sha256()
+        self.stored_bytes = 0
+
+    def write(self, data: bytes, /) -> int:
+        files.write_all(self._file, data)
+        self.digest.update(data)
+        self.stored_bytes += len(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """The filter above is done; the file stays open until it is on the disk."""
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close_file(self) -> None:
+        self._file.close()
+
+
+def _open_filter(sink: _DigestedFile, compression: str, level: int) -> _Sink:
+    if compression == "gzip":
+        return gzip.GzipFile("", "wb", level, sink, mtime=0)  # type: ignore[arg-type,return-value]
+    if compression == "xz":
+        return lzma.LZMAFile(sink, "wb", preset=level)  # type: ignore[arg-type,return-value]
+    if compression == "zstd":
+        return _Program(["zstd", "-q", "-c", "-T0", f"-{level}"], sink)
+    return sink
+
+
+def _start(command: list[str], **streams: object) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, **streams)  # type: ignore[call-overload,no-any-return]
+    except FileNotFoundError:
+        raise ProgramMissingError(
+            f"Cannot run {command[0]}: it is not installed.", hint=f"Install {command[0]}, or name another compression."
+        ) from None
+
+
+class _Program:
+    """A program between us and the sink: what is written goes to its input, its output goes to the sink."""
+
+    def __init__(self, command: list[str], sink: _DigestedFile) -> None:
+        self._name = command[0]
+        self._sink = sink
+        self._failure: OSError | None = None
+        pipe = subprocess.PIPE
+        self._process = _start(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+        self._pump = threading.Thread(target=self._run_pump, daemon=True)
+        self._pump.start()
+
+    def _run_pump(self) -> None:
+        assert self._process.stdout is not None
+        try:
+            while chunk := self._process.stdout.read(files.CHUNK_BYTES):
+                self._sink.write(chunk)
+        except OSError as error:
+            self._failure = error
+            # Ends the writer's side too: its next write meets a closed pipe instead of waiting for ever.
+            self._process.kill()
+
+    def write(self, data: bytes, /) -> int:
+        assert self._process.stdin is not None
+        try:
+            files.write_all(self._process.stdin, data)  # type: ignore[arg-type]
+        except BrokenPipeError:
+            self._raise_failure()
+        return len(data)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._pump.join()
+        if self._process.wait() != 0 or self._failure:
+            self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        self._pump.join()
+        if self._failure:
+            raise self._failure
+        assert self._process.stderr is not None
+        said = self._process.stderr.read().decode(errors="replace").strip()
+        raise EngineError(f"{self._name} failed with exit code {self._process.wait()}: {said}")
+
+    def kill(self) -> None:
+        """End the program if it still runs, and release its pipes."""
+        self._process.kill()
+        self._process.wait()
+        self._pump.join()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+@contextlib.contextmanager
+def open_artifact(path: Path, compression: str) -> Iterator[Readable]:
+    """The content of an artifact as a stream.
+
+    Raises ``BackupDamagedError`` when it cannot be unpacked to its end, ``ProgramMissingError`` without the program.
+    """
+    try:
+        if compression == "zstd":
+            with _program_output(["zstd", "-d", "-q", "-c"], path) as stream:
+                yield stream
+        elif compression in SUFFIXES:
+            opener = {"none": open, "gzip": gzip.open, "xz": lzma.open}[compression]
+            with opener(path, "rb") as file:  # type: ignore[operator]
+                yield file
+        else:
+            raise UsageError(f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection.")
+    except _DECODE_ERRORS as error:
+        raise _unpack_error(path, str(error)) from error
+
+
+@contextlib.contextmanager
+def _program_output(command: list[str], path: Path) -> Iterator[Readable]:
+    with open(path, "rb") as source:
+        process = _start(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            yield process.stdout
+            # Only a stream that was read to its end says by its exit code that it was whole.
+            at_end = not process.stdout.read(1)
+        except BaseException:
+            process.kill()
+            raise
+        if not at_end:
+            process.kill()
+            raise _unpack_error(path, "it holds more than it should")
+        said = process.stderr.read().decode(errors="replace").strip()
+        if process.wait() != 0:
+            raise _unpack_error(path, said)
+
+
+def _unpack_error(path: Path, cause: str) -> BackupDamagedError:
+    return BackupDamagedError(
+        f"Cannot unpack {path}: {cause}.", hint="Use another backup, or a copy of this one from off-site."
+    )

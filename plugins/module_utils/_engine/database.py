@@ -1,0 +1,261 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One SQLite file: where it is, what its header says, how it is opened, what its errors mean.
+
+The header is described at https://www.sqlite.org/fileformat2.html#the_database_header.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from .errors import (
+    EngineError,
+    NoSpaceError,
+    PermissionDeniedError,
+    ProgramMissingError,
+    RefusedError,
+    SourceBusyError,
+    SourceCorruptError,
+    SourceMissingError,
+    UsageError,
+    translated,
+)
+
+MAGIC = b"SQLite format 3\x00"
+HEADER_BYTES = 100
+WAL, SHM, JOURNAL = "-wal", "-shm", "-journal"
+SIDECARS = (WAL, SHM, JOURNAL)
+_ENCODINGS = {1: "UTF-8", 2: "UTF-16le", 3: "UTF-16be"}
+_KNOWN_STARTS = {
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"\xfd7zXZ": "xz data",
+    b"age-encryption.org": "an age file",
+    b"SQLite format 3": "an SQLite file with a damaged header",
+    b"** This file contains an SQLite 2": "an SQLite 2 database",
+    b"%PDF": "a PDF",
+    b"\x7fELF": "a program",
+}
+
+
+@dataclass(frozen=True)
+class Header:
+    """The fields of a database header that this collection uses; ``page_size`` is in bytes."""
+
+    page_size: int
+    page_count: int
+    wal: bool
+    auto_vacuum: int
+    encoding: str
+    user_version: int
+    application_id: int
+
+    def facts(self) -> dict[str, int | str]:
+        """What the proof keeps of the header."""
+        return {
+            "user_version": self.user_version,
+            "application_id": self.application_id,
+            "encoding": self.encoding,
+            "auto_vacuum": self.auto_vacuum,
+            "journal_mode": "wal" if self.wal else "rollback",
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """A database that exists: ``given`` as the operator names it, ``path`` with all symbolic links resolved."""
+
+    given: Path
+    path: Path
+    status: os.stat_result
+    header: Header | None
+    """None when the file has zero bytes."""
+
+    @property
+    def file_id(self) -> tuple[int, int]:
+        return self.status.st_dev, self.status.st_ino
+
+
+def parse_header(data: bytes) -> Header | None:
+    """The header in the first 100 bytes of a file, or None when they are none of SQLite."""
+    if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
+        return None
+    (page_size,) = struct.unpack_from(">H", data, 16)
+    (page_count,) = struct.unpack_from(">I", data, 28)
+    largest_root, encoding, user_version, incremental, application_id = struct.unpack_from(">IIiIi", data, 52)
+    return Header(
+        page_size=65536 if page_size == 1 else page_size,
+        page_count=page_count,
+        wal=data[18] == 2,
+        auto_vacuum=(2 if incremental else 1) if largest_root else 0,
+        encoding=_ENCODINGS.get(encoding, "UTF-8"),
+        user_version=user_version,
+        application_id=application_id,
+    )
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of the file ``path``.
+
+    Never call it on a database that this process has open: closing any descriptor of a file drops all POSIX
+    locks of the process on it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with open(path, "rb") as file:
+        return parse_header(file.read(HEADER_BYTES))
+
+
+def sidecar(path: Path, suffix: str) -> Path:
+    """The file that SQLite keeps beside ``path``: ``-wal``, ``-shm`` or ``-journal``."""
+    return path.with_name(path.name + suffix)
+
+
+def locate(given: Path, *, action: str, allow_empty: bool = False) -> Source:
+    """Find the database that ``given`` names and look at its header; nothing is opened with SQLite.
+
+    Raises ``SourceMissingError`` for what is missing, empty or no database, ``RefusedError`` for a file with a
+    second hard link: its ``-wal`` is found by name, so through another name committed data would be missed.
+    """
+    given = Path(os.path.abspath(given))
+    with translated(action):
+        try:
+            status = os.stat(given)
+        except FileNotFoundError:
+            raise SourceMissingError(f"{action}: the file does not exist.", hint="Check the path.") from None
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise SourceMissingError(f"{action}: it is {kind}.", hint="Name the database file itself.")
+        path = Path(os.path.realpath(given))
+        with open(path, "rb") as file:
+            start = file.read(HEADER_BYTES)
+    if status.st_nlink > 1 and status.st_nlink - _undo_links(path, status) > 1:
+        raise RefusedError(
+            f"{action}: the file has {status.st_nlink} hard links, and SQLite finds its -wal by name.",
+            hint=f"Remove the other names (find them with: find DIR -samefile {path}), or name a symbolic link.",
+        )
+    return Source(given, path, status, _checked_header(start, status, action=action, allow_empty=allow_empty))
+
+
+def restoring_directory(path: Path) -> Path:
+    """Where a restore of ``path`` prepares its work, beside it on the same filesystem."""
+    return path.with_name(f".{path.name}.restoring")
+
+
+def _undo_links(path: Path, status: os.stat_result) -> int:
+    """How many names of this file an interrupted restore of it left behind; those are ours and harmless."""
+    try:
+        leftovers = list((restoring_directory(path) / "undo").iterdir())
+    except OSError:
+        return 0
+    return sum(1 for each in leftovers if each.stat().st_ino == status.st_ino)
+
+
+def _checked_header(start: bytes, status: os.stat_result, *, action: str, allow_empty: bool) -> Header | None:
+    if status.st_size == 0:
+        if allow_empty:
+            return None
+        raise SourceMissingError(
+            f"{action}: the file has zero bytes.", hint="If an empty database is meant, set allow_empty."
+        )
+    header = parse_header(start)
+    if header is None:
+        raise SourceMissingError(
+            f"{action}: the file is not a database ({_describe(start, status.st_size)}).",
+            hint="Name an SQLite 3 database; unpack an archive, export an encrypted database first.",
+        )
+    return header
+
+
+def _describe(start: bytes, size_bytes: int) -> str:
+    for known, what in _KNOWN_STARTS.items():
+        if start.startswith(known):
+            return f"it starts with {start[:2]!r}, {what}" if known != MAGIC[:15] else what
+    if size_bytes % 512 == 0 and len(set(start)) > HEADER_BYTES // 2:
+        return "it looks random: perhaps encrypted, by SQLCipher for one"
+    return f"it starts with {start[:16]!r}"
+
+
+def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
+    """The file that a database URL names.
+
+    Understood are ``file:./agent.db?connection_limit=1`` as Prisma writes it, ``file:///srv/agent.db``, and
+    ``sqlite:///relative.db`` and ``sqlite:////srv/agent.db`` as SQLAlchemy writes them. A relative path counts from
+    ``chdir`` (for Prisma: the directory of ``schema.prisma``). Raises ``UsageError`` for anything else.
+    """
+    match = re.fullmatch(r"(file|sqlite3?):(.*)", url, re.DOTALL)
+    if not match:
+        raise UsageError(
+            f"Cannot use the database URL {url!r}: it does not start with file: or sqlite:.",
+            hint="Only SQLite databases can be backed up.",
+        )
+    scheme, rest = match.groups()
+    name = unquote(rest.split("?", 1)[0].split("#", 1)[0], errors="surrogateescape")
+    if scheme == "file":
+        name = re.sub(r"^//(localhost)?(?=/)", "", name)
+    elif not name.startswith("///"):
+        raise UsageError(f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db.")
+    else:
+        name = name[3:]
+    if not name or name == ":memory:":
+        raise UsageError(f"Cannot use the database URL {url!r}: it names no file.", hint="Name a database on disk.")
+    if not os.path.isabs(name) and chdir is None:
+        raise UsageError(
+            f"Cannot use the database URL {url!r}: its path is relative.", hint="Set chdir, or write an absolute path."
+        )
+    return Path(os.path.abspath(Path(chdir or "/", name)))
+
+
+def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_seconds: float = 0.0) -> sqlite3.Connection:
+    """Open ``path`` in autocommit mode, hardened against a hostile schema.
+
+    ``immutable`` takes no locks and makes no files: for private files that nobody else writes.
+    """
+    uri = f"{path.as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=0
+    )
+    connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    return connection
+
+
+def needs_recovery(path: Path) -> bool:
+    """Whether ``path`` has a rollback journal that was not finished (https://www.sqlite.org/lockingv3.html#hot_journals)."""
+    try:
+        with open(sidecar(path, JOURNAL), "rb") as journal:
+            return journal.read(1) not in (b"", b"\x00")
+    except FileNotFoundError:
+        return False
+
+
+def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineError:
+    """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
+    text = str(error)
+    if "locked" in text or "busy" in text:
+        return SourceBusyError(
+            f"{action}: another process keeps it locked.", hint="Raise timeout, or find the long transaction."
+        )
+    if ("readonly" in text or "unable to open" in text) and needs_recovery(path):
+        return SourceCorruptError(
+            f"{action}: it needs recovery, an unfinished transaction is in {sidecar(path, JOURNAL).name}.",
+            hint="Start its application, or run: sqlite3 FILE 'SELECT 1' as its owner. Do not delete the journal.",
+        )
+    if "readonly" in text or "unable to open" in text or "authorization denied" in text:
+        return PermissionDeniedError(f"{action}: {text}.", hint="Run as the owner of the database, or as root.")
+    if "disk is full" in text:
+        return NoSpaceError(f"{action}: {text}.", hint="Free some space, then run again.")
+    if "no such module" in text:
+        return ProgramMissingError(f"{action}: {text}.", hint="Use a Python whose SQLite has that module.")
+    if "malformed" in text or "not a database" in text or "I/O error" in text:
+        return SourceCorruptError(f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup.")
+    return EngineError(f"{action}: SQLite says: {text}.")

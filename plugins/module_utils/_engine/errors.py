@@ -1,0 +1,128 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One class and one exit code for each way in which a run can fail."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+
+class EngineError(Exception):
+    """A failure that an operator can act on.
+
+    ``message`` says action, object and cause in one sentence; ``hint`` says what to do next.
+    ``code`` is the exit code of the runner and ``error.code`` of the modules.
+    """
+
+    code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".rstrip()
+
+
+class UsageError(EngineError):
+    code = 2
+
+
+class PartialError(EngineError):
+    code = 3
+
+
+class SourceMissingError(EngineError):
+    """The source does not exist, or is no SQLite database."""
+
+    code = 10
+
+
+class SourceBusyError(EngineError):
+    code = 11
+
+
+class SourceCorruptError(EngineError):
+    """The source is corrupt, or needs recovery by its own application first."""
+
+    code = 12
+
+
+class BackupDamagedError(EngineError):
+    code = 13
+
+
+class KeyRejectedError(EngineError):
+    code = 14
+
+
+class RepositoryLockedError(EngineError):
+    code = 15
+
+
+class NoSpaceError(EngineError):
+    code = 16
+
+
+class ProofFailedError(EngineError):
+    code = 17
+
+
+class RefusedError(EngineError):
+    """Refused for safety: the request is clear, but carrying it out could lose data."""
+
+    code = 18
+
+
+class ProgramMissingError(EngineError):
+    code = 19
+
+
+class PermissionDeniedError(EngineError):
+    code = 20
+
+
+class TargetUnreachableError(EngineError):
+    code = 21
+
+
+class BackupNotFoundError(EngineError):
+    code = 22
+
+
+class ObjectiveMissedError(EngineError):
+    code = 30
+
+
+class CancelledError(EngineError):
+    code = 130
+
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def from_os_error(action: str, error: OSError) -> EngineError:
+    """The engine's error for ``error``, which happened while doing ``action`` ("Cannot write /x")."""
+    cause = os.strerror(error.errno).lower() if error.errno else str(error)
+    where = f" ({os.fsdecode(error.filename)})" if error.filename and os.fsdecode(error.filename) not in action else ""
+    message = f"{action}: {cause}{where}."
+    if error.errno in _NO_SPACE:
+        return NoSpaceError(message, hint="Free some space there, then run again; nothing that existed was changed.")
+    if error.errno in _NO_PERMISSION:
+        return PermissionDeniedError(message, hint="Run as the owner of the files, or as root.")
+    return EngineError(message)
+
+
+@contextlib.contextmanager
+def translated(action: str) -> Iterator[None]:
+    """Turn every ``OSError`` inside the block into the engine's error for it."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os_error(action, error) from error

@@ -1,0 +1,241 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that survive a crash and that only their owner can read: creation, publishing, copying, free space.
+
+Every file and directory gets its mode when it is created, never afterwards. Whatever must survive a power
+failure is flushed together with the directory that names it (fsync(2), rename(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import NoSpaceError, UsageError, translated
+
+CHUNK_BYTES = 1024 * 1024
+PRIVATE_FILE_MODE = 0o600
+PRIVATE_DIRECTORY_MODE = 0o700
+_SPACE_MARGIN_BYTES = 1024 * 1024
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Create ``path`` with mode 0600 for writing; ``FileExistsError`` when it is there."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _BINARY, PRIVATE_FILE_MODE)
+    return io.FileIO(descriptor, "r+", closefd=True)  # type: ignore[return-value]
+
+
+def make_private_directory(path: Path) -> None:
+    """Create ``path``, and what is missing above it, with mode 0700; the new names survive a crash."""
+    missing = [path, *path.parents]
+    missing = missing[: next(index for index, each in enumerate(missing) if each.is_dir())]
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(each, PRIVATE_DIRECTORY_MODE)
+        sync_directory(each.parent)
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write every byte of ``data``: a raw file may take fewer than it is given."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
+def sync_file(path: Path) -> None:
+    """Flush the content of ``path`` to the disk."""
+    descriptor = os.open(path, os.O_RDWR | _BINARY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Flush the names in ``path`` to the disk; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Create the private file ``path`` with this content, flushed to the disk."""
+    with create_private(path) as file:
+        write_all(file, data)
+        os.fsync(file.fileno())
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Put ``data`` in place of ``path``: old content or new, never a part of either. One at a time, under a lock."""
+    temporary = path.with_name(temporary_name(path.name))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    write_private(temporary, data)
+    os.replace(temporary, path)
+    sync_directory(path.parent)
+
+
+def temporary_name(name: str) -> str:
+    """What ``replace_private`` calls the new content of ``name`` until it is whole."""
+    return f".{name}.new"
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line to a private file; a line that an earlier crash cut short stays alone on its own line."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | _BINARY, PRIVATE_FILE_MODE)
+    with io.FileIO(descriptor, "r+", closefd=True) as file:
+        size = file.seek(0, os.SEEK_END)
+        torn = b""
+        if size:
+            file.seek(size - 1)
+            torn = b"" if file.read(1) == b"\n" else b"\n"
+        write_all(file, torn + line.encode() + b"\n")  # type: ignore[arg-type]
+        os.fsync(descriptor)
+
+
+def publish_directory(staging: Path, final: Path) -> None:
+    """Give the finished directory ``staging`` its final name, durably. All its files are on the disk before."""
+    for directory, _names, files in os.walk(staging):
+        for name in files:
+            sync_file(Path(directory, name))
+        sync_directory(Path(directory))
+    os.rename(staging, final)
+    sync_directory(final.parent)
+
+
+def move_file(source: Path, dest: Path) -> None:
+    """Rename ``source`` over ``dest`` on the same filesystem, durably."""
+    os.replace(source, dest)
+    sync_directory(dest.parent)
+
+
+def remove_file(path: Path) -> None:
+    """Remove ``path`` if it is there, durably."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        sync_directory(path.parent)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory of ours with everything in it; one that is gone already is fine."""
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        with translated(f"Cannot remove {path}"):
+            shutil.rmtree(path)
+
+
+def copy_private(source: Path, dest: Path) -> None:
+    """Copy the bytes of ``source`` into the new private file ``dest``, flushed to the disk."""
+    with open(source, "rb") as reader, create_private(dest) as writer:
+        shutil.copyfileobj(reader, writer, CHUNK_BYTES)
+        os.fsync(writer.fileno())
+
+
+def link_or_copy(source: Path, dest: Path) -> None:
+    """A second name for ``source``, or a copy where the filesystem knows no hard links."""
+    try:
+        os.link(source, dest)
+    except OSError:
+        copy_private(source, dest)
+        copy_attributes(source, dest)
+
+
+def copy_attributes(source: Path, dest: Path) -> None:
+    """Give ``dest`` the owner, group, mode and extended attributes (ACL, SELinux context) of ``source``.
+
+    What only root may set is left out for other users, as cp(1) does it.
+    """
+    status = os.stat(source)
+    if hasattr(os, "chown"):
+        with contextlib.suppress(PermissionError):
+            os.chown(dest, status.st_uid, status.st_gid)
+    os.chmod(dest, stat.S_IMODE(status.st_mode))
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):
+            for name in os.listxattr(source):
+                with contextlib.suppress(OSError):
+                    os.setxattr(dest, name, os.getxattr(source, name))
+
+
+def ownership(status: os.stat_result) -> tuple[str, str, str]:
+    """Owner and group by name (by number where there is no name) and the octal mode; empty texts on Windows."""
+    if sys.platform == "win32":
+        return "", "", ""
+    import grp
+    import pwd
+
+    owner, group = str(status.st_uid), str(status.st_gid)
+    with contextlib.suppress(KeyError):
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(status.st_gid).gr_name
+    return owner, group, f"{stat.S_IMODE(status.st_mode):04o}"
+
+
+def numeric_owner(owner: str) -> int:
+    """The user id for a name or number; -1, which chown(2) takes as "as it is", for an empty text."""
+    if not owner or sys.platform == "win32":
+        return -1
+    import pwd
+
+    return _numeric(owner, lambda name: pwd.getpwnam(name).pw_uid, "user")
+
+
+def numeric_group(group: str) -> int:
+    """The group id for a name or number; -1 for an empty text."""
+    if not group or sys.platform == "win32":
+        return -1
+    import grp
+
+    return _numeric(group, lambda name: grp.getgrnam(name).gr_gid, "group")
+
+
+def _numeric(name: str, look_up: Callable[[str], int], kind: str) -> int:
+    try:
+        return look_up(name)
+    except KeyError:
+        if name.isdigit():
+            return int(name)
+        raise UsageError(f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first.") from None
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of the content of ``path``, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes in ``path``; 0 when it is missing."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def require_space(directory: Path, needed_bytes: int, *, action: str) -> None:
+    """Raise ``NoSpaceError`` unless the filesystem of ``directory`` has room for ``needed_bytes``."""
+    existing = next(each for each in (directory, *directory.parents) if each.is_dir())
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < needed_bytes + _SPACE_MARGIN_BYTES:
+        raise NoSpaceError(
+            f"{action}: {needed_bytes + _SPACE_MARGIN_BYTES} bytes are needed in {existing}, {free_bytes} are free.",
+            hint="Free some space there, or use a directory on a larger filesystem.",
+        )

@@ -1,0 +1,69 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in a repository, as plain values for people and programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import clock
+from .manifest import Manifest
+from .repository import Backup, Repository
+
+
+def describe_backup(backup: Backup) -> dict[str, Any]:
+    """One backup as the modules return it. Of a damaged one only ``id``, ``path`` and ``damage`` are known."""
+    common: dict[str, Any] = {"id": backup.id, "path": str(backup.path), "damage": ""}
+    if backup.manifest is None:
+        return {**common, "damage": str(backup.damage)}
+    return {
+        **common,
+        **_describe_manifest(backup.manifest),
+        "verified": backup.verified,
+        "confirmed": backup.confirmed or None,
+    }
+
+
+def _describe_manifest(document: Manifest) -> dict[str, Any]:
+    return {
+        "type": document.type,
+        "parent": document.parent,
+        "created": document.started,
+        "reason": document.reason,
+        "tags": list(document.tags),
+        "pinned": document.pinned,
+        "suspect": document.suspect,
+        "stored_bytes": document.stored_bytes,
+        "database_bytes": document.image.bytes,
+        "page_size": document.image.page_size,
+        "page_count": document.image.page_count,
+        "sha256": document.image.sha256,
+        "tables": dict(document.proof.tables) if document.proof else {},
+    }
+
+
+def describe_repository(repository: Repository, *, rpo_seconds: float | None = None) -> dict[str, Any]:
+    """All backups of a repository, oldest first, and how old its newest verified one is.
+
+    ``age_seconds`` is the age of the data that a restore is known to bring back; None without a verified backup.
+    ``rpo_met`` is None when no RPO is asked for.
+    """
+    backups = repository.backups()
+    described = [describe_backup(each) for each in backups]
+    moments = [each.current_at for each in backups if each.verified]
+    age_seconds = max(0, int((clock.now() - max(moments)).total_seconds())) if moments else None
+    rpo_met = None
+    if rpo_seconds is not None:
+        rpo_met = age_seconds is not None and age_seconds <= rpo_seconds
+    return {
+        "name": repository.name,
+        "path": str(repository.path),
+        "source": repository.source,
+        "backups": described,
+        "latest": described[-1] if described else None,
+        "age_seconds": age_seconds,
+        "rpo_met": rpo_met,
+        "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
+        "last_drill": next((event for event in reversed(repository.history()) if event.get("event") == "drill"), None),
+    }

@@ -1,0 +1,178 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest: what a backup is, and what proves its content. The format is in docs/format.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from dataclasses import fields as fields_of
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from . import files
+from .errors import BackupDamagedError, UsageError, from_os_error
+from .proof import Check, Proof
+
+FORMAT = 1
+COLLECTION_VERSION = "0.1.0"
+MANIFEST_NAME = "manifest.json"
+IMAGE_ROLE, SCHEMA_ROLE, INCLUDE_ROLE, SIDECAR_ROLE = "image", "schema", "include", "sidecar"
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One artifact: ``path`` inside the backup, ``bytes`` and ``sha256`` of what is stored."""
+
+    path: str
+    role: str
+    bytes: int
+    sha256: str
+    compression: str = "none"
+    encryption: str = "none"
+
+
+@dataclass(frozen=True)
+class Image:
+    """The database as one consistent file: ``bytes`` and ``page_size`` in bytes, ``sha256`` of all of it."""
+
+    bytes: int
+    page_size: int
+    page_count: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The database that was backed up: its name, the path it was given as, the host it was on.
+
+    ``owner``, ``group`` and ``mode`` (octal) are those of the file; a restore after its deletion needs them.
+    """
+
+    name: str
+    source: str
+    host: str
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One backup. Times are RFC 3339 in UTC, durations seconds by phase."""
+
+    id: str
+    sequence: int
+    type: str
+    parent: str | None
+    database: Origin
+    reason: str
+    tags: tuple[str, ...]
+    pinned: bool
+    suspect: bool
+    started: str
+    finished: str
+    image: Image
+    proof: Proof | None
+    files: tuple[StoredFile, ...]
+    checks: tuple[Check, ...]
+    durations: Mapping[str, float] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def image_file(self) -> StoredFile:
+        return next(each for each in self.files if each.role == IMAGE_ROLE)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(each.bytes for each in self.files)
+
+
+def versions() -> dict[str, str]:
+    """What wrote the backup."""
+    return {
+        "collection": COLLECTION_VERSION,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def to_bytes(manifest: Manifest) -> bytes:
+    """The manifest as it is stored: JSON with sorted keys, sealed by the SHA-256 of the same JSON without the seal."""
+    document = {"format": FORMAT, **asdict(manifest)}
+    return _serialized({**document, "seal": _seal(document)})
+
+
+def from_bytes(data: bytes, *, where: str) -> Manifest:
+    """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
+    damaged = f"Cannot read {where}"
+    try:
+        document = json.loads(data)
+        number = document["format"]
+        seal = document["seal"]
+    except (ValueError, KeyError, TypeError):
+        raise _damage(f"{damaged}: it is no complete manifest.") from None
+    if isinstance(number, int) and number > FORMAT:
+        raise UsageError(f"{damaged}: it has format {number}, this version reads {FORMAT}.", hint="Update the collection.")
+    content = {key: value for key, value in document.items() if key != "seal"}
+    if seal != _seal(content) or data != _serialized(document):
+        raise _damage(f"{damaged}: its content does not match its seal.")
+    try:
+        return _from_document(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _damage(f"{damaged}: {error!r}.") from None
+
+
+def check_files(manifest: Manifest, directory: Path) -> None:
+    """Raise ``BackupDamagedError`` unless every artifact is there, with the bytes that the manifest says."""
+    for each in manifest.files:
+        path = directory / each.path
+        try:
+            size_bytes = os.stat(path).st_size
+            if size_bytes != each.bytes:
+                raise _damage(f"The backup {manifest.id} is damaged: {path} has {size_bytes} bytes, not {each.bytes}.")
+            if files.sha256_file(path) != each.sha256:
+                raise _damage(f"The backup {manifest.id} is damaged: {path} does not have the SHA-256 of its manifest.")
+        except (FileNotFoundError, NotADirectoryError):
+            raise _damage(f"The backup {manifest.id} is damaged: {path} is missing.") from None
+        except OSError as error:
+            raise from_os_error(f"Cannot read {path}", error) from error
+
+
+def _damage(message: str) -> BackupDamagedError:
+    return BackupDamagedError(message, hint="Use another backup, or a copy of this one from off-site.")
+
+
+def _from_document(document: dict[str, Any]) -> Manifest:
+    known = {each.name for each in fields_of(Manifest)}
+    content = {key: value for key, value in document.items() if key in known}
+    stored = tuple(StoredFile(**each) for each in content["files"])
+    for each in stored:
+        path = PurePosixPath(each.path)
+        if path.is_absolute() or ".." in path.parts or "\\" in each.path or ":" in each.path:
+            raise ValueError(f"the path {each.path!r} leaves the backup")
+    if sum(each.role == IMAGE_ROLE for each in stored) != 1:
+        raise ValueError("there is not exactly one image")
+    content.update(
+        database=Origin(**content["database"]),
+        image=Image(**content["image"]),
+        proof=Proof(**content["proof"]) if content["proof"] else None,
+        files=stored,
+        checks=tuple(Check(**each) for each in content["checks"]),
+        tags=tuple(content["tags"]),
+    )
+    return Manifest(**content)
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_serialized(document)).hexdigest()
+
+
+def _serialized(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()

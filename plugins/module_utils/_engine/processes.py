@@ -1,0 +1,80 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which other processes use a database right now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from . import database
+
+# The bytes that SQLite locks in a database file: https://www.sqlite.org/src/file/src/os.h (PENDING_BYTE and what follows).
+_LOCK_FIRST_BYTE = 0x40000000
+_LOCK_BYTES = 512
+
+
+def users_of(path: Path) -> list[str]:
+    """The other processes that have ``path`` or a sidecar of it open, as "name (pid 123)".
+
+    Linux tells by ``/proc``, as far as this user may look; elsewhere, and behind that, a process that holds any lock
+    of SQLite on the file is found, without its name. Call it only when this process has the database closed.
+    """
+    found = _by_descriptors(path)
+    if not found and _is_locked(path):
+        found = ["a process that cannot be named"]
+    return found
+
+
+def _by_descriptors(path: Path) -> list[str]:
+    identities = set()
+    for suffix in ("", *database.SIDECARS):
+        with contextlib.suppress(OSError):
+            status = os.stat(database.sidecar(path, suffix))
+            identities.add((status.st_dev, status.st_ino))
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and _has_open(entry, identities):
+                found.append(f"{_name_of(entry)} (pid {entry.name})")
+    return sorted(found)
+
+
+def _has_open(process: Path, identities: set[tuple[int, int]]) -> bool:
+    with contextlib.suppress(OSError):
+        for descriptor in os.scandir(process / "fd"):
+            with contextlib.suppress(OSError):
+                status = os.stat(descriptor.path)
+                if (status.st_dev, status.st_ino) in identities:
+                    return True
+    return False
+
+
+def _name_of(process: Path) -> str:
+    try:
+        return (process / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return "process"
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether anybody holds a lock of SQLite on ``path``: every reader in WAL mode does, an idle rollback one does not."""
+    if sys.platform == "win32":
+        # There an open database cannot be renamed away, and the restore stops at that.
+        return False
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_FIRST_BYTE)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

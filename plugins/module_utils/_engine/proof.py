@@ -1,0 +1,180 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proof of an image: its schema, its rows, and the checks that it passed.
+
+``integrity_check: ok`` alone proves nothing, since an empty database passes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .database import Header
+
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+_SHOWN_PROBLEMS = 5
+_VIRTUAL_TABLE = re.compile(r"CREATE\s+VIRTUAL\s+TABLE\b.*?\bUSING\s+[\"'`\[]?(\w+)", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: ``outcome`` is passed, failed or inconclusive, ``detail`` is for a person."""
+
+    name: str
+    outcome: str
+    detail: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What an image must contain: the digest of its schema, the rows of each table, the fields of its header."""
+
+    schema_sha256: str
+    tables: dict[str, int]
+    header: dict[str, int | str]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def overall(checks: Sequence[Check]) -> str:
+    """The outcome of all checks together: one failure fails, one doubt makes it inconclusive."""
+    outcomes = {check.outcome for check in checks}
+    return next((outcome for outcome in (FAILED, INCONCLUSIVE) if outcome in outcomes), PASSED)
+
+
+def quoted(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
+    """The schema as an SQL script, with the settings of the file that no other statement carries."""
+    lines = []
+    if header is not None:
+        lines = [
+            f"PRAGMA encoding = '{header.encoding}';",
+            f"PRAGMA page_size = {header.page_size};",
+            f"PRAGMA auto_vacuum = {header.auto_vacuum};",
+            f"PRAGMA application_id = {header.application_id};",
+            f"PRAGMA user_version = {header.user_version};",
+        ]
+    rows = connection.execute(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    )
+    return "\n".join([*lines, *(f"{sql};" for (sql,) in rows), ""])
+
+
+def schema_digest(schema: str) -> str:
+    return hashlib.sha256(schema.encode()).hexdigest()
+
+
+def table_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """Rows of every ordinary table; virtual tables keep their rows in ordinary ones, SQLite's own are left out."""
+    names = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    return {name: connection.execute(f"SELECT count(*) FROM {quoted(name)}").fetchone()[0] for (name,) in names}
+
+
+def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
+    """``quick``: quick_check. ``full``: integrity_check, and foreign_key_check, which is reported, not judged."""
+    pragma = "quick_check" if level == "quick" else "integrity_check"
+    checks = [_check_pragma(connection, pragma), *_check_virtual_tables(connection)]
+    if level == "full" and overall(checks) == PASSED:
+        checks.append(_check_foreign_keys(connection))
+    return checks
+
+
+def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
+    try:
+        problems = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}")]
+    except sqlite3.DatabaseError as error:
+        problems = [str(error)]
+    if problems == ["ok"]:
+        return Check(pragma, PASSED)
+    shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+    return Check(pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown)
+
+
+def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
+    """One inconclusive check for each SQLite module that a virtual table needs and this SQLite does not have."""
+    checks = []
+    try:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND rootpage = 0").fetchall()
+    except sqlite3.DatabaseError as error:
+        return [Check("schema", FAILED, str(error))]
+    for name, sql in rows:
+        module = _VIRTUAL_TABLE.search(sql or "")
+        try:
+            connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 0").fetchall()
+        except sqlite3.Error as error:
+            missing = "no such module" in str(error)
+            detail = f"unverifiable: needs module {module.group(1)}" if missing and module else str(error)
+            checks.append(Check(f"virtual table {name}", INCONCLUSIVE if missing else FAILED, detail))
+    return checks
+
+
+def _check_foreign_keys(connection: sqlite3.Connection) -> Check:
+    try:
+        orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    except sqlite3.Error as error:
+        return Check("foreign_key_check", PASSED, f"not checked: {error}")
+    if not orphans:
+        return Check("foreign_key_check", PASSED)
+    tables = sorted({str(row[0]) for row in orphans})
+    return Check("foreign_key_check", PASSED, f"{len(orphans)} rows without their parent, in {', '.join(tables)}")
+
+
+def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
+    """The schema and the rows of every table against the proof."""
+    try:
+        rows = table_rows(connection)
+    except sqlite3.DatabaseError as error:
+        return [Check("rows", FAILED, str(error))]
+    different = {name: (rows.get(name), proof.tables.get(name)) for name in {*rows, *proof.tables}}
+    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
+    if not different:
+        return [Check("rows", PASSED, f"{sum(rows.values())} rows in {len(rows)} tables")]
+    name, (found, expected) = sorted(different.items())[0]
+    return [Check("rows", FAILED, f"table {name} has {found} rows, the manifest says {expected}")]
+
+
+def check_expectations(
+    connection: sqlite3.Connection, *, expect_tables: Sequence[str] = (), assertions: Sequence[Mapping[str, Any]] = ()
+) -> list[Check]:
+    """The tables that must exist, and SQL whose result must equal what the operator gave.
+
+    A result of one row and one column is compared as a value, anything else as a list of rows. Values are equal too
+    when they are written the same, since a template may turn numbers into text.
+    """
+    checks = []
+    for table in expect_tables:
+        row = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')", (table,))
+        found = row.fetchone() is not None
+        checks.append(Check(f"table {table}", PASSED if found else FAILED, "" if found else "the table does not exist"))
+    checks.extend(_check_assertion(connection, str(each["sql"]), each["equals"]) for each in assertions)
+    return checks
+
+
+def _check_assertion(connection: sqlite3.Connection, sql: str, expected: Any) -> Check:
+    name = f"assertion {sql}"
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        rows = [list(row) for row in connection.execute(sql)]
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        return Check(name, FAILED, f"SQLite says: {error}")
+    found: Any = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else rows
+    if found == expected or str(found) == str(expected):
+        return Check(name, PASSED, f"{found!r}")
+    return Check(name, FAILED, f"expected {expected!r}, found {found!r}")

@@ -1,0 +1,358 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository: a directory with the backups of exactly one database. Its layout is in docs/format.md.
+
+What a repository lists is what was published whole: a backup is staged in a directory that nobody reads and gets
+its name by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import getpass
+import json
+import os
+import re
+import socket
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from . import clock, files, locks, manifest
+from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
+from .manifest import Manifest
+
+FORMAT = 1
+DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
+_DESCRIPTION_NAME = "repository.json"
+_LOCK_NAME = ".lock"
+_CHECKS_NAME = "checks.json"
+_HISTORY_NAME = "history.jsonl"
+_STAGING_PREFIX = ".staging-"
+_ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
+_KEPT_VERIFICATIONS = 50
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One published backup. ``manifest`` is None when it cannot be trusted; ``damage`` then says why."""
+
+    id: str
+    path: Path
+    manifest: Manifest | None
+    damage: EngineError | None = None
+    confirmed: str = ""
+    """When the source was last found unchanged since this backup, RFC 3339; empty when never."""
+    verifications: Sequence[dict[str, str]] = field(default_factory=tuple)
+
+    def trusted(self) -> Manifest:
+        """The manifest; raises what is wrong with it."""
+        if self.manifest is None:
+            assert self.damage is not None
+            raise self.damage
+        return self.manifest
+
+    @property
+    def current_at(self) -> datetime:
+        """The moment whose data this backup is known to hold: it counts for the RPO."""
+        moments = [clock.from_text(self.trusted().started)]
+        if self.confirmed:
+            moments.append(clock.from_text(self.confirmed))
+        return max(moments)
+
+    @property
+    def verified(self) -> bool:
+        """Whether the newest check of its content passed: one made with the backup, or a later one."""
+        if self.manifest is None or self.manifest.suspect:
+            return False
+        if self.verifications:
+            return self.verifications[-1]["outcome"] == "passed"
+        return any(check.outcome == "passed" for check in self.manifest.checks)
+
+
+class Repository:
+    """A repository that exists. Open one with ``open_existing``, or make it with ``open_or_create``."""
+
+    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+        self.path = path
+        self.name = str(description["name"])
+        self.source = str(description["source"])
+        self._description = description
+
+    @classmethod
+    def open_existing(cls, path: Path, *, action: str) -> Repository:
+        """Raises ``BackupNotFoundError`` when ``path`` holds no repository."""
+        try:
+            with translated(action):
+                description = json.loads((path / _DESCRIPTION_NAME).read_bytes())
+            if description["format"] > FORMAT:
+                raise UsageError(f"{action}: {path} has a newer format.", hint="Update the collection on this host.")
+            return cls(path, description)
+        except (ValueError, KeyError, TypeError):
+            raise BackupDamagedError(
+                f"{action}: {path / _DESCRIPTION_NAME} is damaged.",
+                hint="Restore that small file from off-site, or move the directory aside and begin a new repository.",
+            ) from None
+        except EngineError as error:
+            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+                raise BackupNotFoundError(
+                    f"{action}: there is no repository at {path}.", hint="Check the path, or make a backup first."
+                ) from None
+            raise
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        return os.path.lexists(path / _DESCRIPTION_NAME)
+
+    @classmethod
+    def open_or_create(
+        cls, path: Path, *, name: str, source: Path, action: str, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    ) -> Repository:
+        """The repository at ``path``; a missing or empty directory becomes one, mode 0700."""
+        if not cls.exists(path):
+            check_new_place(path, action=action)
+            description = {"format": FORMAT, "name": name, "source": str(source), "created": clock.to_text(clock.now())}
+            with translated(f"{action}: cannot make the repository {path}"):
+                files.make_private_directory(path)
+                with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
+                    if not cls.exists(path):
+                        files.replace_private(path / _DESCRIPTION_NAME, _json_bytes(description))
+        repository = cls.open_existing(path, action=action)
+        repository.check_database(name=name, source=source, action=action)
+        repository._make_private(action)
+        return repository
+
+    def check_database(self, *, name: str, source: Path, action: str) -> None:
+        """Raise ``RefusedError`` when this repository belongs to another database.
+
+        A database that moved is welcome: its old path is gone. Two that exist at once would mix their backups.
+        """
+        if name != self.name:
+            raise RefusedError(
+                f"{action}: {self.path} holds the backups of {self.name!r}, not of {name!r}.",
+                hint="Use a repository of its own for each database, or give name.",
+            )
+        other = Path(self.source)
+        if str(source) != self.source and other.exists() and not other.samefile(source):
+            raise RefusedError(
+                f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
+                hint="Use a repository of its own for each database.",
+            )
+
+    def adopt_source(self, source: Path) -> None:
+        """Remember that the database lives at ``source`` now."""
+        if str(source) != self.source:
+            self.source = str(source)
+            files.replace_private(
+                self.path / _DESCRIPTION_NAME, _json_bytes({**self._description, "source": str(source)})
+            )
+
+    def _make_private(self, action: str) -> None:
+        mode = stat.S_IMODE(os.stat(self.path).st_mode)
+        if os.name != "nt" and mode & 0o077:
+            with translated(f"{action}: cannot make {self.path} private"):
+                os.chmod(self.path, files.PRIVATE_DIRECTORY_MODE)
+
+    def backups(self) -> list[Backup]:
+        """Every published backup, oldest first: by sequence, since a clock may go backwards."""
+        with translated(f"Cannot list the repository {self.path}"):
+            found = [_load(Path(entry.path)) for entry in os.scandir(self.path) if _ID.fullmatch(entry.name)]
+        backups = [each for each in found if each is not None]
+        order = {each.id: each.manifest.sequence for each in backups if each.manifest}
+        return sorted(backups, key=lambda each: (order.get(each.id, _after(each, order)), each.id))
+
+    def find(self, wanted: str, *, action: str) -> Backup:
+        """The backup with the id ``wanted``, or the newest for ``latest``."""
+        backups = self.backups()
+        if wanted == "latest" and backups:
+            return backups[-1]
+        for each in backups:
+            if each.id == wanted:
+                return each
+        if wanted == "latest":
+            raise BackupNotFoundError(f"{action}: {self.path} holds no backup yet.", hint="Make a backup first.")
+        newest = f"The newest is {backups[-1].id}." if backups else "There is none yet."
+        raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=newest)
+
+    def find_before(self, moment: datetime, *, action: str) -> Backup:
+        """The newest backup that was started at ``moment`` or earlier."""
+        for each in reversed(self.backups()):
+            if each.manifest and clock.from_text(each.manifest.started) <= moment:
+                return each
+        raise BackupNotFoundError(
+            f"{action}: {self.path} holds no backup from {clock.to_text(moment)} or earlier.",
+            hint="Choose a later time, or list the backups.",
+        )
+
+    def new_id(self, moment: datetime, kind: str, backups: Sequence[Backup]) -> str:
+        """An id that no backup has, of any type: ``moment``, or the next second that is free."""
+        taken = {each.id.split("-")[0] for each in backups}
+        while clock.to_stamp(moment) in taken or (self.path / f"{clock.to_stamp(moment)}-{kind}").exists():
+            moment += timedelta(seconds=1)
+        return f"{clock.to_stamp(moment)}-{kind}"
+
+    @contextlib.contextmanager
+    def locked(self, *, action: str, timeout_seconds: float) -> Iterator[None]:
+        """Hold the repository: for whoever publishes or removes."""
+        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left behind; needs the lock, so no run that lives is met."""
+        for entry in list(os.scandir(self.path)):
+            if entry.name.startswith(_STAGING_PREFIX):
+                files.remove_tree(Path(entry.path))
+
+    @contextlib.contextmanager
+    def reading(self, backup: Backup, *, action: str, timeout_seconds: float) -> Iterator[None]:
+        """Keep ``backup`` from being removed while it is read. A repository on a read-only medium needs no lock."""
+        if not self.writable:
+            yield
+            return
+        with locks.held(self._lock_file(backup.id), timeout_seconds=timeout_seconds, action=action, shared=True):
+            yield
+
+    @property
+    def writable(self) -> bool:
+        return os.access(self.path, os.W_OK)
+
+    def _lock_file(self, name: str) -> Path:
+        directory = self.path / ".locks"
+        with translated(f"Cannot write to the repository {self.path}"):
+            files.make_private_directory(directory)
+        return directory / name
+
+    @contextlib.contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A private directory for work in progress, for the block; needs the lock."""
+        directory = self.path / f"{_STAGING_PREFIX}{name}"
+        with translated(f"Cannot write to the repository {self.path}"):
+            os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
+            try:
+                yield directory
+            finally:
+                files.remove_tree(directory)
+
+    def publish(self, staging: Path, document: Manifest) -> Backup:
+        """Make the staged backup visible: manifest last, everything flushed, then one rename."""
+        with translated(f"Cannot publish the backup {document.id} in {self.path}"):
+            files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
+            files.publish_directory(staging, self.path / document.id)
+        return Backup(document.id, self.path / document.id, document)
+
+    def confirm(self, backup: Backup, moment: datetime) -> Backup:
+        """Note that the source still equals ``backup`` at ``moment``."""
+        return self._note(backup, lambda noted: dataclasses.replace(noted, confirmed=clock.to_text(moment)))
+
+    def note_verification(self, backup: Backup, *, level: str, outcome: str) -> Backup:
+        """Note a verification beside the sealed manifest; a read-only medium takes no notes."""
+        if not self.writable:
+            return backup
+        entry = {"time": clock.to_text(clock.now()), "level": level, "outcome": outcome}
+
+        def add(noted: Backup) -> Backup:
+            return dataclasses.replace(noted, verifications=[*noted.verifications, entry][-_KEPT_VERIFICATIONS:])
+
+        return self._note(backup, add)
+
+    def _note(self, backup: Backup, change: Callable[[Backup], Backup]) -> Backup:
+        """Change what is noted beside the manifest; the lock keeps two runs from losing each other's notes."""
+        action = f"Cannot note the check of {backup.id}"
+        lock = self._lock_file("checks")
+        with translated(action), locks.held(lock, timeout_seconds=DEFAULT_LOCK_TIMEOUT_SECONDS, action=action):
+            confirmed, verifications = _read_checks(backup.path / _CHECKS_NAME)
+            noted = change(dataclasses.replace(backup, confirmed=confirmed, verifications=verifications))
+            content = {"confirmed": noted.confirmed, "verifications": list(noted.verifications)}
+            files.replace_private(backup.path / _CHECKS_NAME, _json_bytes(content))
+        return noted
+
+    def record(self, event: str, **facts: Any) -> None:
+        """Add one line to the audit log; a read-only medium keeps the log that it has."""
+        if not self.writable:
+            return
+        line = {"time": clock.to_text(clock.now()), "event": event, **_who(), **facts}
+        with translated(f"Cannot write the audit log {self.path / _HISTORY_NAME}"):
+            files.append_line(self.path / _HISTORY_NAME, json.dumps(line, sort_keys=True))
+
+    def history(self) -> list[dict[str, Any]]:
+        """The events of the audit log, oldest first; a line that a crash cut short is left out."""
+        events = []
+        with contextlib.suppress(FileNotFoundError), open(self.path / _HISTORY_NAME, encoding="utf-8") as log:
+            for line in log:
+                with contextlib.suppress(ValueError):
+                    events.append(json.loads(line))
+        return events
+
+
+def check_new_place(path: Path, *, action: str) -> None:
+    """Raise unless ``path`` is missing or an empty directory, where a repository may begin."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise UsageError(f"{action}: the repository {path} is no directory.", hint="Name a directory.")
+    with translated(f"{action}: cannot read {path}"):
+        ours = {_LOCK_NAME, files.temporary_name(_DESCRIPTION_NAME)}
+        strangers = set(os.listdir(path)) - ours
+    if strangers:
+        raise UsageError(
+            f"{action}: {path} is neither empty nor a repository (it holds {sorted(strangers)[0]!r}).",
+            hint="Name a directory of its own for each database.",
+        )
+
+
+def _load(path: Path) -> Backup | None:
+    """The backup in ``path``; None when there is no manifest, which is then no backup."""
+    where = path / manifest.MANIFEST_NAME
+    try:
+        document = manifest.from_bytes(where.read_bytes(), where=str(where))
+        if document.id != path.name:
+            raise BackupDamagedError(
+                f"Cannot use {path}: its manifest is that of {document.id}.", hint="Give the directory its old name."
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Backup(path.name, path, None, BackupDamagedError(f"Cannot read {where}: {error.strerror}."))
+    except EngineError as error:
+        return Backup(path.name, path, None, error)
+    confirmed, verifications = _read_checks(path / _CHECKS_NAME)
+    return Backup(path.name, path, document, None, confirmed, verifications)
+
+
+def _read_checks(path: Path) -> tuple[str, list[dict[str, str]]]:
+    """What is noted beside a manifest. It is an aid, no proof: when damaged it counts as never written."""
+    try:
+        content = json.loads(path.read_bytes())
+        verifications = [{key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]]
+        if content["confirmed"]:
+            clock.from_text(content["confirmed"])
+        return str(content["confirmed"]), verifications
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
+        return "", []
+
+
+def _after(backup: Backup, order: dict[str, int]) -> float:
+    """Where a backup whose sequence is unknown stands: right behind the newest with a smaller id."""
+    return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
+
+
+def _json_bytes(content: dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
+
+
+@functools.lru_cache(maxsize=1)
+def _who() -> dict[str, Any]:
+    """Who runs this, for the audit log."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = str(getattr(os, "getuid", lambda: "unknown")())
+    return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
+
+

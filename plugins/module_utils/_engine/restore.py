@@ -1,0 +1,326 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restore a database: stage beside it, prove, then switch; and undo that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import clock, database, files, image, processes, proof, switch
+from .clock import Phases
+from .errors import (
+    BackupDamagedError,
+    EngineError,
+    ProofFailedError,
+    RefusedError,
+    UsageError,
+    translated,
+)
+from .manifest import Manifest, Origin
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to restore and where; the options of the module ``sqlite_restore`` with the same names.
+
+    ``dest`` None is the path that was backed up. ``owner``, ``group`` and ``mode`` (octal) are as the old file's, or
+    as they were when the backup was made, unless given.
+    """
+
+    repository: Path | None
+    backup: str = "latest"
+    before: str = ""
+    dest: Path | None = None
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+    check: str = "quick"
+    force: bool = False
+    force_identity: bool = False
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+
+
+@dataclass
+class Outcome:
+    """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
+
+    ``before`` are facts about what ``dest`` was: whether it existed, and its bytes with those of its sidecars.
+    """
+
+    changed: bool
+    dest: Path
+    backup: str = ""
+    undo_set: str = ""
+    sha256: str = ""
+    durations: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    before: dict[str, int | bool] = field(default_factory=dict)
+
+
+def run(request: Request, *, dry_run: bool = False) -> Outcome:
+    """Make ``dest`` hold exactly the chosen backup. Until that is proven, the live database is not touched."""
+    if request.repository is None:
+        raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
+    repository = Repository.open_existing(request.repository, action="Cannot restore")
+    backup = _choose(repository, request)
+    document = backup.trusted()
+    dest = _checked_dest(request.dest or Path(document.database.source), action=f"Cannot restore {backup.id}")
+    action = f"Cannot restore {backup.id} to {dest}"
+    phases = Phases()
+    timeout_seconds = request.lock_timeout_seconds
+    with repository.reading(backup, action=action, timeout_seconds=timeout_seconds):
+        with phases.phase("check_artifacts"):
+            image.check_artifacts(backup)
+        with phases.phase("compare"):
+            same = _holds(dest, document)
+        outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds, before=_facts(dest))
+        if same:
+            outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
+            return outcome
+        _check_switch_is_safe(request, document, dest, action=action)
+        if dry_run:
+            return outcome
+        with switch.workplace(dest, action=action, timeout_seconds=timeout_seconds) as directory:
+            staged = _stage(request, backup, dest, directory, phases, outcome.warnings, action=action)
+            with phases.phase("switch"):
+                undo_set = switch.install(
+                    dest, staged, directory, check=lambda: _compare_installed(dest, document, action=action)
+                )
+    outcome.undo_set = str(undo_set or "")
+    _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
+    return outcome
+
+
+def undo(request: Request, *, dry_run: bool = False) -> Outcome:
+    """Bring back what the last restore of ``dest`` replaced; what is there now becomes the new undo set."""
+    dest = _undo_dest(request)
+    action = f"Cannot undo the restore of {dest}"
+    phases = Phases()
+    with contextlib.ExitStack() as stack:
+        if not dry_run:
+            timeout_seconds = request.lock_timeout_seconds
+            directory = stack.enter_context(switch.workplace(dest, action=action, timeout_seconds=timeout_seconds))
+        undo_set = switch.newest_undo_set(dest, action=action)
+        if not (undo_set / dest.name).exists():
+            raise RefusedError(
+                f"{action}: {undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
+                hint="There was no database before that restore; remove it by hand if that is meant.",
+            )
+        _check_not_in_use(request, dest, action=action)
+        outcome = Outcome(True, dest, durations=phases.seconds, before=_facts(dest))
+        if dry_run:
+            return outcome
+        with phases.phase("switch"):
+            incoming = switch.claim_undo_set(undo_set, directory) / dest.name
+            saved = switch.install(dest, incoming, directory, check=lambda: None)
+    outcome.undo_set = str(saved or "")
+    if request.repository is not None and Repository.exists(request.repository):
+        repository = Repository.open_existing(request.repository, action=action)
+        _record(repository, outcome, "undo", dest=str(dest), undo_set=outcome.undo_set)
+    return outcome
+
+
+def _facts(dest: Path) -> dict[str, int | bool]:
+    size_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in ("", database.WAL, database.JOURNAL))
+    return {"exists": dest.exists(), "bytes": size_bytes}
+
+
+def _record(repository: Repository, outcome: Outcome, event: str, **facts: str) -> None:
+    try:
+        repository.record(event, outcome="passed", **facts)
+    except EngineError as error:
+        # The database is in place: failing now would deny that.
+        outcome.warnings.append(error.message)
+
+
+def _choose(repository: Repository, request: Request) -> Backup:
+    action = "Cannot restore"
+    if request.before:
+        if request.backup != "latest":
+            raise UsageError("Cannot restore: both backup and before are given.", hint="Give one of them.")
+        backup = repository.find_before(clock.from_text(request.before), action=action)
+    else:
+        backup = repository.find(request.backup, action=action)
+    good = next((each.id for each in reversed(repository.backups()) if each.verified and each.id != backup.id), None)
+    hint = f"The newest good backup is {good}." if good else "There is no other good backup in this repository."
+    if backup.manifest is None:
+        raise BackupDamagedError(backup.damage.message if backup.damage else "", hint=hint)
+    if backup.manifest.suspect and not request.force:
+        raise RefusedError(f"{action} {backup.id}: it is a copy of a corrupt database, marked suspect.", hint=hint)
+    return backup
+
+
+def _undo_dest(request: Request) -> Path:
+    if request.dest is not None:
+        return _checked_dest(request.dest, action="Cannot undo a restore")
+    if request.repository is None:
+        raise UsageError("Cannot undo a restore: neither dest nor repository is given.", hint="Set dest.")
+    repository = Repository.open_existing(request.repository, action="Cannot undo a restore")
+    return _checked_dest(Path(repository.source), action="Cannot undo a restore")
+
+
+def _checked_dest(dest: Path, *, action: str) -> Path:
+    """The file to replace, behind all symbolic links."""
+    path = Path(os.path.realpath(dest))
+    if not path.parent.is_dir():
+        raise UsageError(f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode.")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
+    return path
+
+
+def _holds(dest: Path, document: Manifest) -> bool:
+    """Whether ``dest`` alone, without anything in a sidecar, is the image."""
+    if any(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL)):
+        return False
+    if not dest.exists() or dest.stat().st_size != document.image.bytes:
+        return False
+    with translated(f"Cannot read {dest}"):
+        return files.sha256_file(dest) == document.image.sha256
+
+
+def _check_switch_is_safe(request: Request, document: Manifest, dest: Path, *, action: str) -> None:
+    if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
+        raise RefusedError(f"{action}: that is inside the repository.", hint="Restore to another directory.")
+    if dest.exists():
+        _check_identity(request, document, dest, action=action)
+    _check_not_in_use(request, dest, action=action)
+    with translated(action):
+        old_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL))
+        # With a -wal or journal to fold, a copy of the old main file is needed for a moment, too.
+        folding_bytes = 2 * old_bytes + files.size_of(dest) if old_bytes else 0
+        files.require_space(dest.parent, document.image.bytes + folding_bytes, action=action)
+
+
+def _check_identity(request: Request, document: Manifest, dest: Path, *, action: str) -> None:
+    """Refuse to replace a database by that of another application."""
+    if request.force_identity:
+        return
+    hint = "If that is meant, set force_identity."
+    known_names = {Path(document.database.source).name, document.database.name, f"{document.database.name}{dest.suffix}"}
+    if dest.name not in known_names:
+        raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
+    header = database.read_header(dest)
+    expected = document.proof.header.get("application_id") if document.proof else None
+    if header is not None and expected is not None and header.application_id != expected:
+        raise RefusedError(
+            f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
+            hint=hint,
+        )
+
+
+def _check_not_in_use(request: Request, dest: Path, *, action: str) -> None:
+    if request.force or not dest.exists():
+        return
+    users = processes.users_of(dest)
+    if users:
+        raise RefusedError(
+            f"{action}: the database is open in {', '.join(users)}.",
+            hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
+        )
+
+
+def _stage(
+    request: Request,
+    backup: Backup,
+    dest: Path,
+    directory: Path,
+    phases: Phases,
+    warnings: list[str],
+    *,
+    action: str,
+) -> Path:
+    """Write the image beside ``dest``, prove it, and give it the attributes that it will need."""
+    document = backup.trusted()
+    staged = directory / "restored"
+    with phases.phase("stage"):
+        image.write_image(backup, staged, action=action)
+    with phases.phase("check"):
+        if not document.suspect and document.image.bytes:
+            _check_staged(staged, document, request.check, action=action)
+    with translated(f"{action}: cannot set owner and mode"):
+        if dest.exists():
+            files.copy_attributes(dest, staged)
+        else:
+            warnings.extend(_apply_origin(staged, document.database))
+        _apply_wanted(staged, request)
+    files.sync_file(staged)
+    return staged
+
+
+def _check_staged(staged: Path, document: Manifest, level: str, *, action: str) -> None:
+    with contextlib.closing(database.connect(staged, immutable=True)) as connection:
+        checks = proof.check_structure(connection, level)
+        if level == "full" and document.proof is not None:
+            checks.extend(proof.check_rows(connection, document.proof))
+    failed = [each for each in checks if each.outcome == proof.FAILED]
+    if failed:
+        raise ProofFailedError(
+            f"{action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
+            hint="The live database was not touched. Choose another backup.",
+        )
+
+
+def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
+    """Open the live database again: its header must be that of the proof and SQLite must be able to read it."""
+    try:
+        if dest.stat().st_size != document.image.bytes:
+            raise ProofFailedError(f"{action}: the file in place has another size.", hint="The old content was put back.")
+        if document.image.bytes and not document.suspect:
+            with contextlib.closing(database.connect(dest, immutable=True)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        raise ProofFailedError(f"{action}: the file in place: {error}.", hint="The old content was put back.") from error
+
+
+def _apply_origin(staged: Path, origin: Origin) -> Sequence[str]:
+    """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
+    if os.name == "nt" or not origin.mode:
+        return []
+    warnings = []
+    try:
+        _change_owner(staged, origin.owner, origin.group)
+    except (UsageError, PermissionError):
+        warnings.append(f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged")
+    os.chmod(staged, int(origin.mode, 8) & 0o777)
+    return warnings
+
+
+def _apply_wanted(staged: Path, request: Request) -> None:
+    if request.owner or request.group:
+        _change_owner(staged, request.owner, request.group)
+    if request.mode:
+        os.chmod(staged, int(request.mode, 8))
+
+
+def _change_owner(path: Path, owner: str, group: str) -> None:
+    uid, gid = files.numeric_owner(owner), files.numeric_group(group)
+    status = os.stat(path)
+    if (uid, gid) != (status.st_uid, status.st_gid):
+        os.chown(path, uid, gid)
+
+
+def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
+    """Give a database that is right already the owner and mode that are asked for; whether they were others."""
+    before = os.stat(dest)
+    uid, gid = files.numeric_owner(request.owner), files.numeric_group(request.group)
+    wrong_owner = uid not in (-1, before.st_uid) or gid not in (-1, before.st_gid)
+    wrong_mode = bool(request.mode) and int(request.mode, 8) != before.st_mode & 0o7777
+    if (wrong_owner or wrong_mode) and not dry_run:
+        with translated(f"Cannot set owner and mode of {dest}"):
+            _apply_wanted(dest, request)
+    return wrong_owner or wrong_mode
+
+
+def check_mode_option(mode: str) -> str:
+    """``mode`` as octal digits; raises ``UsageError`` for anything else."""
+    if mode and (not mode.isdigit() or set(mode) & set("89") or len(mode) > 4):
+        raise UsageError(f"Cannot use the mode {mode!r}.", hint="Write it in octal and in quotes, for example '0600'.")
+    return mode

@@ -1,0 +1,237 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Put one database in the place of another, so that a kill at any instant leaves the old content or the new one.
+
+A database is up to three files: the main file M, a write-ahead log W, a rollback journal J. Only one name changes at
+a time, and a W or J beside the wrong M destroys its content. So each side is first made to stand alone: SQLite folds W
+or J into a copy M', and putting M' beside them changes nothing, because replaying W or J over M' writes the same pages
+again. Then they can go, and one rename switches from the old content to the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from . import clock, database, files, locks
+from .database import JOURNAL, SHM, WAL
+from .errors import BackupNotFoundError, EngineError, translated
+
+_UNDO = "undo"
+_INCOMING = "incoming"
+_LOCK = "lock"
+_MARK = ".before-restore."
+
+
+@contextlib.contextmanager
+def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Path]:
+    """A private directory beside ``dest`` to prepare its new content in; one run at a time has it.
+
+    What an earlier, killed run left there is put in order first: an undo set that is complete is published.
+    """
+    directory = database.restoring_directory(dest)
+    while True:
+        with translated(f"{action}: cannot prepare in {dest.parent}"), contextlib.suppress(FileExistsError):
+            os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
+        lock = directory / _LOCK
+        with contextlib.ExitStack() as stack:
+            try:
+                descriptor = stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action))
+                ours = os.stat(lock).st_ino == os.fstat(descriptor).st_ino
+            except FileNotFoundError:
+                ours = False
+            except EngineError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                ours = False
+            if not ours:
+                continue
+            _settle_leftovers(dest, directory)
+            try:
+                yield directory
+            finally:
+                _settle_leftovers(dest, directory)
+                with contextlib.suppress(PermissionError):
+                    os.unlink(lock)
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
+            os.rmdir(directory)
+        return
+
+
+def _settle_leftovers(dest: Path, directory: Path) -> None:
+    """Bring the workplace back to empty; what an operator could miss goes into an undo set."""
+    undo, incoming = directory / _UNDO, directory / _INCOMING
+    if (incoming / dest.name).exists():
+        os.rename(incoming, _new_undo_set(dest))
+    if undo.is_dir() and not _is_still_live(dest, undo):
+        _break_link(undo / dest.name)
+        publish_undo(dest, directory)
+    for entry in list(os.scandir(directory)):
+        if entry.name != _LOCK:
+            _remove(Path(entry.path))
+
+
+def _break_link(saved: Path) -> None:
+    """Make a saved main file that still is the live one, too, a file of its own."""
+    if saved.exists() and saved.stat().st_nlink > 1:
+        copy = saved.with_name(f"{saved.name}.copy")
+        files.copy_private(saved, copy)
+        files.copy_attributes(saved, copy)
+        files.move_file(copy, saved)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        files.remove_tree(path)
+    else:
+        files.remove_file(path)
+
+
+def _is_still_live(dest: Path, undo: Path) -> bool:
+    """Whether everything in ``undo`` is still where it came from, so that the set is of no use."""
+    saved = undo / dest.name
+    if saved.exists() and not (dest.exists() and saved.samefile(dest)):
+        return False
+    return all((dest.parent / each.name).exists() for each in undo.iterdir() if not each.name.endswith(SHM))
+
+
+def _new_undo_set(dest: Path) -> Path:
+    moment = clock.now()
+    while (path := dest.with_name(f"{dest.name}{_MARK}{clock.to_stamp(moment)}")).exists():
+        moment += timedelta(seconds=1)
+    return path
+
+
+def newest_undo_set(dest: Path, *, action: str) -> Path:
+    """The undo set of the last restore of ``dest``; raises ``BackupNotFoundError`` without any."""
+    prefix = f"{dest.name}{_MARK}"
+    with translated(action):
+        found = sorted(each for each in dest.parent.iterdir() if each.name.startswith(prefix) and each.is_dir())
+    if not found:
+        raise BackupNotFoundError(f"{action}: no undo set is beside {dest}.", hint="Restore a backup instead.")
+    return found[-1]
+
+
+def publish_undo(dest: Path, directory: Path) -> Path | None:
+    """Give the undo set its name beside ``dest``; None when there was nothing to save."""
+    undo = directory / _UNDO
+    if not any(undo.iterdir()):
+        return None
+    path = _new_undo_set(dest)
+    os.rename(undo, path)
+    files.sync_directory(dest.parent)
+    return path
+
+
+def claim_undo_set(undo_set: Path, directory: Path) -> Path:
+    """Take an undo set into the workplace; until its content is in place, a killed run gives it back."""
+    incoming = directory / _INCOMING
+    os.rename(undo_set, incoming)
+    files.sync_directory(undo_set.parent)
+    return incoming
+
+
+def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None]) -> Path | None:
+    """Put the database ``new`` (with a ``-wal`` or ``-journal`` beside it, if it has one) in the place of ``dest``.
+
+    Both are in the same filesystem, ``new`` inside the workplace ``directory``. ``check`` looks at the result and
+    raises when it is not right; then, and on any other failure, the old content is put back. Returns the undo set
+    with everything that was there before, or None when nothing was.
+    """
+    undo = directory / _UNDO
+    with translated(f"Cannot save the old database {dest}"):
+        _save(dest, undo)
+    try:
+        with translated(f"Cannot replace {dest}"):
+            _make_standalone(dest, directory / "old")
+            _place(dest, new, directory / "new")
+        check()
+    except BaseException:
+        _put_back(dest, undo, directory)
+        raise
+    return publish_undo(dest, directory)
+
+
+def _put_back(dest: Path, undo: Path, directory: Path) -> None:
+    """Undo what ``install`` did so far."""
+    saved = undo / dest.name
+    if not _is_still_live(dest, undo):
+        if saved.exists():
+            _make_standalone(dest, directory / "failed")
+        else:
+            files.remove_file(dest)
+        _place(dest, saved, directory / "back")
+    files.remove_tree(undo)
+
+
+def _save(dest: Path, undo: Path) -> None:
+    """A second name for the main file, which is never written again once it is replaced, and copies of the rest."""
+    os.mkdir(undo, files.PRIVATE_DIRECTORY_MODE)
+    if dest.exists():
+        files.link_or_copy(dest, undo / dest.name)
+    for suffix in (WAL, JOURNAL, SHM):
+        side = database.sidecar(dest, suffix)
+        if side.exists():
+            files.copy_private(side, undo / side.name)
+            files.copy_attributes(side, undo / side.name)
+    files.sync_directory(undo)
+
+
+def _make_standalone(path: Path, scratch: Path) -> None:
+    """Leave ``path`` without sidecars and with the content that it had with them."""
+    # Only an index into the -wal, made anew by whoever opens the database.
+    files.remove_file(database.sidecar(path, SHM))
+    if path.exists() and _has_sidecars(path):
+        folded = _folded(path, scratch)
+        if folded is not None:
+            files.move_file(folded, path)
+    for suffix in (WAL, JOURNAL):
+        files.remove_file(database.sidecar(path, suffix))
+
+
+def _has_sidecars(path: Path) -> bool:
+    return any(files.size_of(database.sidecar(path, suffix)) for suffix in (WAL, JOURNAL))
+
+
+def _folded(path: Path, scratch: Path) -> Path | None:
+    """A copy of ``path`` as one file, which SQLite made from it and its sidecars; None when SQLite cannot read it."""
+    os.mkdir(scratch, files.PRIVATE_DIRECTORY_MODE)
+    copy = scratch / path.name
+    for suffix in ("", WAL, JOURNAL):
+        side = database.sidecar(path, suffix)
+        if side.exists():
+            files.copy_private(side, database.sidecar(copy, suffix))
+    try:
+        with contextlib.closing(database.connect(copy, mode="rw")) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error:
+        return None
+    if _has_sidecars(copy):
+        return None
+    files.copy_attributes(path, copy)
+    files.sync_file(copy)
+    return copy
+
+
+def _place(dest: Path, new: Path, scratch: Path) -> None:
+    """Put ``new`` and its sidecars in the place of ``dest``, which stands alone."""
+    folded = _folded(new, scratch) if _has_sidecars(new) else None
+    first = folded or new
+    if first.exists():
+        files.move_file(first, dest)
+    for suffix in (WAL, JOURNAL):
+        side = database.sidecar(new, suffix)
+        if files.size_of(side):
+            complete = scratch / f"side{suffix}"
+            files.copy_private(side, complete)
+            files.copy_attributes(side, complete)
+            files.move_file(complete, database.sidecar(dest, suffix))
+    if folded is not None:
+        files.move_file(new, dest)

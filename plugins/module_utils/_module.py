@@ -1,0 +1,50 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the modules of this collection share: their common options, and how an error of the engine becomes a failure."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, from_os_error
+
+LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
+
+
+def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> NoReturn:
+    """Run ``work`` and answer with what it returns, or with one clear failure."""
+    try:
+        result = work(module)
+    except EngineError as error:
+        fail(module, error)
+    except OSError as error:
+        fail(module, from_os_error("An unexpected failure", error))
+    except Exception as error:
+        unexpected = EngineError(
+            f"An unexpected failure: {type(error).__name__}: {error}.", hint="Please report it, with the output of -vvv."
+        )
+        fail(module, unexpected, exception=traceback.format_exc())
+    module.exit_json(**result)
+
+
+def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:
+    """Fail with the message of ``error``, and its code and hint for programs."""
+    described = {"code": error.code, "class": type(error).__name__, "hint": error.hint}
+    module.fail_json(msg=str(error), error=described, **facts)
+
+
+def seconds(module: AnsibleModule, option: str) -> float | None:
+    """The value of a duration option in seconds; None when it is not given."""
+    text = module.params[option]
+    return None if text is None else clock.parse_duration(text)
+
+
+def warn_all(module: AnsibleModule, warnings: list[str]) -> None:
+    for warning in warnings:
+        module.warn(warning)

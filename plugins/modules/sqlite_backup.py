@@ -1,0 +1,400 @@
+#!/usr/bin/python
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_backup
+short_description: Back up a live SQLite database and prove the backup
+version_added: 0.1.0
+author:
+  - sqliteops.backup contributors (@sqliteops)
+description:
+  - Makes sure that the repository holds a proven backup of the present content of one database.
+  - The database stays in use. In WAL mode its writers are never blocked. In rollback mode they wait while the image is copied.
+  - When nothing changed since the newest backup, nothing is stored, RV(ignore:changed) is false, and the newest backup is confirmed as of now.
+  - The source is never written to, checkpointed, or opened in a way that leaves files of another owner beside it.
+  - A corrupt source gets its bytes saved in a backup that is marked suspect, and the task fails with code 12.
+extends_documentation_fragment:
+  - sqliteops.backup.repository.lock
+  - sqliteops.backup.repository.attributes
+  - sqliteops.backup.repository.notes
+attributes:
+  check_mode:
+    description: Makes the same decision as a real run, from the same reading of the database. Nothing stays on the disk.
+    support: full
+  diff_mode:
+    description: Shows the newest backup before and after, never any content.
+    support: full
+options:
+  path:
+    description:
+      - The database file. Symbolic links are followed.
+      - A file with more than one hard link is refused, since its C(-wal) is found by name.
+      - Exactly one of O(path) and O(database_url) is required.
+    type: path
+  database_url:
+    description:
+      - The database as a URL. Prisma's C(file:./agent.db?connection_limit=1) and C(file:///srv/agent.db) are understood,
+        and SQLAlchemy's C(sqlite:///relative.db) and C(sqlite:////srv/agent.db).
+    type: str
+  chdir:
+    description:
+      - The directory that a relative O(database_url) counts from. For Prisma it is the one with C(schema.prisma).
+    type: path
+  repository:
+    description:
+      - The directory for the backups of this one database. It is created with mode 0700 when it is missing.
+    type: path
+    required: true
+  name:
+    description:
+      - The name of the database in its repository. The default is the file name without its ending.
+    type: str
+  type:
+    description:
+      - V(full) stores the whole image. V(auto) stores what suits best.
+      - In this version both store a full backup.
+    type: str
+    choices: [auto, full]
+    default: auto
+  compression:
+    description:
+      - How to compress the image. V(auto) is V(zstd) where the host has the program, else V(gzip).
+      - A named method whose program is missing is an error.
+    type: str
+    choices: [auto, zstd, gzip, xz, none]
+    default: auto
+  compression_level:
+    description:
+      - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and 6 for the others.
+    type: int
+  check:
+    description:
+      - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA integrity_check)
+        and reports foreign keys without parents.
+      - With V(none) the backup counts as verified only after M(sqliteops.backup.sqlite_verify) passed.
+    type: str
+    choices: [none, quick, full]
+    default: quick
+  include:
+    description: Further files or directories to store beside the image, in the directory C(files) of the backup.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      src:
+        description: The file, or a directory whose regular files are stored.
+        type: path
+        required: true
+      name:
+        description: The relative name to store it as. The default is its own name.
+        type: str
+      redact:
+        description: Keep the names of C(NAME=value) lines and drop every value, for files such as C(.env).
+        type: bool
+        default: false
+  reason:
+    description: Why this backup is made. It is stored and listed.
+    type: str
+    default: ""
+  tags:
+    description: Tags to store. When the newest backup lacks one of them, a new backup is stored even if nothing changed.
+    type: list
+    elements: str
+    default: []
+  pinned:
+    description:
+      - Keep this backup until it is removed by hand; retention never removes it.
+      - When the newest backup is not pinned, a new one is stored even if nothing changed.
+    type: bool
+    default: false
+  timeout:
+    description: The longest time that reading the database may take, as a duration such as V(30s) or V(1h).
+    type: str
+    default: 1h
+  force:
+    description: Store a new backup even when nothing changed.
+    type: bool
+    default: false
+  allow_empty:
+    description: Accept a database of zero bytes. Without it that is an error.
+    type: bool
+    default: false
+seealso:
+  - module: sqliteops.backup.sqlite_restore
+  - module: sqliteops.backup.sqlite_verify
+  - module: sqliteops.backup.sqlite_backup_info
+"""
+
+EXAMPLES = r"""
+- name: Back up the database of CI-Fixer
+  sqliteops.backup.sqlite_backup:
+    path: /srv/ci-fixer/agent.db
+    repository: /var/backups/sqlite/agent
+
+- name: Back up before a migration, by the URL that the application uses, with its schema
+  sqliteops.backup.sqlite_backup:
+    database_url: file:./agent.db?connection_limit=1
+    chdir: /srv/ci-fixer/prisma
+    repository: /var/backups/sqlite/agent
+    reason: before migration 42
+    pinned: true
+    include:
+      - src: /srv/ci-fixer/prisma/schema.prisma
+        name: prisma/schema.prisma
+      - src: /srv/ci-fixer/.env
+        name: env
+        redact: true
+  register: before_migration
+
+- name: Say what a restore would bring back
+  ansible.builtin.debug:
+    msg: "{{ before_migration.backup.id }} holds {{ before_migration.backup.tables }}"
+"""
+
+RETURN = r"""
+backup:
+  description:
+    - The backup that holds the present content, newly stored or confirmed.
+    - In check mode, when a backup would be stored, only the fields that are known before are present.
+  returned: when the database could be read
+  type: dict
+  contains:
+    id:
+      description: The backup's id, its start in UTC and its type.
+      type: str
+      returned: success
+      sample: 20251230T120000Z-full
+    type:
+      description: V(full) for a backup that needs no other one.
+      type: str
+      returned: success
+      sample: full
+    parent:
+      description: The backup that this one builds on; null for a full backup.
+      type: str
+      returned: success
+      sample: null
+    path:
+      description: The directory of the backup.
+      type: path
+      returned: success
+      sample: /var/backups/sqlite/agent/20251230T120000Z-full
+    created:
+      description: When the backup was started, RFC 3339 in UTC. Everything committed before is in it.
+      type: str
+      returned: success
+      sample: "2025-12-30T12:00:00Z"
+    confirmed:
+      description: When the database was last found unchanged since this backup; null when never.
+      type: str
+      returned: success
+      sample: "2025-12-30T13:00:00Z"
+    verified:
+      description: Whether the newest check of its content passed.
+      type: bool
+      returned: success
+      sample: true
+    suspect:
+      description: Whether the database was corrupt when it was backed up.
+      type: bool
+      returned: success
+      sample: false
+    damage:
+      description: Why the manifest cannot be trusted; empty for a good one.
+      type: str
+      returned: success
+      sample: ""
+    reason:
+      description: Why the backup was made, as it was given.
+      type: str
+      returned: success
+      sample: before migration 42
+    tags:
+      description: The tags that were given.
+      type: list
+      elements: str
+      returned: success
+      sample: [release]
+    pinned:
+      description: Whether retention never removes it.
+      type: bool
+      returned: success
+      sample: false
+    stored_bytes:
+      description: Bytes that all its artifacts take.
+      type: int
+      returned: success
+      sample: 1048576
+    database_bytes:
+      description: Bytes of the database image.
+      type: int
+      returned: success
+      sample: 8388608
+    page_size:
+      description: Bytes in a page of the database.
+      type: int
+      returned: success
+      sample: 4096
+    page_count:
+      description: Pages in the image.
+      type: int
+      returned: success
+      sample: 2048
+    sha256:
+      description: The SHA-256 of the image. A restore is proven when the restored file has it.
+      type: str
+      returned: success
+      sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
+    tables:
+      description: The rows of every table in the image.
+      type: dict
+      returned: success
+      sample:
+        AgentRun: 500
+        ErrorFact: 1200
+    changed_pages:
+      description: The pages that this run stored; 0 when nothing changed.
+      type: int
+      returned: success
+      sample: 2048
+    durations:
+      description: Seconds of each phase of this run.
+      type: dict
+      returned: success
+      sample:
+        snapshot: 0.4
+        check: 0.2
+        store: 0.5
+        publish: 0.1
+    warnings:
+      description: What an operator should know though the backup is good.
+      type: list
+      elements: str
+      returned: success
+      sample: []
+error:
+  description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
+  returned: on failure
+  type: dict
+  contains:
+    code:
+      description: The exit code of this kind of failure, see the notes.
+      type: int
+      returned: on failure
+      sample: 10
+    class:
+      description: The name of this kind of failure.
+      type: str
+      returned: on failure
+      sample: SourceMissingError
+    hint:
+      description: What to do next.
+      type: str
+      returned: on failure
+      sample: Check the path.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sqliteops.backup.plugins.module_utils import _module
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, database, info
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+
+ARGUMENT_SPEC = {
+    "path": {"type": "path"},
+    "database_url": {"type": "str"},
+    "chdir": {"type": "path"},
+    "repository": {"type": "path", "required": True},
+    "name": {"type": "str"},
+    "type": {"type": "str", "choices": ["auto", "full"], "default": "auto"},
+    "compression": {"type": "str", "choices": ["auto", "zstd", "gzip", "xz", "none"], "default": "auto"},
+    "compression_level": {"type": "int"},
+    "check": {"type": "str", "choices": ["none", "quick", "full"], "default": "quick"},
+    "include": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "src": {"type": "path", "required": True},
+            "name": {"type": "str"},
+            "redact": {"type": "bool", "default": False},
+        },
+    },
+    "reason": {"type": "str", "default": ""},
+    "tags": {"type": "list", "elements": "str", "default": []},
+    "pinned": {"type": "bool", "default": False},
+    "timeout": {"type": "str", "default": "1h"},
+    "force": {"type": "bool", "default": False},
+    "allow_empty": {"type": "bool", "default": False},
+    "lock_timeout": _module.LOCK_TIMEOUT,
+}
+
+
+def _request(module: AnsibleModule) -> backup.Request:
+    params = module.params
+    chdir = Path(params["chdir"]) if params["chdir"] else None
+    path = Path(params["path"]) if params["path"] else database.path_from_url(params["database_url"], chdir=chdir)
+    return backup.Request(
+        path=path,
+        repository=Path(params["repository"]),
+        name=params["name"] or "",
+        type=params["type"],
+        compression=params["compression"],
+        compression_level=params["compression_level"],
+        check=params["check"],
+        include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in params["include"]),
+        reason=params["reason"],
+        tags=tuple(params["tags"]),
+        pinned=params["pinned"],
+        timeout_seconds=_module.seconds(module, "timeout"),
+        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
+        force=params["force"],
+        allow_empty=params["allow_empty"],
+    )
+
+
+def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
+    described = info.describe_backup(outcome.backup) if outcome.backup else {"type": "full", "parent": None}
+    described.update(
+        changed_pages=outcome.changed_pages, durations=outcome.durations, warnings=outcome.warnings
+    )
+    previous = outcome.previous.id if outcome.previous else None
+    newest = outcome.backup.id if outcome.backup else "a new backup"
+    diff = {
+        "before_header": str(request.repository),
+        "after_header": str(request.repository),
+        "before": {"latest": previous},
+        "after": {"latest": newest if outcome.changed else previous},
+    }
+    return {"changed": outcome.changed, "backup": described, "diff": diff}
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    request = _request(module)
+    outcome = backup.run(request, dry_run=module.check_mode)
+    _module.warn_all(module, outcome.warnings)
+    answer = _answer(request, outcome)
+    if outcome.error is not None:
+        _module.fail(module, outcome.error, **answer)
+    return answer
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        mutually_exclusive=[("path", "database_url")],
+        required_one_of=[("path", "database_url")],
+    )
+    _module.execute(module, _work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+#!/usr/bin/python
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_backup_info
+short_description: List the backups of SQLite databases and say how old the newest is
+version_added: 0.1.0
+author:
+  - sqliteops.backup contributors (@sqliteops)
+description:
+  - Lists every backup of one or more repositories, damaged ones too, and compares the age of the newest verified one with the RPO.
+extends_documentation_fragment:
+  - sqliteops.backup.repository.attributes
+  - sqliteops.backup.repository.notes
+attributes:
+  check_mode:
+    description: The module only reads.
+    support: full
+  diff_mode:
+    description: The module changes nothing, so there is nothing to compare.
+    support: none
+options:
+  repository:
+    description: The repository, or a list of them.
+    type: list
+    elements: path
+    required: true
+  rpo:
+    description: The recovery point objective, the greatest age that the newest verified backup may have, as a duration such as V(1h).
+    type: str
+seealso:
+  - module: sqliteops.backup.sqlite_backup
+  - module: sqliteops.backup.sqlite_verify
+"""
+
+EXAMPLES = r"""
+- name: List the backups of CI-Fixer
+  sqliteops.backup.sqlite_backup_info:
+    repository: /var/backups/sqlite/agent
+    rpo: 1h
+  register: agent
+
+- name: Fail when more than one hour of data could be lost
+  ansible.builtin.assert:
+    that: agent.repositories | rejectattr("rpo_met") | length == 0
+    fail_msg: "The newest verified backup is {{ agent.repositories[0].age_seconds }} seconds old."
+"""
+
+RETURN = r"""
+repositories:
+  description: One entry a repository, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the database.
+      type: str
+      returned: success
+      sample: agent
+    path:
+      description: The directory of the repository.
+      type: path
+      returned: success
+      sample: /var/backups/sqlite/agent
+    source:
+      description: The path of the database.
+      type: path
+      returned: success
+      sample: /srv/ci-fixer/agent.db
+    backups:
+      description: Every backup, oldest first. Of one with a damaged manifest only id, path and damage are known.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        id:
+          description: The backup's id, its start in UTC and its type.
+          type: str
+          returned: success
+          sample: 20251230T120000Z-full
+        type:
+          description: V(full) for a backup that needs no other one.
+          type: str
+          returned: success
+          sample: full
+        parent:
+          description: The backup that this one builds on; null for a full backup.
+          type: str
+          returned: success
+          sample: null
+        path:
+          description: The directory of the backup.
+          type: path
+          returned: success
+          sample: /var/backups/sqlite/agent/20251230T120000Z-full
+        created:
+          description: When the backup was started, RFC 3339 in UTC. Everything committed before is in it.
+          type: str
+          returned: success
+          sample: "2025-12-30T12:00:00Z"
+        confirmed:
+          description: When the database was last found unchanged since this backup; null when never.
+          type: str
+          returned: success
+          sample: "2025-12-30T13:00:00Z"
+        verified:
+          description: Whether the newest check of its content passed.
+          type: bool
+          returned: success
+          sample: true
+        suspect:
+          description: Whether the database was corrupt when it was backed up.
+          type: bool
+          returned: success
+          sample: false
+        damage:
+          description: Why the manifest cannot be trusted; empty for a good one.
+          type: str
+          returned: success
+          sample: ""
+        reason:
+          description: Why the backup was made, as it was given.
+          type: str
+          returned: success
+          sample: before migration 42
+        tags:
+          description: The tags that were given.
+          type: list
+          elements: str
+          returned: success
+          sample: [release]
+        pinned:
+          description: Whether retention never removes it.
+          type: bool
+          returned: success
+          sample: false
+        stored_bytes:
+          description: Bytes that all its artifacts take.
+          type: int
+          returned: success
+          sample: 1048576
+        database_bytes:
+          description: Bytes of the database image.
+          type: int
+          returned: success
+          sample: 8388608
+        page_size:
+          description: Bytes in a page of the database.
+          type: int
+          returned: success
+          sample: 4096
+        page_count:
+          description: Pages in the image.
+          type: int
+          returned: success
+          sample: 2048
+        sha256:
+          description: The SHA-256 of the image. A restore is proven when the restored file has it.
+          type: str
+          returned: success
+          sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
+        tables:
+          description: The rows of every table in the image.
+          type: dict
+          returned: success
+          sample:
+            AgentRun: 500
+            ErrorFact: 1200
+    latest:
+      description: The newest backup, with the same fields; null when there is none.
+      type: dict
+      returned: success
+      sample:
+        id: 20251230T120000Z-full
+    age_seconds:
+      description: Seconds since the database is known to have had the content of the newest verified backup; null without one.
+      type: int
+      returned: success
+      sample: 1800
+    rpo_met:
+      description: Whether that age is within O(rpo); null without O(rpo).
+      type: bool
+      returned: success
+      sample: true
+    total_bytes:
+      description: Bytes that all backups take.
+      type: int
+      returned: success
+      sample: 10485760
+    last_drill:
+      description: The last restore drill in the audit log; null when there was none.
+      type: dict
+      returned: success
+      sample: null
+error:
+  description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
+  returned: on failure
+  type: dict
+  contains:
+    code:
+      description: The exit code of this kind of failure, see the notes.
+      type: int
+      returned: on failure
+      sample: 10
+    class:
+      description: The name of this kind of failure.
+      type: str
+      returned: on failure
+      sample: SourceMissingError
+    hint:
+      description: What to do next.
+      type: str
+      returned: on failure
+      sample: Check the path.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sqliteops.backup.plugins.module_utils import _module
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+
+ARGUMENT_SPEC = {
+    "repository": {"type": "list", "elements": "path", "required": True},
+    "rpo": {"type": "str"},
+}
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    rpo_seconds = _module.seconds(module, "rpo")
+    opened = [Repository.open_existing(Path(each), action="Cannot list") for each in module.params["repository"]]
+    described = [info.describe_repository(each, rpo_seconds=rpo_seconds) for each in opened]
+    return {"changed": False, "repositories": described}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    _module.execute(module, _work)
+
+
+if __name__ == "__main__":
+    main()

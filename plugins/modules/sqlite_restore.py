@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_restore
+short_description: Restore an SQLite database from a proven backup, or undo a restore
+version_added: 0.1.0
+author:
+  - sqliteops.backup contributors (@sqliteops)
+description:
+  - Makes sure that O(dest) holds exactly one backup's content.
+  - The backup is checked and restored beside O(dest), and its SHA-256 compared, before the live database is touched.
+  - The old database and its C(-wal), C(-shm) and C(-journal) are kept in an undo set beside it, C(<dest>.before-restore.<time>).
+    Remove it when it is not needed any more.
+  - A kill at any instant leaves the old content or the new one.
+extends_documentation_fragment:
+  - sqliteops.backup.repository.lock
+  - sqliteops.backup.repository.attributes
+  - sqliteops.backup.repository.notes
+attributes:
+  check_mode:
+    description: Chooses the backup, checks its artifacts, compares and refuses as a real run does, and writes nothing.
+    support: full
+  diff_mode:
+    description: Shows size and SHA-256 of the database before and after, never any content.
+    support: full
+options:
+  repository:
+    description: The repository with the backups. Required unless O(undo) is used with O(dest).
+    type: path
+  backup:
+    description: The id of the backup, or V(latest).
+    type: str
+    default: latest
+  before:
+    description: Restore the newest backup that was started at this time or earlier, RFC 3339. Without a zone it is UTC.
+    type: str
+  dest:
+    description:
+      - The database file to restore to. The default is the path that was backed up.
+      - Its directory must exist. A symbolic link is followed.
+    type: path
+  owner:
+    description:
+      - The owner of the restored file. The default is the owner of the old file, or of the source when it was backed up.
+    type: str
+  group:
+    description: The group of the restored file, with the same default as O(owner).
+    type: str
+  mode:
+    description: The mode of the restored file as a quoted octal number, with the same default as O(owner).
+    type: str
+  check:
+    description:
+      - How to check the restored image beside its SHA-256, before it is put in place.
+      - V(quick) runs C(PRAGMA quick_check). V(full) runs C(PRAGMA integrity_check) and compares the rows of every table.
+    type: str
+    choices: [quick, full]
+    default: quick
+  force:
+    description:
+      - Restore although a process has the database open, or although the backup is marked suspect.
+      - A process that has it open goes on with the replaced file, and what it writes is lost.
+    type: bool
+    default: false
+  force_identity:
+    description: Replace a database of another name or another application_id.
+    type: bool
+    default: false
+  undo:
+    description:
+      - Bring the newest undo set back. What is there now becomes an undo set itself, so doing it twice changes nothing in the end.
+    type: bool
+    default: false
+seealso:
+  - module: sqliteops.backup.sqlite_backup
+  - module: sqliteops.backup.sqlite_verify
+"""
+
+EXAMPLES = r"""
+- name: Restore the newest backup to where it came from
+  sqliteops.backup.sqlite_restore:
+    repository: /var/backups/sqlite/agent
+
+- name: Restore what was there before noon to a file of its own
+  sqliteops.backup.sqlite_restore:
+    repository: /var/backups/sqlite/agent
+    before: "2025-12-30T12:00:00Z"
+    dest: /srv/ci-fixer/agent-before-noon.db
+    mode: "0600"
+    check: full
+
+- name: Bring back what the last restore replaced
+  sqliteops.backup.sqlite_restore:
+    dest: /srv/ci-fixer/agent.db
+    undo: true
+"""
+
+RETURN = r"""
+restore:
+  description: What was restored.
+  returned: success
+  type: dict
+  contains:
+    backup:
+      description: The id of the backup; empty after an undo.
+      type: str
+      returned: success
+      sample: 20251230T120000Z-full
+    dest:
+      description: The file that was restored, behind all symbolic links.
+      type: path
+      returned: success
+      sample: /srv/ci-fixer/agent.db
+    undo_set:
+      description: The directory with what was there before; empty when nothing was, or nothing changed.
+      type: str
+      returned: success
+      sample: /srv/ci-fixer/agent.db.before-restore.20251230T121500Z
+    sha256:
+      description: The SHA-256 of the restored file, which is that of the manifest; empty after an undo.
+      type: str
+      returned: success
+      sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
+    durations:
+      description: Seconds of each phase of this run.
+      type: dict
+      returned: success
+      sample:
+        check_artifacts: 0.1
+        stage: 0.4
+        check: 0.2
+        switch: 0.1
+    warnings:
+      description: What an operator should know though the restore is good.
+      type: list
+      elements: str
+      returned: success
+      sample: []
+error:
+  description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
+  returned: on failure
+  type: dict
+  contains:
+    code:
+      description: The exit code of this kind of failure, see the notes.
+      type: int
+      returned: on failure
+      sample: 10
+    class:
+      description: The name of this kind of failure.
+      type: str
+      returned: on failure
+      sample: SourceMissingError
+    hint:
+      description: What to do next.
+      type: str
+      returned: on failure
+      sample: Check the path.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sqliteops.backup.plugins.module_utils import _module
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import restore
+
+ARGUMENT_SPEC = {
+    "repository": {"type": "path"},
+    "backup": {"type": "str", "default": "latest"},
+    "before": {"type": "str"},
+    "dest": {"type": "path"},
+    "owner": {"type": "str"},
+    "group": {"type": "str"},
+    "mode": {"type": "str"},
+    "check": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
+    "force": {"type": "bool", "default": False},
+    "force_identity": {"type": "bool", "default": False},
+    "undo": {"type": "bool", "default": False},
+    "lock_timeout": _module.LOCK_TIMEOUT,
+}
+
+
+def _request(module: AnsibleModule) -> restore.Request:
+    params = module.params
+    return restore.Request(
+        repository=Path(params["repository"]) if params["repository"] else None,
+        backup=params["backup"],
+        before=params["before"] or "",
+        dest=Path(params["dest"]) if params["dest"] else None,
+        owner=params["owner"] or "",
+        group=params["group"] or "",
+        mode=restore.check_mode_option(params["mode"] or ""),
+        check=params["check"],
+        force=params["force"],
+        force_identity=params["force_identity"],
+        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
+    )
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    request = _request(module)
+    run = restore.undo if module.params["undo"] else restore.run
+    outcome = run(request, dry_run=module.check_mode)
+    _module.warn_all(module, outcome.warnings)
+    described = {key: value for key, value in dataclasses.asdict(outcome).items() if key not in ("changed", "before")}
+    diff = {
+        "before_header": str(outcome.dest),
+        "after_header": str(outcome.dest),
+        "before": outcome.before,
+        "after": {"backup": outcome.backup, "sha256": outcome.sha256} if outcome.changed else outcome.before,
+    }
+    return {"changed": outcome.changed, "restore": {**described, "dest": str(outcome.dest)}, "diff": diff}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_if=[("undo", False, ["repository"])],
+    )
+    _module.execute(module, _work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+#!/usr/bin/python
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: sqlite_verify
+short_description: Verify backups of SQLite databases, live databases and plain files
+version_added: 0.1.0
+author:
+  - sqliteops.backup contributors (@sqliteops)
+description:
+  - Checks backups in a repository, or one SQLite file where it is. Damage always fails the task.
+  - The outcome is V(passed), V(failed), or V(inconclusive) when a virtual table needs an SQLite module that is missing here;
+    that fails the task too, with code 19, since nothing was proven.
+  - The outcome of a backup is noted beside its sealed manifest, and in the audit log of the repository.
+extends_documentation_fragment:
+  - sqliteops.backup.repository.lock
+  - sqliteops.backup.repository.attributes
+  - sqliteops.backup.repository.notes
+attributes:
+  check_mode:
+    description: Verifies as a real run does, and notes nothing in the repository.
+    support: full
+  diff_mode:
+    description: The module changes nothing, so there is nothing to compare.
+    support: none
+options:
+  path:
+    description:
+      - A live database, or any SQLite file. It is only read.
+      - In rollback mode its writers wait while it is read.
+      - Exactly one of O(path) and O(repository) is required.
+    type: path
+  repository:
+    description: The repository with the backups to verify.
+    type: path
+  backup:
+    description: The id of a backup, V(latest) or V(all).
+    type: str
+    default: latest
+  level:
+    description:
+      - Of a backup, V(quick) checks the SHA-256 of every artifact. V(full) restores it into scratch space, compares the SHA-256
+        of the image and the rows of every table, runs C(PRAGMA integrity_check), and reports foreign keys without parents.
+      - Of a file, V(quick) runs C(PRAGMA quick_check), V(full) C(PRAGMA integrity_check), and reports foreign keys without parents.
+    type: str
+    choices: [quick, full]
+    default: quick
+  expect_tables:
+    description: Tables or views that must exist.
+    type: list
+    elements: str
+    default: []
+  assertions:
+    description: Queries whose result must be as given. On a backup they need a restore into scratch space, whatever the O(level).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      sql:
+        description: One query. It can only read.
+        type: str
+        required: true
+      equals:
+        description: The value of a result of one row and one column, else the list of rows, each a list.
+        type: raw
+        required: true
+  timeout:
+    description: How long to wait for a locked live database, as a duration.
+    type: str
+    default: 1h
+seealso:
+  - module: sqliteops.backup.sqlite_backup
+  - module: sqliteops.backup.sqlite_restore
+"""
+
+EXAMPLES = r"""
+- name: Check the bytes of every backup
+  sqliteops.backup.sqlite_verify:
+    repository: /var/backups/sqlite/agent
+    backup: all
+
+- name: Restore the newest backup into scratch space and look inside
+  sqliteops.backup.sqlite_verify:
+    repository: /var/backups/sqlite/agent
+    level: full
+    expect_tables: [AgentRun, ErrorFact]
+    assertions:
+      - sql: SELECT count(*) > 0 FROM AgentRun
+        equals: 1
+
+- name: Check the live database
+  sqliteops.backup.sqlite_verify:
+    path: /srv/ci-fixer/agent.db
+"""
+
+RETURN = r"""
+verification:
+  description: What was found.
+  returned: when the checks could run
+  type: dict
+  contains:
+    outcome:
+      description: All checks together, V(passed), V(failed) or V(inconclusive).
+      type: str
+      returned: success
+      sample: passed
+    checks:
+      description: Every check. With O(backup=all) its name begins with the id of the backup.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        name:
+          description: What was checked.
+          type: str
+          returned: success
+          sample: quick_check
+        outcome:
+          description: V(passed), V(failed) or V(inconclusive).
+          type: str
+          returned: success
+          sample: passed
+        detail:
+          description: What was found, for people.
+          type: str
+          returned: success
+          sample: 1700 rows in 6 tables
+error:
+  description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
+  returned: on failure
+  type: dict
+  contains:
+    code:
+      description: The exit code of this kind of failure, see the notes.
+      type: int
+      returned: on failure
+      sample: 10
+    class:
+      description: The name of this kind of failure.
+      type: str
+      returned: on failure
+      sample: SourceMissingError
+    hint:
+      description: What to do next.
+      type: str
+      returned: on failure
+      sample: Check the path.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.sqliteops.backup.plugins.module_utils import _module
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+
+ARGUMENT_SPEC = {
+    "path": {"type": "path"},
+    "repository": {"type": "path"},
+    "backup": {"type": "str", "default": "latest"},
+    "level": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
+    "expect_tables": {"type": "list", "elements": "str", "default": []},
+    "assertions": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"sql": {"type": "str", "required": True}, "equals": {"type": "raw", "required": True}},
+    },
+    "timeout": {"type": "str", "default": "1h"},
+    "lock_timeout": _module.LOCK_TIMEOUT,
+}
+
+
+def _verify(module: AnsibleModule) -> verify.Verification:
+    params = module.params
+    expected = verify.Expectations(params["level"], params["expect_tables"], params["assertions"])
+    if params["path"]:
+        return verify.verify_database(
+            Path(params["path"]), expected, timeout_seconds=_module.seconds(module, "timeout")
+        )
+    return verify.verify_backups(
+        Repository.open_existing(Path(params["repository"]), action="Cannot verify"),
+        params["backup"],
+        expected,
+        dry_run=module.check_mode,
+        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
+    )
+
+
+def _work(module: AnsibleModule) -> dict[str, Any]:
+    result = _verify(module)
+    described = {"outcome": result.outcome, "checks": [each.to_json() for each in result.checks]}
+    if result.error is not None:
+        _module.fail(module, result.error, verification=described)
+    return {"changed": False, "verification": described}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        mutually_exclusive=[("path", "repository")],
+        required_one_of=[("path", "repository")],
+    )
+    _module.execute(module, _work)
+
+
+if __name__ == "__main__":
+    main()
