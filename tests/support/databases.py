@@ -1,0 +1,58 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Small real databases for tests, and ways to look at them that do not use the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sqlite3
+from pathlib import Path
+
+
+def make(path: Path, *, rows: int = 3, journal_mode: str = "wal", page_size: int = 4096, setup: str = "") -> Path:
+    """A closed database with the table ``item(id, name)`` and as many rows; ``setup`` is SQL that runs first."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={page_size}")
+        connection.executescript(setup)
+        connection.execute(f"PRAGMA journal_mode={journal_mode}")
+        connection.execute("CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
+        connection.executemany("INSERT INTO item(name) VALUES (?)", [(f"name {n}",) for n in range(rows)])
+    return path
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """A connection in autocommit mode that never checkpoints by itself."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    return connection
+
+
+def add(path: Path, name: str) -> None:
+    """Commit one more row."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO item(name) VALUES (?)", (name,))
+
+
+def names(path: Path) -> list[str]:
+    """Every name, by a connection of its own that may write what recovery needs: as the application would see it."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return [name for (name,) in connection.execute("SELECT name FROM item ORDER BY id")]
+
+
+def tree(directory: Path) -> dict[str, str]:
+    """Every file below ``directory`` with the digest of its bytes: to see that nothing was touched."""
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def flip_bit(path: Path, position: int) -> None:
+    """Flip one bit of the byte at ``position``."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(content)
