@@ -56,3 +56,36 @@ def flip_bit(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 0x10
     path.write_bytes(content)
+
+
+def copy_live(source: Path, dest: Path) -> None:
+    """Copy the files of a database as a crash would leave them: no process has the copy open."""
+    for suffix in ("", "-wal", "-journal"):
+        part = source.with_name(source.name + suffix)
+        if part.exists():
+            dest.with_name(dest.name + suffix).write_bytes(part.read_bytes())
+
+
+def crashed_wal(path: Path, *, rows: int = 3) -> Path:
+    """A database whose last commit, the name "only in wal", is nowhere but in its ``-wal``."""
+    origin = make(path.with_name(f"origin-of-{path.name}"), rows=rows)
+    with contextlib.closing(open_writer(origin)) as connection:
+        connection.execute("INSERT INTO item(name) VALUES ('only in wal')")
+        copy_live(origin, path)
+    origin.unlink()
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
+    return path
+
+
+def crashed_journal(path: Path, *, rows: int = 500) -> Path:
+    """A database with a hot rollback journal: half of a big update is in the main file, and was never committed."""
+    origin = make(path.with_name(f"origin-of-{path.name}"), rows=rows, journal_mode="delete", page_size=512)
+    with contextlib.closing(open_writer(origin)) as connection:
+        connection.execute("PRAGMA cache_size=5")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE item SET name = 'never committed ' || id")
+        copy_live(origin, path)
+    origin.unlink()
+    journal = path.with_name(f"{path.name}-journal")
+    assert journal.read_bytes()[:1] not in (b"", b"\x00")
+    return path

@@ -82,6 +82,8 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
             same = _holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds, before=_facts(dest))
         if same:
+            if not dry_run:
+                switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
             outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
             return outcome
         _check_switch_is_safe(request, document, dest, action=action)

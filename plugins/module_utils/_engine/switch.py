@@ -64,6 +64,13 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Pa
         return
 
 
+def settle(dest: Path, *, action: str, timeout_seconds: float) -> None:
+    """Finish what a killed restore of ``dest`` left beside it, if there is anything."""
+    if database.restoring_directory(dest).exists():
+        with workplace(dest, action=action, timeout_seconds=timeout_seconds):
+            pass
+
+
 def _settle_leftovers(dest: Path, directory: Path) -> None:
     """Bring the workplace back to empty; what an operator could miss goes into an undo set."""
     undo, incoming = directory / _UNDO, directory / _INCOMING
