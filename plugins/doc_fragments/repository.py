@@ -37,6 +37,7 @@ attributes:
 """
 
     NOTES = r"""
+options: {}
 requirements:
   - python >= 3.9 on the host, with its standard module C(sqlite3)
   - the program C(zstd), when backups are or were compressed with it

@@ -19,18 +19,22 @@ LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
 
 def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> NoReturn:
     """Run ``work`` and answer with what it returns, or with one clear failure."""
+    details = {}
     try:
         result = work(module)
     except EngineError as error:
-        fail(module, error)
+        failure = error
     except OSError as error:
-        fail(module, from_os_error("An unexpected failure", error))
+        failure = from_os_error("An unexpected failure", error)
     except Exception as error:
-        unexpected = EngineError(
+        failure = EngineError(
             f"An unexpected failure: {type(error).__name__}: {error}.", hint="Please report it, with the output of -vvv."
         )
-        fail(module, unexpected, exception=traceback.format_exc())
-    module.exit_json(**result)
+        details["exception"] = traceback.format_exc()
+    else:
+        module.exit_json(**result)
+    # Not in the handlers: there fail_json of ansible-core 2.18 would add a traceback to failures that explain themselves.
+    fail(module, failure, **details)
 
 
 def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:

@@ -137,7 +137,7 @@ EXAMPLES = r"""
 
 - name: Back up before a migration, by the URL that the application uses, with its schema
   sqliteops.backup.sqlite_backup:
-    database_url: file:./agent.db?connection_limit=1
+    database_url: file:../agent.db?connection_limit=1
     chdir: /srv/ci-fixer/prisma
     repository: /var/backups/sqlite/agent
     reason: before migration 42

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sqlite3
 from pathlib import Path
 
@@ -89,3 +90,7 @@ def crashed_journal(path: Path, *, rows: int = 500) -> Path:
     journal = path.with_name(f"{path.name}-journal")
     assert journal.read_bytes()[:1] not in (b"", b"\x00")
     return path
+
+
+# What a path may hold and careless code trips over: in a shell, in an SQL string, in a URI, as an option, in UTF-8.
+ODD_NAMES = ("with space", "quote'\"s", "new\nline", "what?#100%41&x=1", "-dash", "dätä 数据", os.fsdecode(b"raw\xff\xfe"))

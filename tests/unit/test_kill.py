@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SIGKILL at every line of the engine (case 9): old or new, whole, and the next run cleans up."""
+"""SIGKILL in every state of the disk that a run goes through (case 9): old or new, whole, and the next run cleans up."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def _assert_repository_is_whole(path: Path) -> list[str]:
 
 
 def _each_kill(tmp_path: Path, prepare: Callable[[Path], object], work: Callable[[Path], object]) -> Iterator[Path]:
-    """A directory as ``prepare`` made it, after ``work`` was killed there; once for each line to be killed at."""
+    """A directory as ``prepare`` made it, after ``work`` was killed there; once for each state."""
     trial, template = tmp_path / "trial", tmp_path / "template"
     trial.mkdir()
     prepare(trial)
     shutil.copytree(trial, template)
-    points = killing.kill_points(lambda: work(trial))
+    points = killing.kill_points(lambda: work(trial), trial)
     killed = 0
     for point in points:
         shutil.rmtree(trial)
@@ -74,7 +74,8 @@ def _each_kill(tmp_path: Path, prepare: Callable[[Path], object], work: Callable
         if killing.run_killed_at(point, lambda: work(trial)):
             killed += 1
             yield trial
-    assert killed > 100
+    # A state that comes and goes in a thread beside, as a file that grows, may be missed now and then.
+    assert killed > max(10, 0.8 * len(points))
 
 
 @pytest.mark.parametrize("compression", ["gzip", "zstd"])

@@ -29,8 +29,11 @@ def to_text(moment: datetime) -> str:
 
 def from_text(text: str) -> datetime:
     """The moment that an RFC 3339 text names; a text without a zone is UTC."""
+    plain = re.sub(r"[zZ]$", "+00:00", text.strip())
+    # Before 3.11 `fromisoformat` takes three or six digits of a fraction only, RFC 3339 allows any number.
+    plain = re.sub(r"\.(\d{1,6})\d*", lambda fraction: f".{fraction[1]:0<6}", plain, count=1)
     try:
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+        moment = datetime.fromisoformat(plain)
     except ValueError:
         raise UsageError(
             f"Cannot read the time {text!r}: it is not RFC 3339.", hint="Write it like 2025-12-30T12:00:00Z."

@@ -25,7 +25,8 @@ from .errors import BackupDamagedError, EngineError, ProgramMissingError, UsageE
 SUFFIXES = {"none": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
 _LEVELS = {"gzip": range(1, 10), "xz": range(10), "zstd": range(1, 20)}
 _DEFAULT_LEVELS = {"none": 0, "gzip": 6, "xz": 6, "zstd": 3}
-_DECODE_ERRORS = (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error)
+_DECODE_ERRORS = (EOFError, lzma.LZMAError, zlib.error)
+_GZIP_WINDOW_BITS = 31  # zlib's number for "gzip header and trailer": https://zlib.net/manual.html#Advanced
 
 
 class Readable(Protocol):
@@ -218,13 +219,77 @@ def open_artifact(path: Path, compression: str) -> Iterator[Readable]:
             with _program_output(["zstd", "-d", "-q", "-c"], path) as stream:
                 yield stream
         elif compression in SUFFIXES:
-            opener = {"none": open, "gzip": gzip.open, "xz": lzma.open}[compression]
-            with opener(path, "rb") as file:  # type: ignore[operator]
-                yield file
+            with open(path, "rb", buffering=0) as file:
+                yield _unpacking(file, compression)
         else:
             raise UsageError(f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection.")
     except _DECODE_ERRORS as error:
         raise _unpack_error(path, str(error)) from error
+
+
+def _unpacking(file: Readable, compression: str) -> Readable:
+    if compression == "gzip":
+        return _Unpacked(file, _Gunzip())
+    if compression == "xz":
+        return _Unpacked(file, lzma.LZMADecompressor(lzma.FORMAT_XZ))
+    return file
+
+
+class _Decompressor(Protocol):
+    """As ``lzma.LZMADecompressor``: what ``decompress`` cannot return for ``max_length`` waits for the next call."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gunzip:
+    """zlib's own decompressor, with the interface of that of xz."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(_GZIP_WINDOW_BITS)
+
+    @property
+    def eof(self) -> bool:
+        return self._inflate.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inflate.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inflate.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+
+
+class _Unpacked:
+    """One compressed stream that is the whole file.
+
+    The readers of ``gzip`` and ``lzma`` take an empty file, or bytes behind the end, for fine.
+    """
+
+    def __init__(self, file: Readable, decompressor: _Decompressor) -> None:
+        self._file = file
+        self._decompressor = decompressor
+
+    def read(self, size: int, /) -> bytes:
+        while not self._decompressor.eof:
+            data = self._file.read(files.CHUNK_BYTES) if self._decompressor.needs_input else b""
+            starved = self._decompressor.needs_input and not data
+            if chunk := self._decompressor.decompress(data, size):
+                return chunk
+            if starved:
+                raise EOFError("it ends too early")
+        if self._decompressor.unused_data or self._file.read(1):
+            raise EOFError("it holds more than it should")
+        return b""
 
 
 @contextlib.contextmanager

@@ -200,12 +200,15 @@ def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
     scheme, rest = match.groups()
     name = unquote(rest.split("?", 1)[0].split("#", 1)[0], errors="surrogateescape")
     if scheme == "file":
-        name = re.sub(r"^//(localhost)?(?=/)", "", name)
+        host = re.match(r"//([^/]*)", name)
+        if host and host[1] not in ("", "localhost"):
+            raise UsageError(f"Cannot use the database URL {url!r}: it names another host.", hint="Write file:///absolute.db.")
+        name = name[host.end() :] if host else name
     elif not name.startswith("///"):
         raise UsageError(f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db.")
     else:
         name = name[3:]
-    if not name or name == ":memory:":
+    if not name or "\0" in name or name == ":memory:":
         raise UsageError(f"Cannot use the database URL {url!r}: it names no file.", hint="Name a database on disk.")
     if not os.path.isabs(name) and chdir is None:
         raise UsageError(
@@ -241,6 +244,9 @@ def needs_recovery(path: Path) -> bool:
 def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineError:
     """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
     text = str(error)
+    # First, since this one quotes a name from the schema, which may hold any of the words below.
+    if "malformed" in text or "not a database" in text or "I/O error" in text:
+        return SourceCorruptError(f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup.")
     if "locked" in text or "busy" in text:
         return SourceBusyError(
             f"{action}: another process keeps it locked.", hint="Raise timeout, or find the long transaction."
@@ -256,6 +262,4 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
         return NoSpaceError(f"{action}: {text}.", hint="Free some space, then run again.")
     if "no such module" in text:
         return ProgramMissingError(f"{action}: {text}.", hint="Use a Python whose SQLite has that module.")
-    if "malformed" in text or "not a database" in text or "I/O error" in text:
-        return SourceCorruptError(f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup.")
     return EngineError(f"{action}: SQLite says: {text}.")

@@ -40,8 +40,12 @@ def make_private_directory(path: Path) -> None:
     missing = [path, *path.parents]
     missing = missing[: next(index for index, each in enumerate(missing) if each.is_dir())]
     for each in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(each, PRIVATE_DIRECTORY_MODE)
+        except FileExistsError:
+            # Made by another run meanwhile; a file in its place is an error.
+            if not each.is_dir():
+                raise
         sync_directory(each.parent)
 
 

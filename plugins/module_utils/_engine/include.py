@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +18,10 @@ from .manifest import INCLUDE_ROLE, Manifest, StoredFile
 
 DIRECTORY = "files"
 _REDACTED = b"<redacted>"
+_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
+# An apostrophe inside a word opens nothing.
+_OPENED = re.compile(rb"\"|(?<!\S)['`]")
+_QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\S)'[^']*'|(?<!\S)`[^`]*`")
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,42 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
             raise SourceMissingError(
                 f"{action}: the file to include, {each.src}, does not exist.", hint="Correct include, or remove it there."
             )
-        for path in _regular_files(each.src):
-            name = root if path == each.src else str(PurePosixPath(root, *path.relative_to(each.src).parts))
+        for path in _regular_files(each.src, action=action):
+            # Checked again: a name deep in a directory must fit into the manifest as well.
+            name = root if path == each.src else _checked_name("/".join((root, *path.relative_to(each.src).parts)))
             if os.path.samefile(path, source):
                 raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
             if name in found:
                 raise UsageError(f"{action}: include names two files {name!r}.", hint="Give one of them another name.")
             found[name] = _digested(Included(path, name, each.redact, ""))
+    _check_nesting(found, action=action)
     return [found[name] for name in sorted(found)]
 
 
-def _regular_files(src: Path) -> list[Path]:
+def _check_nesting(names: Iterable[str], *, action: str) -> None:
+    """No name may be a file and, for another name, a directory."""
+    directories = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        if name in directories:
+            raise UsageError(
+                f"{action}: include names {name!r} both as a file and as a directory.",
+                hint="Give one of them another name.",
+            )
+
+
+def _regular_files(src: Path, *, action: str) -> list[Path]:
+    """``src``, or the regular files below it; symbolic links there, and what is no file, are left out."""
     if src.is_file():
         return [src]
-    return sorted(path for path in src.rglob("*") if path.is_file() and not path.is_symlink())
+    if not src.is_dir():
+        raise UsageError(f"{action}: {src} is neither a file nor a directory.", hint="Remove it from include.")
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    with translated(f"{action}: cannot read {src}"):
+        found = [Path(directory, name) for directory, _names, names in os.walk(src, onerror=fail) for name in names]
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def _checked_name(name: str) -> str:
@@ -90,18 +116,41 @@ def _digested(included: Included) -> Included:
 def redacted(text: bytes) -> bytes:
     """``text`` with the value of every ``NAME=value`` line, and every line that is no setting, taken out.
 
-    Empty lines stay, and so do comments without an equals sign. A value over several lines is taken out whole.
+    Empty lines stay, and so do comments without an equals sign. A value over several lines is taken out whole: one
+    of its lines may look like a setting (the end of a key in base64) or like a comment.
     """
     lines = []
+    going_on = b""
+    behind_value = False
     for line in text.splitlines():
-        setting = re.match(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=", line)
-        if setting:
+        setting = None if going_on else _SETTING.match(line)
+        if setting and not (behind_value and not line[setting.end() :].strip(b" \t=")):
             lines.append(setting.group() + _REDACTED)
-        elif not line.strip() or (line.lstrip().startswith(b"#") and b"=" not in line):
+            behind_value = False
+        elif not going_on and (not line.strip() or (line.lstrip().startswith(b"#") and b"=" not in line)):
             lines.append(line)
+            continue
         else:
             lines.append(_REDACTED)
+            behind_value = True
+        going_on = _going_on(line[setting.end() :] if setting else line, going_on)
     return b"\n".join([*lines, b""])
+
+
+def _going_on(text: bytes, before: bytes) -> bytes:
+    """The quote that a line leaves open, or the backslash at its end; empty when its value ends with it.
+
+    ``before`` is what the line above left open. In doubt the value goes on: that hides a name, never shows a value.
+    """
+    text = re.sub(rb"\\.", b".", text)
+    if before not in (b"", b"\\"):
+        _inside, closed, text = text.partition(before)
+        if not closed:
+            return before
+    opened = _OPENED.search(_QUOTED.sub(b" ", text))
+    if opened:
+        return opened.group()
+    return b"\\" if text.endswith(b"\\") else b""
 
 
 def digests(included: Sequence[Included]) -> dict[str, str]:

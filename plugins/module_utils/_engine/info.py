@@ -51,8 +51,9 @@ def describe_repository(repository: Repository, *, rpo_seconds: float | None = N
     """
     backups = repository.backups()
     described = [describe_backup(each) for each in backups]
-    moments = [each.current_at for each in backups if each.verified]
-    age_seconds = max(0, int((clock.now() - max(moments)).total_seconds())) if moments else None
+    # The newest by order, not by its time: a backup from when the clock was ahead must not hide that none came since.
+    newest = next((each for each in reversed(backups) if each.verified), None)
+    age_seconds = max(0, int((clock.now() - newest.current_at).total_seconds())) if newest else None
     rpo_met = None
     if rpo_seconds is not None:
         rpo_met = age_seconds is not None and age_seconds <= rpo_seconds

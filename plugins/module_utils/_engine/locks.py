@@ -55,12 +55,14 @@ def held(path: Path, *, timeout_seconds: float, action: str, shared: bool = Fals
     Raises ``RepositoryLockedError``, which names the holder, when ``timeout_seconds`` pass without the lock.
     The kernel releases the lock when the process ends in any way, so a lock is never stale.
     """
-    with translated(f"{action}: the lock {path} cannot be used"):
+    unusable = f"{action}: the lock {path} cannot be used"
+    with translated(unusable):
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600)
     try:
-        _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, action=action, shared=shared)
-        if not shared:
-            _write_holder(descriptor)
+        with translated(unusable):
+            _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, action=action, shared=shared)
+            if not shared:
+                _write_holder(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)

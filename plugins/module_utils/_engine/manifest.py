@@ -118,11 +118,12 @@ def from_bytes(data: bytes, *, where: str) -> Manifest:
         seal = document["seal"]
     except (ValueError, KeyError, TypeError):
         raise _damage(f"{damaged}: it is no complete manifest.") from None
-    if isinstance(number, int) and number > FORMAT:
-        raise UsageError(f"{damaged}: it has format {number}, this version reads {FORMAT}.", hint="Update the collection.")
     content = {key: value for key, value in document.items() if key != "seal"}
     if seal != _seal(content) or data != _serialized(document):
         raise _damage(f"{damaged}: its content does not match its seal.")
+    # After the seal, which every format has: a flipped bit must not pass for a newer format.
+    if isinstance(number, int) and number > FORMAT:
+        raise UsageError(f"{damaged}: it has format {number}, this version reads {FORMAT}.", hint="Update the collection.")
     try:
         return _from_document(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

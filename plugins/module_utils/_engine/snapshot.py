@@ -191,7 +191,7 @@ def may_open_in_place(source: Source) -> bool:
     if os.name == "nt" or not (wal_exists or (source.header is not None and source.header.wal)):
         return True
     shm = database.sidecar(source.path, SHM)
-    if wal_exists and os.access(shm, os.R_OK | os.W_OK):
+    if wal_exists and os.access(shm, os.R_OK):
         return True
     return os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
 

@@ -1,0 +1,57 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A manifest for tests that need one and no backup."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import (
+    Image,
+    Manifest,
+    Origin,
+    StoredFile,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check, Proof
+
+
+def example(**changes: Any) -> Manifest:
+    """The manifest of a small full backup of ``/srv/app/agent.db``, with ``changes``."""
+    digest = hashlib.sha256(b"image").hexdigest()
+    manifest = Manifest(
+        id="20250102T030405Z-full",
+        sequence=7,
+        type="full",
+        parent=None,
+        database=Origin("agent", "/srv/app/agent.db", "ci-1", "app", "app", "0640"),
+        reason="before migration 42",
+        tags=("release", "4.2"),
+        pinned=False,
+        suspect=False,
+        started="2025-01-02T03:04:05Z",
+        finished="2025-01-02T03:04:06Z",
+        image=Image(8192, 4096, 2, digest),
+        proof=Proof(digest, {"item": 3}, {"user_version": 1, "encoding": "UTF-8"}),
+        files=(
+            StoredFile("database.sqlite.gz", "image", 120, digest, "gzip"),
+            StoredFile("files/prisma/schema.prisma", "include", 5, digest),
+        ),
+        checks=(Check("quick_check", "passed"),),
+        durations={"snapshot": 0.5},
+        versions={"collection": "0.1.0"},
+    )
+    return dataclasses.replace(manifest, **changes)
+
+
+def sealed(document: dict[str, Any]) -> bytes:
+    """``document`` as it must be stored, sealed as docs/format.md says: what a stranger's program would write."""
+    content = {key: value for key, value in document.items() if key != "seal"}
+    return _text({**content, "seal": hashlib.sha256(_text(content)).hexdigest()})
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
