@@ -18,8 +18,22 @@ def make(path: Path, *, rows: int = 3, journal_mode: str = "wal", page_size: int
         connection.execute(f"PRAGMA page_size={page_size}")
         connection.executescript(setup)
         connection.execute(f"PRAGMA journal_mode={journal_mode}")
+        connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("BEGIN")
         connection.execute("CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT NOT NULL)")
         connection.executemany("INSERT INTO item(name) VALUES (?)", [(f"name {n}",) for n in range(rows)])
+        connection.execute("COMMIT")
+    return path
+
+
+def with_missing_module(path: Path, declaration: str = "nowhere(a, b)") -> Path:
+    """Declare the virtual table ``virtual`` of a module that no SQLite has, as its application would have loaded it."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema=ON")
+        sql = f"CREATE VIRTUAL TABLE virtual USING {declaration}"
+        connection.execute("INSERT INTO sqlite_master VALUES ('table', 'virtual', 'virtual', 0, ?)", (sql,))
+        version = connection.execute("PRAGMA schema_version").fetchone()[0]
+        connection.execute(f"PRAGMA schema_version={version + 1}")
     return path
 
 
