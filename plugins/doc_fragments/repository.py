@@ -17,7 +17,8 @@ options: {}
 options:
   lock_timeout:
     description:
-      - How long to wait for another run that holds the repository or the backup, as a duration such as V(30s), V(1m) or V(1h).
+      - How long to wait for another run that holds the repository or the backup, as a duration such as V(30s), V(1m)
+        or V(1h).
       - When it passes, the task fails with code 15 and names the holder.
     type: str
     default: 1m
@@ -46,5 +47,6 @@ notes:
     A failure carries RV(ignore:error.code):
     1 unexpected, 2 usage or configuration, 10 source missing or not a database, 11 source busy past the deadline,
     12 source corrupt or needs recovery, 13 backup damaged, 15 repository locked, 16 not enough space,
-    17 proof or assertion failed, 18 refused for safety, 19 program or module missing, 20 permission, 22 backup not found.
+    17 proof or assertion failed, 18 refused for safety, 19 program or module missing, 20 permission, 22 backup not
+      found.
 """

@@ -26,14 +26,15 @@ def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any
         failure = error
     except OSError as error:
         failure = from_os_error("An unexpected failure", error)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
         failure = EngineError(
-            f"An unexpected failure: {type(error).__name__}: {error}.", hint="Please report it, with the output of -vvv."
+            f"An unexpected failure: {type(error).__name__}: {error}.",
+            hint="Please report it, with the output of -vvv.",
         )
         details["exception"] = traceback.format_exc()
     else:
         module.exit_json(**result)
-    # Not in the handlers: there fail_json of ansible-core 2.18 would add a traceback to failures that explain themselves.
+    # Behind the handlers: inside, fail_json of ansible-core 2.18 adds a traceback to what explains itself.
     fail(module, failure, **details)
 
 

@@ -13,8 +13,10 @@ author:
   - sqliteops.backup contributors (@sqliteops)
 description:
   - Makes sure that the repository holds a proven backup of the present content of one database.
-  - The database stays in use. In WAL mode its writers are never blocked. In rollback mode they wait while the image is copied.
-  - When nothing changed since the newest backup, nothing is stored, RV(ignore:changed) is false, and the newest backup is confirmed as of now.
+  - The database stays in use. In WAL mode its writers are never blocked. In rollback mode they wait while the image
+    is copied.
+  - When nothing changed since the newest backup, nothing is stored, RV(ignore:changed) is false, and the newest
+    backup is confirmed as of now.
   - The source is never written to, checkpointed, or opened in a way that leaves files of another owner beside it.
   - A corrupt source gets its bytes saved in a backup that is marked suspect, and the task fails with code 12.
 extends_documentation_fragment:
@@ -23,7 +25,8 @@ extends_documentation_fragment:
   - sqliteops.backup.repository.notes
 attributes:
   check_mode:
-    description: Makes the same decision as a real run, from the same reading of the database. Nothing stays on the disk.
+    description: Makes the same decision as a real run, from the same reading of the database. Nothing stays on the
+      disk.
     support: full
   diff_mode:
     description: Shows the newest backup before and after, never any content.
@@ -37,7 +40,8 @@ options:
     type: path
   database_url:
     description:
-      - The database as a URL. Prisma's C(file:./agent.db?connection_limit=1) and C(file:///srv/agent.db) are understood,
+      - The database as a URL. Prisma's C(file:./agent.db?connection_limit=1) and C(file:///srv/agent.db) are
+        understood,
         and SQLAlchemy's C(sqlite:///relative.db) and C(sqlite:////srv/agent.db).
     type: str
   chdir:
@@ -69,11 +73,13 @@ options:
     default: auto
   compression_level:
     description:
-      - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and 6 for the others.
+      - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and
+        6 for the others.
     type: int
   check:
     description:
-      - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA integrity_check)
+      - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA
+        integrity_check)
         and reports foreign keys without parents.
       - With V(none) the backup counts as verified only after M(sqliteops.backup.sqlite_verify) passed.
     type: str
@@ -101,7 +107,8 @@ options:
     type: str
     default: ""
   tags:
-    description: Tags to store. When the newest backup lacks one of them, a new backup is stored even if nothing changed.
+    description: Tags to store. When the newest backup lacks one of them, a new backup is stored even if nothing
+      changed.
     type: list
     elements: str
     default: []
@@ -180,7 +187,7 @@ backup:
       sample: null
     path:
       description: The directory of the backup.
-      type: path
+      type: str
       returned: success
       sample: /var/backups/sqlite/agent/20251230T120000Z-full
     created:
@@ -362,9 +369,7 @@ def _request(module: AnsibleModule) -> backup.Request:
 
 def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
     described = info.describe_backup(outcome.backup) if outcome.backup else {"type": "full", "parent": None}
-    described.update(
-        changed_pages=outcome.changed_pages, durations=outcome.durations, warnings=outcome.warnings
-    )
+    described.update(changed_pages=outcome.changed_pages, durations=outcome.durations, warnings=outcome.warnings)
     previous = outcome.previous.id if outcome.previous else None
     newest = outcome.backup.id if outcome.backup else "a new backup"
     diff = {

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author:
   - sqliteops.backup contributors (@sqliteops)
 description:
-  - Lists every backup of one or more repositories, damaged ones too, and compares the age of the newest verified one with the RPO.
+  - Lists every backup of one or more repositories, damaged ones too, and compares the age of the newest verified one
+    with the RPO.
 extends_documentation_fragment:
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
@@ -30,7 +31,8 @@ options:
     elements: path
     required: true
   rpo:
-    description: The recovery point objective, the greatest age that the newest verified backup may have, as a duration such as V(1h).
+    description: The recovery point objective, the greatest age that the newest verified backup may have, as a
+      duration such as V(1h).
     type: str
 seealso:
   - module: sqliteops.backup.sqlite_backup
@@ -64,12 +66,12 @@ repositories:
       sample: agent
     path:
       description: The directory of the repository.
-      type: path
+      type: str
       returned: success
       sample: /var/backups/sqlite/agent
     source:
       description: The path of the database.
-      type: path
+      type: str
       returned: success
       sample: /srv/ci-fixer/agent.db
     backups:
@@ -95,7 +97,7 @@ repositories:
           sample: null
         path:
           description: The directory of the backup.
-          type: path
+          type: str
           returned: success
           sample: /var/backups/sqlite/agent/20251230T120000Z-full
         created:
@@ -178,7 +180,8 @@ repositories:
       sample:
         id: 20251230T120000Z-full
     age_seconds:
-      description: Seconds since the database is known to have had the content of the newest verified backup; null without one.
+      description: Seconds since the database is known to have had the content of the newest verified backup; null
+        without one.
       type: int
       returned: success
       sample: 1800

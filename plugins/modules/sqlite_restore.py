@@ -14,7 +14,8 @@ author:
 description:
   - Makes sure that O(dest) holds exactly one backup's content.
   - The backup is checked and restored beside O(dest), and its SHA-256 compared, before the live database is touched.
-  - The old database and its C(-wal), C(-shm) and C(-journal) are kept in an undo set beside it, C(<dest>.before-restore.<time>).
+  - The old database and its C(-wal), C(-shm) and C(-journal) are kept in an undo set beside it,
+    C(<dest>.before-restore.<time>).
     Remove it when it is not needed any more.
   - A kill at any instant leaves the old content or the new one.
 extends_documentation_fragment:
@@ -46,7 +47,8 @@ options:
     type: path
   owner:
     description:
-      - The owner of the restored file. The default is the owner of the old file, or of the source when it was backed up.
+      - The owner of the restored file. The default is the owner of the old file, or of the source when it was backed
+        up.
     type: str
   group:
     description: The group of the restored file, with the same default as O(owner).
@@ -57,7 +59,8 @@ options:
   check:
     description:
       - How to check the restored image beside its SHA-256, before it is put in place.
-      - V(quick) runs C(PRAGMA quick_check). V(full) runs C(PRAGMA integrity_check) and compares the rows of every table.
+      - V(quick) runs C(PRAGMA quick_check). V(full) runs C(PRAGMA integrity_check) and compares the rows of every
+        table.
     type: str
     choices: [quick, full]
     default: quick
@@ -73,7 +76,8 @@ options:
     default: false
   undo:
     description:
-      - Bring the newest undo set back. What is there now becomes an undo set itself, so doing it twice changes nothing in the end.
+      - Bring the newest undo set back. What is there now becomes an undo set itself, so doing it twice changes
+        nothing in the end.
     type: bool
     default: false
 seealso:
@@ -113,7 +117,7 @@ restore:
       sample: 20251230T120000Z-full
     dest:
       description: The file that was restored, behind all symbolic links.
-      type: path
+      type: str
       returned: success
       sample: /srv/ci-fixer/agent.db
     undo_set:

@@ -13,7 +13,8 @@ author:
   - sqliteops.backup contributors (@sqliteops)
 description:
   - Checks backups in a repository, or one SQLite file where it is. Damage always fails the task.
-  - The outcome is V(passed), V(failed), or V(inconclusive) when a virtual table needs an SQLite module that is missing here;
+  - The outcome is V(passed), V(failed), or V(inconclusive) when a virtual table needs an SQLite module that is
+    missing here;
     that fails the task too, with code 19, since nothing was proven.
   - The outcome of a backup is noted beside its sealed manifest, and in the audit log of the repository.
 extends_documentation_fragment:
@@ -43,9 +44,12 @@ options:
     default: latest
   level:
     description:
-      - Of a backup, V(quick) checks the SHA-256 of every artifact. V(full) restores it into scratch space, compares the SHA-256
-        of the image and the rows of every table, runs C(PRAGMA integrity_check), and reports foreign keys without parents.
-      - Of a file, V(quick) runs C(PRAGMA quick_check), V(full) C(PRAGMA integrity_check), and reports foreign keys without parents.
+      - Of a backup, V(quick) checks the SHA-256 of every artifact. V(full) restores it into scratch space, compares
+        the SHA-256
+        of the image and the rows of every table, runs C(PRAGMA integrity_check), and reports foreign keys without
+          parents.
+      - Of a file, V(quick) runs C(PRAGMA quick_check), V(full) C(PRAGMA integrity_check), and reports foreign keys
+        without parents.
     type: str
     choices: [quick, full]
     default: quick
@@ -55,7 +59,8 @@ options:
     elements: str
     default: []
   assertions:
-    description: Queries whose result must be as given. On a backup they need a restore into scratch space, whatever the O(level).
+    description: Queries whose result must be as given. On a backup they need a restore into scratch space, whatever
+      the O(level).
     type: list
     elements: dict
     default: []

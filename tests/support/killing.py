@@ -109,7 +109,7 @@ def _run_traced(work: Callable[[], object], on_line: Callable[[FrameType], None]
     sys.settrace(trace)
     try:
         work()
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - nothing may get from the child into the test
         sys.settrace(None)
         traceback.print_exc()
         os._exit(1)

@@ -8,25 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
-import tempfile
+import signal
 from collections.abc import Iterator
-from pathlib import Path
+from types import FrameType
 
-NOBODY = 65534
-
-
-@contextlib.contextmanager
-def open_place() -> Iterator[Path]:
-    """A temporary directory that every user can enter; the one of a test belongs to who runs it."""
-    place = Path(tempfile.mkdtemp(prefix="sqliteops-test-"))
-    try:
-        place.chmod(0o755)
-        yield place
-    finally:
-        for directory, _names, _files in os.walk(place):
-            os.chmod(directory, 0o700)
-        shutil.rmtree(place)
+from support.processes import NOBODY
 
 
 @contextlib.contextmanager
@@ -51,3 +37,19 @@ def full_disk_after(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """TimeoutError in the block when it takes longer: a test of what must not hang must not hang itself."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"still running after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

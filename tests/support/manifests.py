@@ -50,8 +50,7 @@ def example(**changes: Any) -> Manifest:
 def sealed(document: dict[str, Any]) -> bytes:
     """``document`` as it must be stored, sealed as docs/format.md says: what a stranger's program would write."""
     content = {key: value for key, value in document.items() if key != "seal"}
-    return _text({**content, "seal": hashlib.sha256(_text(content)).hexdigest()})
-
-
-def _text(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+    lines = json.dumps(content, indent=2, sort_keys=True).splitlines()
+    before = "\n".join(lines[:-1])
+    seal = hashlib.sha256(before.encode()).hexdigest()
+    return f'{before},\n  "seal": "{seal}"\n}}\n'.encode()

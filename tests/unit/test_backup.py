@@ -15,6 +15,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, clock, locks, restore, verify
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     EngineError,
@@ -152,7 +153,9 @@ def test_everything_is_private_from_its_first_byte(
     seen: list[tuple[Path, int]] = []
 
     def look(*_arguments: object) -> None:
-        seen.extend((path, path.stat().st_mode & 0o077) for path in [request_for.repository, *request_for.repository.rglob("*")])
+        seen.extend(
+            (path, path.stat().st_mode & 0o077) for path in [request_for.repository, *request_for.repository.rglob("*")]
+        )
 
     old_umask = os.umask(0)
     try:
@@ -213,9 +216,7 @@ def _corrupt(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_corrupt_source_is_kept_as_suspect_and_fails(
-    tmp_path: Path, request_for: backup.Request, source: Path
-) -> None:
+def test_corrupt_source_is_kept_as_suspect_and_fails(tmp_path: Path, request_for: backup.Request, source: Path) -> None:
     """Case 10: the bytes are saved, the run fails with 12, and nothing takes that backup for a good one."""
     good = backup.run(request_for)
     assert good.backup is not None
@@ -317,7 +318,8 @@ print(outcome.backup.id)
 """
     with contextlib.ExitStack() as stack:
         runs = [
-            stack.enter_context(processes.running(code, request_for.path, request_for.repository)) for _ in range(4)
+            stack.enter_context(processes.running(code, request_for.path, request_for.repository))
+            for _round in range(4)
         ]
         for each in runs:
             assert each.stdin is not None
@@ -349,7 +351,17 @@ def test_hard_link_is_refused(request_for: backup.Request, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["with space", "it's", 'a "quote"', "line\nbreak", "100%41?x=1#y", "-rf", "Größe-データ", "semi;colon&$(id)`id`", b"\xff\xfe"],
+    [
+        "with space",
+        "it's",
+        'a "quote"',
+        "line\nbreak",
+        "100%41?x=1#y",
+        "-rf",
+        "Größe-データ",
+        "semi;colon&$(id)`id`",
+        b"\xff\xfe",
+    ],
 )
 def test_strange_paths(tmp_path: Path, name: str | bytes) -> None:
     """Case 18: no path reaches a shell or an URI unquoted."""
@@ -370,8 +382,8 @@ _FEATURES = {
     "without_rowid": "CREATE TABLE x(a PRIMARY KEY, b) WITHOUT ROWID; INSERT INTO x VALUES(1, 2)",
     "generated": "CREATE TABLE x(a, b AS (a * 2) STORED, c AS (a * 3)); INSERT INTO x VALUES(1)",
     "settings": "PRAGMA user_version=-7; PRAGMA application_id=1234; CREATE TABLE x(a)",
-    "views": "CREATE TABLE x(a); CREATE VIEW v AS SELECT a FROM x; CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; END",
-    "strange_names": "CREATE TABLE \"it's \"\" a\nname\"(a); INSERT INTO \"it's \"\" a\nname\" VALUES(1)",
+    "views": "CREATE TABLE x(a); CREATE VIEW v AS SELECT a FROM x; CREATE TRIGGER t INSERT ON x BEGIN SELECT 1; END",
+    "strange_names": 'CREATE TABLE "it\'s "" a\nname"(a); INSERT INTO "it\'s "" a\nname" VALUES(1)',
     "autoincrement": "CREATE TABLE x(a INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO x VALUES(5)",
     "strict": "CREATE TABLE x(a INT) STRICT; INSERT INTO x VALUES(1)",
     "fts5": "CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES('some words')",
@@ -414,7 +426,7 @@ def test_database_over_one_gib_has_a_lock_byte_page(tmp_path: Path) -> None:
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("CREATE TABLE big(data)")
-        for _ in range(3):
+        for _round in range(3):
             connection.execute("INSERT INTO big VALUES(zeroblob(380000000))")
         connection.execute("INSERT INTO item(name) VALUES('behind the lock byte')")
     assert source.stat().st_size > 1 << 30

@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""SIGKILL in every state of the disk that a run goes through (case 9): old or new, whole, and the next run cleans up."""
+"""SIGKILL in every state of the disk that a run goes through (case 9): old or new, whole, and cleaned up later."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, restore, verify
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 from support import databases, killing

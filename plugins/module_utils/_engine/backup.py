@@ -13,12 +13,11 @@ import sqlite3
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from . import clock, codec, database, files, include, manifest, proof, snapshot
 from .clock import Deadline, Phases
 from .database import Source
-from .errors import BackupDamagedError, EngineError, SourceCorruptError, UsageError
+from .errors import BackupDamagedError, EngineError, SourceCorruptError
 from .include import Include
 from .manifest import Image, Manifest, Origin, StoredFile
 from .proof import Check, Proof
@@ -152,8 +151,8 @@ class _Job:
             with self.phases.phase("snapshot"):
                 image = self._take(source, staging, progress)
             with image:
-                if self._is_unchanged(image):
-                    return self._confirm()
+                if self.newest is not None and self._is_unchanged(image):
+                    return self._confirm(self.newest)
                 if self.dry_run:
                     return Outcome(True, None, self.newest, image.page_count, self.phases.seconds, self.warnings)
                 document = self._store(image, identity, staging, source)
@@ -195,20 +194,17 @@ class _Job:
                 digest.update(chunk)
             if digest.hexdigest() != newest.image.sha256:
                 return False
-            return self._is_whole(newest)
+            return self._is_whole(newest, self.repository.path / newest.id)
 
-    def _is_whole(self, newest: Manifest) -> bool:
-        assert self.newest is not None
+    def _is_whole(self, newest: Manifest, path: Path) -> bool:
         try:
-            manifest.check_files(newest, self.newest.path)
+            manifest.check_files(newest, path)
         except BackupDamagedError as error:
             self.warnings.append(f"{error.message} A new backup takes its place.")
             return False
         return True
 
-    def _confirm(self) -> Outcome:
-        assert self.newest is not None
-        newest = self.newest
+    def _confirm(self, newest: Backup) -> Outcome:
         if not self.dry_run:
             newest = self.repository.confirm(newest, self.started)
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
@@ -318,4 +314,3 @@ def store_bytes(staging: Path, name: str, role: str, content: bytes) -> StoredFi
     with codec.ArtifactWriter(staging / name) as writer:
         writer.write(content)
     return StoredFile(name, role, writer.stored_bytes, writer.stored_sha256)
-

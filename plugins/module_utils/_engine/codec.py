@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import hashlib
 import lzma
 import os
@@ -17,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import IO, BinaryIO, Protocol, cast
 
 from . import files
 from .errors import BackupDamagedError, EngineError, ProgramMissingError, UsageError, from_os_error
@@ -30,12 +29,16 @@ _GZIP_WINDOW_BITS = 31  # zlib's number for "gzip header and trailer": https://z
 
 
 class Readable(Protocol):
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
 
 
 class _Sink(Protocol):
-    def write(self, data: bytes, /) -> int: ...
-    def close(self) -> None: ...
+    def write(self, data: bytes, /) -> int:
+        """Take all of ``data``."""
+
+    def close(self) -> None:
+        """Pass on what is still held back."""
 
 
 def choose_compression(wanted: str) -> str:
@@ -67,14 +70,22 @@ class ArtifactWriter:
     """
 
     def __init__(self, path: Path, *, compression: str = "none", level: int | None = None) -> None:
-        self._file = _DigestedFile(path)
-        self._filter = _open_filter(self._file, compression, check_level(compression, level))
         self._action = f"Cannot write {path}"
+        level = check_level(compression, level)
+        with self._translated():
+            self._file = _DigestedFile(path)
+            try:
+                self._filter = _open_filter(self._file, compression, level)
+            except BaseException:
+                self._file.close_file()
+                raise
 
     def __enter__(self) -> ArtifactWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if kind is None:
                 with self._translated():
@@ -119,9 +130,6 @@ class _DigestedFile:
         self.stored_bytes += len(data)
         return len(data)
 
-    def flush(self) -> None:
-        """Nothing is held back."""
-
     def close(self) -> None:
         """The filter above is done; the file stays open until it is on the disk."""
 
@@ -134,21 +142,49 @@ class _DigestedFile:
 
 def _open_filter(sink: _DigestedFile, compression: str, level: int) -> _Sink:
     if compression == "gzip":
-        return gzip.GzipFile("", "wb", level, sink, mtime=0)  # type: ignore[arg-type,return-value]
+        return _Compressed(sink, zlib.compressobj(level, wbits=_GZIP_WINDOW_BITS))
     if compression == "xz":
-        return lzma.LZMAFile(sink, "wb", preset=level)  # type: ignore[arg-type,return-value]
+        return _Compressed(sink, lzma.LZMACompressor(preset=level))
     if compression == "zstd":
         return _Program(["zstd", "-q", "-c", "-T0", f"-{level}"], sink)
     return sink
 
 
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+    def flush(self) -> bytes: ...
+
+
+class _Compressed:
+    """One compressed stream. The writers of ``gzip`` and ``lzma`` would write to a closed file after a failure."""
+
+    def __init__(self, sink: _DigestedFile, compressor: _Compressor) -> None:
+        self._sink = sink
+        self._compressor = compressor
+
+    def write(self, data: bytes, /) -> int:
+        self._sink.write(self._compressor.compress(data))
+        return len(data)
+
+    def close(self) -> None:
+        self._sink.write(self._compressor.flush())
+
+
 def _start(command: list[str], **streams: object) -> subprocess.Popen[bytes]:
     try:
+        # pylint: disable-next=ansible-bad-function
         return subprocess.Popen(command, **streams)  # type: ignore[call-overload,no-any-return]
     except FileNotFoundError:
         raise ProgramMissingError(
             f"Cannot run {command[0]}: it is not installed.", hint=f"Install {command[0]}, or name another compression."
         ) from None
+
+
+def _piped(stream: IO[bytes] | None) -> BinaryIO:
+    """One end of a pipe to a program that ``_start`` was asked to make."""
+    if stream is None:
+        raise EngineError("A program was started without the pipe that is needed.")
+    return cast(BinaryIO, stream)
 
 
 class _Program:
@@ -164,9 +200,8 @@ class _Program:
         self._pump.start()
 
     def _run_pump(self) -> None:
-        assert self._process.stdout is not None
         try:
-            while chunk := self._process.stdout.read(files.CHUNK_BYTES):
+            while chunk := _piped(self._process.stdout).read(files.CHUNK_BYTES):
                 self._sink.write(chunk)
         except OSError as error:
             self._failure = error
@@ -174,17 +209,15 @@ class _Program:
             self._process.kill()
 
     def write(self, data: bytes, /) -> int:
-        assert self._process.stdin is not None
         try:
-            files.write_all(self._process.stdin, data)  # type: ignore[arg-type]
+            files.write_all(_piped(self._process.stdin), data)
         except BrokenPipeError:
             self._raise_failure()
         return len(data)
 
     def close(self) -> None:
-        assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            _piped(self._process.stdin).close()
         self._pump.join()
         if self._process.wait() != 0 or self._failure:
             self._raise_failure()
@@ -193,8 +226,7 @@ class _Program:
         self._pump.join()
         if self._failure:
             raise self._failure
-        assert self._process.stderr is not None
-        said = self._process.stderr.read().decode(errors="replace").strip()
+        said = _piped(self._process.stderr).read().decode(errors="replace").strip()
         raise EngineError(f"{self._name} failed with exit code {self._process.wait()}: {said}")
 
     def kill(self) -> None:
@@ -222,7 +254,9 @@ def open_artifact(path: Path, compression: str) -> Iterator[Readable]:
             with open(path, "rb", buffering=0) as file:
                 yield _unpacking(file, compression)
         else:
-            raise UsageError(f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection.")
+            raise UsageError(
+                f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection."
+            )
     except _DECODE_ERRORS as error:
         raise _unpack_error(path, str(error)) from error
 
@@ -272,7 +306,7 @@ class _Gunzip:
 class _Unpacked:
     """One compressed stream that is the whole file.
 
-    The readers of ``gzip`` and ``lzma`` take an empty file, or bytes behind the end, for fine.
+    The readers of ``gzip`` and ``lzma`` take an empty file, or bytes behind the end, for fine. Read at least one byte.
     """
 
     def __init__(self, file: Readable, decompressor: _Decompressor) -> None:
@@ -297,21 +331,17 @@ def _program_output(command: list[str], path: Path) -> Iterator[Readable]:
     with open(path, "rb") as source:
         process = _start(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     with process:
-        assert process.stdout is not None
-        assert process.stderr is not None
+        stream = _piped(process.stdout)
         try:
-            yield process.stdout
+            yield stream
             # Only a stream that was read to its end says by its exit code that it was whole.
-            at_end = not process.stdout.read(1)
-        except BaseException:
+            at_end = not stream.read(1)
+            said = _piped(process.stderr).read().decode(errors="replace").strip() if at_end else ""
+            code = process.wait() if at_end else 1
+        finally:
             process.kill()
-            raise
-        if not at_end:
-            process.kill()
-            raise _unpack_error(path, "it holds more than it should")
-        said = process.stderr.read().decode(errors="replace").strip()
-        if process.wait() != 0:
-            raise _unpack_error(path, said)
+    if code != 0:
+        raise _unpack_error(path, said or "it holds more than it should")
 
 
 def _unpack_error(path: Path, cause: str) -> BackupDamagedError:

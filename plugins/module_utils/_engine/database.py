@@ -202,10 +202,14 @@ def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
     if scheme == "file":
         host = re.match(r"//([^/]*)", name)
         if host and host[1] not in ("", "localhost"):
-            raise UsageError(f"Cannot use the database URL {url!r}: it names another host.", hint="Write file:///absolute.db.")
+            raise UsageError(
+                f"Cannot use the database URL {url!r}: it names another host.", hint="Write file:///absolute.db."
+            )
         name = name[host.end() :] if host else name
     elif not name.startswith("///"):
-        raise UsageError(f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db.")
+        raise UsageError(
+            f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db."
+        )
     else:
         name = name[3:]
     if not name or "\0" in name or name == ":memory:":
@@ -246,7 +250,9 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
     text = str(error)
     # First, since this one quotes a name from the schema, which may hold any of the words below.
     if "malformed" in text or "not a database" in text or "I/O error" in text:
-        return SourceCorruptError(f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup.")
+        return SourceCorruptError(
+            f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
+        )
     if "locked" in text or "busy" in text:
         return SourceBusyError(
             f"{action}: another process keeps it locked.", hint="Raise timeout, or find the long transaction."

@@ -32,7 +32,7 @@ _BINARY = getattr(os, "O_BINARY", 0)
 def create_private(path: Path) -> BinaryIO:
     """Create ``path`` with mode 0600 for writing; ``FileExistsError`` when it is there."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _BINARY, PRIVATE_FILE_MODE)
-    return io.FileIO(descriptor, "r+", closefd=True)  # type: ignore[return-value]
+    return io.FileIO(descriptor, "r+", closefd=True)
 
 
 def make_private_directory(path: Path) -> None:
@@ -107,7 +107,7 @@ def append_line(path: Path, line: str) -> None:
         if size:
             file.seek(size - 1)
             torn = b"" if file.read(1) == b"\n" else b"\n"
-        write_all(file, torn + line.encode() + b"\n")  # type: ignore[arg-type]
+        write_all(file, torn + line.encode() + b"\n")
         os.fsync(descriptor)
 
 
@@ -214,7 +214,9 @@ def _numeric(name: str, look_up: Callable[[str], int], kind: str) -> int:
     except KeyError:
         if name.isdigit():
             return int(name)
-        raise UsageError(f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first.") from None
+        raise UsageError(
+            f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first."
+        ) from None
 
 
 def sha256_file(path: Path) -> str:

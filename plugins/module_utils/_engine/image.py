@@ -24,15 +24,15 @@ def write_image(backup: Backup, dest: Path, *, action: str) -> str:
     stored = document.image_file
     digest = hashlib.sha256()
     left_bytes = document.image.bytes
-    with codec.open_artifact(backup.path / stored.path, stored.compression) as stream:
-        with translated(f"{action}: cannot write {dest}"), files.create_private(dest) as file:
-            while chunk := stream.read(files.CHUNK_BYTES):
-                left_bytes -= len(chunk)
-                if left_bytes < 0:
-                    break
-                digest.update(chunk)
-                files.write_all(file, chunk)
-            os.fsync(file.fileno())
+    artifact = codec.open_artifact(backup.path / stored.path, stored.compression)
+    with artifact as stream, translated(f"{action}: cannot write {dest}"), files.create_private(dest) as file:
+        while chunk := stream.read(files.CHUNK_BYTES):
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                break
+            digest.update(chunk)
+            files.write_all(file, chunk)
+        os.fsync(file.fileno())
     if left_bytes != 0 or digest.hexdigest() != document.image.sha256:
         raise BackupDamagedError(
             f"{action}: what the backup {backup.id} holds is not the image of its manifest.",

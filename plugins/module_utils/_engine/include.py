@@ -26,7 +26,7 @@ _QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\S)'[^']*'|(?<!\S)`[^`]*`")
 
 @dataclass(frozen=True)
 class Include:
-    """A file or a directory ``src`` to keep as ``name``; ``redact`` keeps the names of settings and drops their values."""
+    """A file or a directory ``src`` to keep as ``name``; ``redact`` keeps names of settings and drops their values."""
 
     src: Path
     name: str = ""
@@ -59,7 +59,8 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
         root = _checked_name(each.name or each.src.name)
         if not each.src.exists():
             raise SourceMissingError(
-                f"{action}: the file to include, {each.src}, does not exist.", hint="Correct include, or remove it there."
+                f"{action}: the file to include, {each.src}, does not exist.",
+                hint="Correct include, or remove it there.",
             )
         for path in _regular_files(each.src, action=action):
             # Checked again: a name deep in a directory must fit into the manifest as well.
@@ -172,7 +173,5 @@ def store(included: Sequence[Included], staging: Path) -> list[StoredFile]:
         with codec.ArtifactWriter(path) as writer:
             for chunk in each.chunks():
                 writer.write(chunk)
-        stored.append(
-            StoredFile(f"{DIRECTORY}/{each.name}", INCLUDE_ROLE, writer.stored_bytes, writer.stored_sha256)
-        )
+        stored.append(StoredFile(f"{DIRECTORY}/{each.name}", INCLUDE_ROLE, writer.stored_bytes, writer.stored_sha256))
     return stored

@@ -81,9 +81,11 @@ def _wait_for_lock(descriptor: int, path: Path, *, timeout_seconds: float, actio
 
 def _write_holder(descriptor: int) -> None:
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": int(time.time())}
-    os.ftruncate(descriptor, 0)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    os.write(descriptor, json.dumps(holder).encode())
+    # On a full disk the lock must still be had: whoever makes room there needs it, too.
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, json.dumps(holder).encode())
 
 
 def _read_holder(descriptor: int) -> str:

@@ -104,28 +104,27 @@ def versions() -> dict[str, str]:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """The manifest as it is stored: JSON with sorted keys, sealed by the SHA-256 of the same JSON without the seal."""
+    """The manifest as it is stored: JSON with sorted keys whose last line is a seal, the SHA-256 of all before it."""
     document = {"format": FORMAT, **asdict(manifest)}
-    return _serialized({**document, "seal": _seal(document)})
+    body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
+    return body + _seal(body)
 
 
 def from_bytes(data: bytes, *, where: str) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
     damaged = f"Cannot read {where}"
+    body = data[:-_SEAL_BYTES]
+    if data != body + _seal(body):
+        raise _damage(f"{damaged}: its content does not match its seal.")
     try:
         document = json.loads(data)
-        number = document["format"]
-        seal = document["seal"]
-    except (ValueError, KeyError, TypeError):
-        raise _damage(f"{damaged}: it is no complete manifest.") from None
-    content = {key: value for key, value in document.items() if key != "seal"}
-    if seal != _seal(content) or data != _serialized(document):
-        raise _damage(f"{damaged}: its content does not match its seal.")
-    # After the seal, which every format has: a flipped bit must not pass for a newer format.
-    if isinstance(number, int) and number > FORMAT:
-        raise UsageError(f"{damaged}: it has format {number}, this version reads {FORMAT}.", hint="Update the collection.")
-    try:
-        return _from_document(content)
+        # After the seal, which every format has: a flipped bit must not pass for a newer format.
+        if document["format"] > FORMAT:
+            raise UsageError(
+                f"{damaged}: it has format {document['format']}, this version reads {FORMAT}.",
+                hint="Update the collection.",
+            )
+        return _from_document(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _damage(f"{damaged}: {error!r}.") from None
 
@@ -171,9 +170,9 @@ def _from_document(document: dict[str, Any]) -> Manifest:
     return Manifest(**content)
 
 
-def _seal(document: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_serialized(document)).hexdigest()
+def _seal(body: bytes) -> bytes:
+    """The end of a manifest that begins with ``body``."""
+    return b',\n  "seal": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
-def _serialized(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
+_SEAL_BYTES = len(_seal(b""))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import database
 
-# The bytes that SQLite locks in a database file: https://www.sqlite.org/src/file/src/os.h (PENDING_BYTE and what follows).
+# The bytes that SQLite locks in a database file, PENDING_BYTE and what follows: https://www.sqlite.org/src/file/src/os.h
 _LOCK_FIRST_BYTE = 0x40000000
 _LOCK_BYTES = 512
 
@@ -35,12 +35,10 @@ def _by_descriptors(path: Path) -> list[str]:
         with contextlib.suppress(OSError):
             status = os.stat(database.sidecar(path, suffix))
             identities.add((status.st_dev, status.st_ino))
-    found = []
     with contextlib.suppress(OSError):
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid() and _has_open(entry, identities):
-                found.append(f"{_name_of(entry)} (pid {entry.name})")
-    return sorted(found)
+        others = [each for each in Path("/proc").iterdir() if each.name.isdigit() and int(each.name) != os.getpid()]
+        return sorted(f"{_name_of(each)} (pid {each.name})" for each in others if _has_open(each, identities))
+    return []
 
 
 def _has_open(process: Path, identities: set[tuple[int, int]]) -> bool:
@@ -61,7 +59,7 @@ def _name_of(process: Path) -> str:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether anybody holds a lock of SQLite on ``path``: every reader in WAL mode does, an idle rollback one does not."""
+    """Whether anybody holds a lock of SQLite on ``path``: a reader in WAL mode does, an idle rollback one does not."""
     if sys.platform == "win32":
         # There an open database cannot be renamed away, and the restore stops at that.
         return False

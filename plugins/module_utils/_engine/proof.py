@@ -118,7 +118,9 @@ def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
     if problems == ["ok"]:
         return Check(pragma, PASSED)
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
-    return Check(pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown)
+    return Check(
+        pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
+    )
 
 
 def _lack(error: sqlite3.Error) -> str:
@@ -166,7 +168,7 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
     different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
     if not different:
         return [Check("rows", PASSED, f"{sum(rows.values())} rows in {len(rows)} tables")]
-    name, (found, expected) = sorted(different.items())[0]
+    name, (found, expected) = min(different.items())
     return [Check("rows", FAILED, f"table {name} has {found} rows, the manifest says {expected}")]
 
 

@@ -54,8 +54,7 @@ class Backup:
     def trusted(self) -> Manifest:
         """The manifest; raises what is wrong with it."""
         if self.manifest is None:
-            assert self.damage is not None
-            raise self.damage
+            raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.")
         return self.manifest
 
     @property
@@ -125,7 +124,7 @@ class Repository:
                         files.replace_private(path / _DESCRIPTION_NAME, _json_bytes(description))
         repository = cls.open_existing(path, action=action)
         repository.check_database(name=name, source=source, action=action)
-        repository._make_private(action)
+        repository.make_private(action)
         return repository
 
     def check_database(self, *, name: str, source: Path, action: str) -> None:
@@ -153,7 +152,8 @@ class Repository:
                 self.path / _DESCRIPTION_NAME, _json_bytes({**self._description, "source": str(source)})
             )
 
-    def _make_private(self, action: str) -> None:
+    def make_private(self, action: str) -> None:
+        """Take the rights of all others away, should somebody have made the directory before."""
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
         if os.name != "nt" and mode & 0o077:
             with translated(f"{action}: cannot make {self.path} private"):
@@ -164,8 +164,9 @@ class Repository:
         with translated(f"Cannot list the repository {self.path}"):
             found = [_load(Path(entry.path)) for entry in os.scandir(self.path) if _ID.fullmatch(entry.name)]
         backups = [each for each in found if each is not None]
-        order = {each.id: each.manifest.sequence for each in backups if each.manifest}
-        return sorted(backups, key=lambda each: (order.get(each.id, _after(each, order)), each.id))
+        order: dict[str, float] = {each.id: each.manifest.sequence for each in backups if each.manifest}
+        order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
+        return sorted(backups, key=lambda each: (order[each.id], each.id))
 
     def find(self, wanted: str, *, action: str) -> Backup:
         """The backup with the id ``wanted``, or the newest for ``latest``."""
@@ -301,7 +302,7 @@ def check_new_place(path: Path, *, action: str) -> None:
         strangers = set(os.listdir(path)) - ours
     if strangers:
         raise UsageError(
-            f"{action}: {path} is neither empty nor a repository (it holds {sorted(strangers)[0]!r}).",
+            f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
             hint="Name a directory of its own for each database.",
         )
 
@@ -329,7 +330,9 @@ def _read_checks(path: Path) -> tuple[str, list[dict[str, str]]]:
     """What is noted beside a manifest. It is an aid, no proof: when damaged it counts as never written."""
     try:
         content = json.loads(path.read_bytes())
-        verifications = [{key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]]
+        verifications = [
+            {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
+        ]
         if content["confirmed"]:
             clock.from_text(content["confirmed"])
         return str(content["confirmed"]), verifications
@@ -337,7 +340,7 @@ def _read_checks(path: Path) -> tuple[str, list[dict[str, str]]]:
         return "", []
 
 
-def _after(backup: Backup, order: dict[str, int]) -> float:
+def _after(backup: Backup, order: dict[str, float]) -> float:
     """Where a backup whose sequence is unknown stands: right behind the newest with a smaller id."""
     return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
 
@@ -354,5 +357,3 @@ def _who() -> dict[str, Any]:
     except (KeyError, OSError, ImportError):
         user = str(getattr(os, "getuid", lambda: "unknown")())
     return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}
-
-

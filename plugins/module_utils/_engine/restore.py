@@ -172,7 +172,9 @@ def _checked_dest(dest: Path, *, action: str) -> Path:
     """The file to replace, behind all symbolic links."""
     path = Path(os.path.realpath(dest))
     if not path.parent.is_dir():
-        raise UsageError(f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode.")
+        raise UsageError(
+            f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode."
+        )
     if path.exists() and not path.is_file():
         raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
     return path
@@ -206,7 +208,11 @@ def _check_identity(request: Request, document: Manifest, dest: Path, *, action:
     if request.force_identity:
         return
     hint = "If that is meant, set force_identity."
-    known_names = {Path(document.database.source).name, document.database.name, f"{document.database.name}{dest.suffix}"}
+    known_names = {
+        Path(document.database.source).name,
+        document.database.name,
+        f"{document.database.name}{dest.suffix}",
+    }
     if dest.name not in known_names:
         raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
     header = database.read_header(dest)
@@ -274,12 +280,16 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
     """Open the live database again: its header must be that of the proof and SQLite must be able to read it."""
     try:
         if dest.stat().st_size != document.image.bytes:
-            raise ProofFailedError(f"{action}: the file in place has another size.", hint="The old content was put back.")
+            raise ProofFailedError(
+                f"{action}: the file in place has another size.", hint="The old content was put back."
+            )
         if document.image.bytes and not document.suspect:
             with contextlib.closing(database.connect(dest, immutable=True)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except (sqlite3.Error, OSError) as error:
-        raise ProofFailedError(f"{action}: the file in place: {error}.", hint="The old content was put back.") from error
+        raise ProofFailedError(
+            f"{action}: the file in place: {error}.", hint="The old content was put back."
+        ) from error
 
 
 def _apply_origin(staged: Path, origin: Origin) -> Sequence[str]:

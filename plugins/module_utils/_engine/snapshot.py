@@ -16,21 +16,31 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from . import database, files
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
-from .errors import SourceBusyError, SourceMissingError, translated
+from .errors import EngineError, SourceBusyError, SourceMissingError, translated
 
 Progress = Callable[[int, int], None]
 """Called with the pages that are done and all pages."""
+
+Result = TypeVar("Result")
 
 _STEP_BYTES = 4 * 1024 * 1024
 _BUSY_SECONDS = 3600.0
 _BUSY_SLEEP_SECONDS = 0.02
 _ATTEMPTS = 5
 _SETTLED_SECONDS = 0.05
+
+
+class Stamp(NamedTuple):
+    """What differs in a file when somebody wrote to it, or put another one in its place."""
+
+    inode: int
+    size_bytes: int
+    changed_ns: int
 
 
 class Snapshot(abc.ABC):
@@ -67,7 +77,9 @@ class Snapshot(abc.ABC):
     def __enter__(self) -> Snapshot:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -76,7 +88,7 @@ class CopiedSnapshot(Snapshot):
 
     def __init__(self, path: Path, *, pinned_seconds: float, writers_waited: bool, corruption: str = "") -> None:
         self._path = path
-        self._file: BinaryIO = open(path, "rb", buffering=0)  # type: ignore[assignment]
+        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the snapshot
         self.header = database.parse_header(self._file.read(database.HEADER_BYTES))
         self.image_bytes = os.fstat(self._file.fileno()).st_size
         self.page_size = self.header.page_size if self.header else 0
@@ -112,21 +124,20 @@ def take(
     Raises ``SourceBusyError`` past the deadline, ``SourceCorruptError`` when SQLite cannot read the source.
     """
     image = directory / "snapshot.sqlite"
-    for _attempt in range(_ATTEMPTS):
+    if source.header is None:
         files.write_private(image, b"")
+        return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False)
+    begin = time.monotonic()
+
+    def copy(connection: sqlite3.Connection) -> None:
+        nonlocal begin
         begin = time.monotonic()
-        if source.header is not None:
-            with pinned(source, directory, action=action, deadline=deadline) as connection:
-                _copy(connection, image, action=action, deadline=deadline, progress=progress)
-        if _is_still(source):
-            writers_waited = source.header is not None and not source.header.wal
-            return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=writers_waited)
         files.remove_file(image)
-        source = database.locate(source.given, action=action)
-    raise SourceBusyError(
-        f"{action}: the file was replaced by another one {_ATTEMPTS} times while it was read.",
-        hint="Find what replaces it, and back up when that is done.",
-    )
+        files.write_private(image, b"")
+        _copy(connection, image, action=action, deadline=deadline, progress=progress)
+
+    read(source, directory, copy, action=action, deadline=deadline)
+    return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=not source.header.wal)
 
 
 def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
@@ -138,47 +149,82 @@ def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
     return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False, corruption=corruption)
 
 
-def _is_still(source: Source) -> bool:
-    """Whether the path still names the file that was read (a stat by name opens nothing, so it drops no lock)."""
-    try:
-        status = os.stat(source.given)
-    except FileNotFoundError:
-        return False
-    return (status.st_dev, status.st_ino) == source.file_id
+def read(
+    source: Source, scratch: Path, work: Callable[[sqlite3.Connection], Result], *, action: str, deadline: Deadline
+) -> Result:
+    """What ``work`` returns for a read-only connection to ``source`` with one read transaction open.
+
+    The transaction pins the image: in WAL mode writers go on and the connection never sees what they commit; in
+    rollback mode they wait. Until ``work`` ends this process must not open and close the file in any other way
+    (see ``database.read_header``). When another file took the place of the source meanwhile, ``work`` is done again.
+    ``scratch`` is a private directory, for the rare case of ``_copy_aside``.
+    """
+    for _attempt in range(_ATTEMPTS):
+        idle = _is_idle(source)
+        before = _stamp(source.path)
+        try:
+            with _pinned(source, scratch, idle=idle, action=action, deadline=deadline) as connection:
+                result = work(connection)
+        except EngineError:
+            if _is_still(before, _stamp(source.path), idle=idle):
+                raise
+        else:
+            if _is_still(before, _stamp(source.path), idle=idle):
+                return result
+        source = database.locate(source.given, action=action)
+    raise SourceBusyError(
+        f"{action}: the file was replaced {_ATTEMPTS} times while it was read.",
+        hint="Find what replaces it, and back up when that is done.",
+    )
+
+
+def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:
+    """Whether the path still names the file that was read, and an idle one was not written to."""
+    return before == after if idle else before.inode == after.inode
 
 
 @contextlib.contextmanager
-def pinned(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Iterator[sqlite3.Connection]:
-    """A read-only connection to ``source`` with one read transaction open, for the block.
-
-    The transaction pins the image: in WAL mode writers go on and the connection never sees what they commit; in
-    rollback mode they wait. Until the block ends this process must not open and close the file in any other way
-    (see ``database.read_header``). ``scratch`` is a private directory, for the rare case of ``_copy_aside``.
-    """
-    in_place = may_open_in_place(source)
-    path = source.path if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
+def _pinned(
+    source: Source, scratch: Path, *, idle: bool, action: str, deadline: Deadline
+) -> Iterator[sqlite3.Connection]:
+    aside = (
+        None if idle or may_open_in_place(source) else _copy_aside(source, scratch, action=action, deadline=deadline)
+    )
     try:
-        with _connected(path, in_place=in_place, action=action, deadline=deadline, given=source.path) as connection:
+        with _connected(source, aside, idle=idle, action=action, deadline=deadline) as connection:
             yield connection
     finally:
-        if not in_place:
+        if aside is not None:
             for suffix in ("", *database.SIDECARS):
-                files.remove_file(database.sidecar(path, suffix))
+                files.remove_file(database.sidecar(aside, suffix))
+
+
+def _is_idle(source: Source) -> bool:
+    """Whether ``source`` is in WAL mode with nobody using it, so that it can be read without locks and sidecars.
+
+    Opening it as usual would create a ``-wal`` and a ``-shm`` that a read-only connection cannot remove. Who starts to
+    write meanwhile changes the main file only by a checkpoint, and that shows in its stamp. A file that was written
+    to just now may not show it.
+    """
+    if source.header is None or not source.header.wal or os.path.exists(database.sidecar(source.path, WAL)):
+        return False
+    return time.time() - source.status.st_mtime > _SETTLED_SECONDS
 
 
 @contextlib.contextmanager
 def _connected(
-    path: Path, *, in_place: bool, action: str, deadline: Deadline, given: Path
+    source: Source, aside: Path | None, *, idle: bool, action: str, deadline: Deadline
 ) -> Iterator[sqlite3.Connection]:
+    path, mode = (source.path, "ro") if aside is None else (aside, "rw")
+    busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
     try:
-        busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
-        connection = database.connect(path, mode="ro" if in_place else "rw", busy_seconds=busy_seconds)
+        connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
         with contextlib.closing(connection):
             connection.execute("BEGIN")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             yield connection
     except sqlite3.Error as error:
-        raise database.from_sqlite_error(action, error, given) from error
+        raise database.from_sqlite_error(action, error, source.path) from error
 
 
 def may_open_in_place(source: Source) -> bool:
@@ -202,7 +248,7 @@ def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadlin
     parts = ("", WAL)
     while True:
         before = _stamps(source)
-        if time.time() - max(stamp[1] for stamp in before if stamp) / 1e9 > _SETTLED_SECONDS:
+        if time.time() - max(stamp.changed_ns for stamp in before if stamp) / 1e9 > _SETTLED_SECONDS:
             for suffix in parts:
                 files.remove_file(database.sidecar(copy, suffix))
                 part = database.sidecar(source.path, suffix)
@@ -218,18 +264,24 @@ def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadlin
         time.sleep(_BUSY_SLEEP_SECONDS)
 
 
-def _stamps(source: Source) -> list[tuple[int, int, int] | None]:
-    """Size, change time and inode of the database and its sidecars: what differs when somebody wrote."""
-    stamps: list[tuple[int, int, int] | None] = []
-    for suffix in ("", WAL, JOURNAL):
+def _stamps(source: Source) -> list[Stamp | None]:
+    """The stamps of the database, its ``-wal`` and its ``-journal``."""
+    stamps: list[Stamp | None] = [_stamp(source.path)]
+    for suffix in (WAL, JOURNAL):
         try:
-            status = os.stat(database.sidecar(source.path, suffix))
-            stamps.append((status.st_size, status.st_mtime_ns, status.st_ino))
-        except FileNotFoundError:
+            stamps.append(_stamp(database.sidecar(source.path, suffix)))
+        except SourceMissingError:
             stamps.append(None)
-    if stamps[0] is None:
-        raise SourceMissingError(f"Cannot read {source.given}: it was removed.", hint="Check the path.")
     return stamps
+
+
+def _stamp(path: Path) -> Stamp:
+    """The stamp of ``path``. A stat by name opens nothing, so it drops no lock."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise SourceMissingError(f"Cannot read {path}: it was removed.", hint="Check the path.") from None
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _copy(
@@ -250,10 +302,7 @@ def _copy(
     with contextlib.closing(database.connect(image, mode="rw")) as copy:
         copy.execute("PRAGMA synchronous=OFF")
         copy.execute("PRAGMA journal_mode=OFF")
-        connection.backup(
-            copy, pages=max(1, _STEP_BYTES // page_size), progress=on_step, sleep=_BUSY_SLEEP_SECONDS
-        )
+        connection.backup(copy, pages=max(1, _STEP_BYTES // page_size), progress=on_step, sleep=_BUSY_SLEEP_SECONDS)
     # A WAL database keeps its journal mode in the copy, and closing that may leave an empty -wal beside it.
     for suffix in database.SIDECARS:
         files.remove_file(database.sidecar(image, suffix))
-

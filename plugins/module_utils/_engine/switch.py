@@ -103,7 +103,7 @@ def _remove(path: Path) -> None:
 def _is_still_live(dest: Path, undo: Path) -> bool:
     """Whether everything in ``undo`` is still where it came from, so that the set is of no use."""
     saved = undo / dest.name
-    if saved.exists() and not (dest.exists() and saved.samefile(dest)):
+    if saved.exists() != dest.exists() or (saved.exists() and not saved.samefile(dest)):
         return False
     return all((dest.parent / each.name).exists() for each in undo.iterdir() if not each.name.endswith(SHM))
 
@@ -132,7 +132,11 @@ def publish_undo(dest: Path, directory: Path) -> Path | None:
         return None
     path = _new_undo_set(dest)
     os.rename(undo, path)
-    files.sync_directory(dest.parent)
+    try:
+        files.sync_directory(dest.parent)
+    except OSError:
+        os.rename(path, undo)
+        raise
     return path
 
 
@@ -159,10 +163,11 @@ def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None]
             _make_standalone(dest, directory / "old")
             _place(dest, new, directory / "new")
         check()
+        with translated(f"Cannot keep the old database of {dest}"):
+            return publish_undo(dest, directory)
     except BaseException:
         _put_back(dest, undo, directory)
         raise
-    return publish_undo(dest, directory)
 
 
 def _put_back(dest: Path, undo: Path, directory: Path) -> None:

@@ -63,8 +63,15 @@ def verify_database(path: Path, expected: Expectations, *, timeout_seconds: floa
     with tempfile.TemporaryDirectory(prefix="sqlite-verify-") as scratch:
         try:
             deadline = Deadline(timeout_seconds)
-            with snapshot.pinned(source, Path(scratch), action=action, deadline=deadline) as connection:
-                result.checks.extend(_content_checks(connection, expected))
+            result.checks.extend(
+                snapshot.read(
+                    source,
+                    Path(scratch),
+                    lambda connection: _content_checks(connection, expected),
+                    action=action,
+                    deadline=deadline,
+                )
+            )
         except SourceCorruptError as error:
             if database.needs_recovery(source.path):
                 raise
@@ -145,9 +152,7 @@ def _restored_checks(backup: Backup, scratch: Path, expected: Expectations) -> l
 def _content_checks(connection: sqlite3.Connection, expected: Expectations) -> list[Check]:
     checks = proof.check_structure(connection, expected.level)
     checks.extend(
-        proof.check_expectations(
-            connection, expect_tables=expected.expect_tables, assertions=expected.assertions
-        )
+        proof.check_expectations(connection, expect_tables=expected.expect_tables, assertions=expected.assertions)
     )
     return checks
 

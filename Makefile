@@ -1,0 +1,63 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# make demo [DB=/path]  see a backup, a loss and a restore, with a database made up for it or a copy of yours
+# make check            the quick checks, before each commit
+# make test             everything; nothing needs to be set up first
+# make clean            remove all that these made
+
+.POSIX:
+.DEFAULT_GOAL := check
+.PHONY: check clean demo programs test
+
+BUILD := .build
+PYTHON := $(BUILD)/venv/bin/python
+READY := $(BUILD)/venv/.ready
+NOX := $(PYTHON) -m nox
+PYTEST := $(PYTHON) -m pytest
+
+# A command:package list of what tests run beside Python.
+PROGRAMS := sqlite3:sqlite3 zstd:zstd
+
+# What a machine sets for its own network must not reach the servers that tests start on loopback.
+HERMETIC := env -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
+
+demo: $(READY)
+	@$(HERMETIC) $(PYTHON) tests/demo/demo.py $(if $(DB),--database "$(DB)")
+
+check: $(READY)
+	$(NOX) --session lint
+	$(HERMETIC) $(PYTEST) tests/unit -m "not slow"
+
+# pytest runs last and directly: its closing line is the result.
+test: programs $(READY)
+	$(NOX) --tags test --report $(BUILD)/nox.json
+	@echo "$$(grep -c '"result": "skipped"' $(BUILD)/nox.json) session(s) skipped"
+	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json
+	$(HERMETIC) $(PYTEST)
+
+programs:
+	@missing=; for pair in $(PROGRAMS); do \
+		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
+	else \
+		echo "MISSING, the tests that need them are skipped:$$missing" >&2; \
+	fi
+
+$(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requirements/test.txt
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	done; \
+	if ! $$python -c 'import ensurepip' 2>/dev/null && [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3-venv; \
+	fi; \
+	set -x; $$python -m venv --clear $(BUILD)/venv
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements/dev.txt
+	@touch $@
+
+clean:
+	rm -rf $(BUILD)

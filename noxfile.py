@@ -1,0 +1,179 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The checks of this collection. `nox --list` shows them, `make test` runs them all.
+
+A session whose Python is not installed is skipped, never failed: `make test` names and counts those.
+"""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent.resolve()
+BUILD = ROOT / ".build"
+REQUIREMENTS = ROOT / "tests" / "requirements"
+
+# pyenv's shims exist for versions that they then refuse to run, and ansible-test believes whatever is on PATH.
+_PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+_PATH = [entry for entry in os.environ["PATH"].split(os.pathsep) if not entry.endswith("shims")]
+os.environ["PATH"] = os.pathsep.join([*_PATH, *map(str, sorted(_PYENV.glob("versions/3.*/bin")))])
+
+PYTHONS = ["3.9", "3.10", "3.11", "3.12", "3.13", "3.14"]
+# ansible-core: the release that is tested (as in tests/requirements/ansible.txt), and the Pythons that can run it.
+CORES = {
+    "2.18": ("2.18.19", ["3.11", "3.12", "3.13"]),
+    "2.19": ("2.19.14", ["3.11", "3.12", "3.13"]),
+    "2.20": ("2.20.10", ["3.12", "3.13", "3.14"]),
+    "2.21": ("2.21.5", ["3.13", "3.12", "3.14"]),
+}
+# What the closing pytest run of `make test` covers, in the environment that nox runs in.
+PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"
+
+# What a developer's or a CI machine sets for its own network must not reach the servers that tests start on loopback.
+HERMETIC = dict.fromkeys(
+    [
+        "AWS_CA_BUNDLE",
+        *(name for proxy in ("http_proxy", "https_proxy", "all_proxy") for name in (proxy, proxy.upper())),
+    ]
+)
+
+nox.options.envdir = str(BUILD / "nox")
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "unit"]
+
+
+def _installed(version: str) -> bool:
+    program = shutil.which(f"python{version}")
+    return program is not None and subprocess.run([program, "-c", ""], check=False, capture_output=True).returncode == 0
+
+
+def _python_for(core: str) -> str:
+    """Choose the first of the Pythons for this ansible-core that is installed here."""
+    pythons = CORES[core][1]
+    return next(filter(_installed, pythons), pythons[0])
+
+
+UNIT = [nox.param(python, id=python, tags=["test"] if python != PRIMARY_PYTHON else []) for python in PYTHONS]
+SANITY = [nox.param(_python_for(core), core, id=core, tags=["test"]) for core in CORES]
+INTEGRATION = [
+    nox.param(python, core, id=core, tags=["test"] if (python, core) != (PRIMARY_PYTHON, PRIMARY_CORE) else [])
+    for python, core in ((_python_for(core), core) for core in CORES)
+]
+
+
+def _install(session: nox.Session, name: str) -> None:
+    session.install("-r", str(REQUIREMENTS / f"{name}.txt"))
+
+
+@nox.session(tags=["test"])
+def lint(session: nox.Session) -> None:
+    """Style, types, YAML and changelog fragments."""
+    _install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+    session.run("yamllint", "--strict", ".")
+    session.run("antsibull-changelog", "lint")
+
+
+@nox.session
+@nox.parametrize("python", UNIT)
+def unit(session: nox.Session) -> None:
+    """The engine on every Python that a managed host may have."""
+    _install(session, "test")
+    session.run("pytest", "tests/unit", *session.posargs, env=HERMETIC)
+
+
+@nox.session
+@nox.parametrize("python,core", INTEGRATION)
+def integration(session: nox.Session, core: str) -> None:
+    """The modules and playbooks under each supported ansible-core."""
+    _install(session, "test")
+    session.install(f"ansible-core=={CORES[core][0]}")
+    session.run("pytest", "tests/integration", *session.posargs, env=HERMETIC)
+
+
+@nox.session
+@nox.parametrize("python,core", SANITY)
+def sanity(session: nox.Session, core: str) -> None:
+    """`ansible-test sanity`, for every Python that is installed and that this ansible-core supports."""
+    _install(session, "sanity")
+    session.install(f"ansible-core=={CORES[core][0]}")
+    checkout = _copy_checkout(session, BUILD / "sanity")
+    home = _ansible_test_home(session)
+    with session.chdir(checkout):
+        # ansible-test follows no links, and asks git which files there are.
+        session.run("git", "init", "--quiet", external=True)
+        session.run("git", "add", "--all", external=True)
+        session.run("ansible-test", "sanity", *session.posargs, env={"HOME": str(home)})
+
+
+@nox.session(tags=["test"])
+def artifact(session: nox.Session) -> None:
+    """Build the collection as it is published, lint what was built, and import it as Galaxy does."""
+    _install(session, "artifact")
+    checkout = _copy_checkout(session, BUILD / "artifact")
+    with session.chdir(BUILD / "artifact"):
+        session.run("ansible-galaxy", "collection", "build", "--force", str(checkout))
+        (tarball,) = Path.cwd().glob("*.tar.gz")
+        shutil.rmtree(checkout)
+        shutil.unpack_archive(tarball, checkout)
+    with session.chdir(checkout):
+        collections = {"ANSIBLE_COLLECTIONS_PATH": str(BUILD / "artifact")}
+        session.run("ansible-lint", "--profile", "production", "--strict", "--offline", env=collections)
+    with session.chdir(BUILD / "artifact"):
+        scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(BUILD / "artifact" / "importer")}
+        log = session.run("python", "-m", "galaxy_importer.main", tarball.name, env=scratch, silent=True)
+    session.log(log)
+    complaints = re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", log, flags=re.MULTILINE)
+    if complaints:
+        session.error(f"galaxy-importer complains {len(complaints)} time(s)")
+
+
+def _copy_checkout(session: nox.Session, root: Path) -> Path:
+    """Copy what git tracks or would track to its place in a new collections tree below ``root``."""
+    copy = root / "ansible_collections" / "sqliteops" / "backup"
+    shutil.rmtree(root, ignore_errors=True)
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    for name in session.run(*listing, external=True, silent=True, log=False).rstrip("\0").split("\0"):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    return copy
+
+
+def _ansible_test_home(session: nox.Session) -> Path:
+    """Make the home in which ansible-test keeps its virtual environments, with all that its pip needs.
+
+    ansible-test hands HOME and PATH to pip, nothing else: so pip's configuration must be a file. And ansible-test
+    downloads a script that bootstraps pip: one that is content with the package index takes its place.
+    """
+    home = BUILD / "home"
+    listing = session.run("python", "-m", "pip", "config", "list", silent=True, log=False)
+    # Sorted by scope, so that what the environment says comes first; it has the last word.
+    settings = re.findall(r"^[^=]+?\.([\w-]+)=(.*)$", listing, flags=re.MULTILINE)[::-1]
+    config = configparser.RawConfigParser()
+    config["global"] = {key: ast.literal_eval(value).replace("\n", " ") for key, value in settings}
+    pip_conf = home / ".config" / "pip" / "pip.conf"
+    pip_conf.parent.mkdir(parents=True, exist_ok=True)
+    with pip_conf.open("w", encoding="utf-8") as stream:
+        config.write(stream)
+    cache = home / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in ("24_2", "25_2"):
+        shutil.copy(ROOT / "tests" / "sanity" / "bootstrap_pip.py", cache / f"get_pip_{version}.py")
+    return home

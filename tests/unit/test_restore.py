@@ -1,0 +1,458 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The restore: exactly the backup's content, or nothing is touched; and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
+    backup,
+    clock,
+    database,
+    files,
+    processes,
+    restore,
+    switch,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    EngineError,
+    NoSpaceError,
+    ProofFailedError,
+    RefusedError,
+    UsageError,
+)
+from support import databases
+from support import processes as others
+
+BACKED_UP = ["name 0", "name 1", "name 2"]
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """A database with a backup of it in ``repository``, compressed with gzip; nothing happened since."""
+    directory = tmp_path / "srv"
+    directory.mkdir()
+    path = databases.make(directory / "agent.db")
+    databases.settle(path)
+    backup.run(backup.Request(path=path, repository=directory / "repository", compression="gzip"))
+    return path
+
+
+def _request(live: Path, **options: object) -> restore.Request:
+    options = {"repository": live.parent / "repository", "dest": live, **options}
+    return restore.Request(**options)  # type: ignore[arg-type]
+
+
+def _files(live: Path) -> dict[str, str]:
+    """Every file outside the repository."""
+    found = databases.tree(live.parent)
+    return {name: digest for name, digest in found.items() if not name.startswith("repository/")}
+
+
+def _artifact(live: Path) -> Path:
+    return next((live.parent / "repository").glob("*-full/database.sqlite.gz"))
+
+
+def test_deleted_database_comes_back(live: Path) -> None:
+    live.unlink()
+    outcome = restore.run(_request(live))
+    assert (outcome.changed, outcome.undo_set) == (True, "")
+    assert files.sha256_file(live) == outcome.sha256
+    assert databases.names(live) == BACKED_UP
+
+
+def test_stale_wal_does_not_undo_the_restore(live: Path) -> None:
+    """Case 19: SQLite would replay it over the restored file, and integrity_check would say ok."""
+    databases.crashed_wal(live)
+    outcome = restore.run(_request(live))
+    assert not database.sidecar(live, "-wal").exists()
+    assert files.sha256_file(live) == outcome.sha256
+    assert databases.names(live) == BACKED_UP
+
+
+def test_stale_journal_does_not_undo_the_restore(live: Path) -> None:
+    """Case 19."""
+    live.unlink()
+    databases.crashed_journal(live)
+    outcome = restore.run(_request(live))
+    assert not database.sidecar(live, "-journal").exists()
+    assert files.sha256_file(live) == outcome.sha256
+
+
+@pytest.mark.parametrize("crash", [databases.crashed_wal, databases.crashed_journal])
+def test_undo_brings_back_the_very_files(live: Path, crash: object) -> None:
+    live.unlink()
+    crash(live)  # type: ignore[operator]
+    before = _files(live)
+    outcome = restore.run(_request(live))
+    undo_set = Path(outcome.undo_set)
+    assert databases.tree(undo_set) == before
+    restore.undo(_request(live, repository=None))
+    after = _files(live)
+    assert {name: after[name] for name in before} == before
+    restore.undo(_request(live, repository=None))
+    assert databases.names(live) == BACKED_UP
+
+
+def test_restored_database_that_was_written_to_since_can_be_undone_and_redone(live: Path) -> None:
+    databases.add(live, "old")
+    restore.run(_request(live))
+    databases.add(live, "since")
+    restore.undo(_request(live))
+    assert databases.names(live) == [*BACKED_UP, "old"]
+    restore.undo(_request(live))
+    assert databases.names(live) == [*BACKED_UP, "since"]
+
+
+def test_undo_without_an_undo_set_is_not_found(live: Path) -> None:
+    with pytest.raises(BackupNotFoundError):
+        restore.undo(_request(live))
+
+
+def test_second_restore_changes_nothing(live: Path) -> None:
+    databases.add(live, "old")
+    assert restore.run(_request(live)).changed
+    before = _files(live)
+    assert not restore.run(_request(live)).changed
+    assert _files(live) == before
+
+
+def test_check_mode_touches_nothing(live: Path) -> None:
+    databases.add(live, "old")
+    before = _files(live)
+    assert restore.run(_request(live), dry_run=True).changed
+    assert _files(live) == before
+    restore.run(_request(live))
+    before = _files(live)
+    assert restore.undo(_request(live), dry_run=True).changed
+    assert not restore.run(_request(live), dry_run=True).changed
+    assert _files(live) == before
+
+
+@pytest.mark.parametrize("name", ["database.sqlite.gz", "schema.sql", "manifest.json"])
+def test_any_flipped_bit_refuses_the_restore(live: Path, name: str) -> None:
+    """Case 11: at every place of every artifact; the live database is not touched."""
+    databases.add(live, "old")
+    before = _files(live)
+    artifact = _artifact(live).with_name(name)
+    good = artifact.read_bytes()
+    for position in range(0, len(good), max(1, len(good) // 40)):
+        databases.flip_bit(artifact, position)
+        with pytest.raises(BackupDamagedError):
+            restore.run(_request(live))
+        artifact.write_bytes(good)
+    assert _files(live) == before
+    assert restore.run(_request(live)).changed
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "longer", "swapped"])
+def test_damaged_artifact_refuses_the_restore(live: Path, damage: str) -> None:
+    """Case 11."""
+    databases.add(live, "old")
+    artifact = _artifact(live)
+    content = artifact.read_bytes()
+    if damage == "missing":
+        artifact.unlink()
+    elif damage == "truncated":
+        artifact.write_bytes(content[:-1])
+    elif damage == "longer":
+        artifact.write_bytes(content + b"\0")
+    else:
+        backup.run(backup.Request(path=live, repository=live.parent / "repository", compression="gzip"))
+        newest = max((live.parent / "repository").glob("*-full"))
+        shutil.copy(artifact, newest / artifact.name)
+        databases.add(live, "older")
+    before = _files(live)
+    with pytest.raises(BackupDamagedError):
+        restore.run(_request(live))
+    assert _files(live) == before
+
+
+def test_artifact_that_unpacks_to_another_image_is_not_installed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even when every stored byte is right, only the image of the manifest may get to the live database."""
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec
+
+    databases.add(live, "old")
+    before = _files(live)
+    real = codec.open_artifact
+
+    @contextlib.contextmanager
+    def other_content(path: Path, compression: str) -> object:  # type: ignore[misc]
+        import io
+
+        with real(path, compression) as stream:
+            content = bytearray(iter_all(stream))
+            content[-1] ^= 1
+            yield io.BytesIO(bytes(content))
+
+    def iter_all(stream: object) -> bytes:
+        return b"".join(iter(lambda: stream.read(65536), b""))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(codec, "open_artifact", other_content)
+    with pytest.raises(BackupDamagedError, match="not the image"):
+        restore.run(_request(live))
+    assert _files(live) == before
+
+
+_HOLD_OPEN = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("SELECT count(*) FROM item").fetchone()
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only /proc tells who has a file open")
+def test_open_database_is_refused_by_name(live: Path) -> None:
+    """Case 19: its process would go on writing to a file that nobody finds any more."""
+    databases.add(live, "old")
+    before = _files(live)
+    with others.running(_HOLD_OPEN, live) as process:
+        with pytest.raises(RefusedError, match=f"pid {process.pid}"):
+            restore.run(_request(live))
+        assert {name: _files(live)[name] for name in before} == before
+        assert restore.run(_request(live, force=True)).changed
+
+
+def test_locked_database_is_refused_where_no_process_can_be_seen(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_by_descriptors", lambda _path: [])
+    databases.add(live, "old")
+    with others.running(_HOLD_OPEN, live), pytest.raises(RefusedError, match="cannot be named"):
+        restore.run(_request(live))
+
+
+def test_other_application_is_not_overwritten(live: Path) -> None:
+    """Case 23."""
+    other = databases.make(live.with_name("metrics.db"))
+    with pytest.raises(RefusedError, match="another name"):
+        restore.run(_request(live, dest=other))
+    live.unlink()
+    databases.make(live, setup="PRAGMA application_id=77")
+    with pytest.raises(RefusedError, match="application_id 77"):
+        restore.run(_request(live))
+    assert restore.run(_request(live, force_identity=True)).changed
+
+
+def test_backup_is_chosen_by_id_or_by_time(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = backup.Repository.open_existing(live.parent / "repository", action="Test").backups()[0]
+    later = clock.now() + timedelta(hours=2)
+    monkeypatch.setattr(clock, "now", lambda: later)
+    databases.add(live, "later")
+    backup.run(backup.Request(path=live, repository=live.parent / "repository"))
+    copy = live.with_name("agent-copy.db")
+    restore.run(_request(live, dest=copy, backup=first.id))
+    assert databases.names(copy) == BACKED_UP
+    copy.unlink()
+    restore.run(_request(live, dest=copy, before=clock.to_text(later - timedelta(hours=1))))
+    assert databases.names(copy) == BACKED_UP
+    copy.unlink()
+    restore.run(_request(live, dest=copy))
+    assert databases.names(copy) == [*BACKED_UP, "later"]
+    for options in ({"backup": "20200101T000000Z-full"}, {"before": "2020-01-01T00:00:00Z"}):
+        with pytest.raises(BackupNotFoundError):
+            restore.run(_request(live, **options))
+
+
+def test_before_and_backup_together_are_refused(live: Path) -> None:
+    with pytest.raises(UsageError, match="both"):
+        restore.run(_request(live, backup="20200101T000000Z-full", before="2020-01-01T00:00:00Z"))
+
+
+def test_default_dest_is_where_it_came_from(live: Path) -> None:
+    live.unlink()
+    assert restore.run(_request(live, dest=None)).dest == live
+
+
+def test_symlink_at_the_destination_is_followed(live: Path) -> None:
+    link = live.with_name("link.db")
+    databases.add(live, "old")
+    link.symlink_to(live)
+    restore.run(_request(live, dest=link))
+    assert link.is_symlink()
+    assert databases.names(live) == BACKED_UP
+
+
+def test_mode_is_that_of_the_old_file(live: Path) -> None:
+    databases.add(live, "old")
+    live.chmod(0o640)
+    restore.run(_request(live))
+    assert live.stat().st_mode & 0o777 == 0o640
+    live.unlink()
+    restore.run(_request(live, mode="0604"))
+    assert live.stat().st_mode & 0o777 == 0o604
+
+
+def test_mode_after_a_deletion_is_that_of_the_backup(live: Path) -> None:
+    live.chmod(0o620)
+    backup.run(backup.Request(path=live, repository=live.parent / "repository", force=True))
+    live.unlink()
+    restore.run(_request(live))
+    assert live.stat().st_mode & 0o777 == 0o620
+
+
+@others.needs_root
+@pytest.mark.root
+def test_owner_after_a_deletion_is_that_of_the_backup(live: Path) -> None:
+    os.chown(live, others.NOBODY, others.NOBODY)
+    backup.run(backup.Request(path=live, repository=live.parent / "repository", force=True))
+    live.unlink()
+    restore.run(_request(live))
+    assert (live.stat().st_uid, live.stat().st_gid) == (others.NOBODY, others.NOBODY)
+    assert restore.run(_request(live, owner="root", mode="0600")).changed
+    assert (live.stat().st_uid, live.stat().st_mode & 0o777) == (0, 0o600)
+    assert not restore.run(_request(live, owner="root", mode="0600")).changed
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")
+def test_extended_attributes_are_those_of_the_old_file(live: Path) -> None:
+    """ACLs and SELinux contexts are such attributes."""
+    databases.add(live, "old")
+    try:
+        os.setxattr(live, "user.test", b"kept")
+    except OSError:
+        pytest.skip("this filesystem has no extended attributes")
+    restore.run(_request(live))
+    assert os.getxattr(live, "user.test") == b"kept"
+
+
+@pytest.mark.parametrize("old", ["wal", "journal", "clean", "missing"])
+@pytest.mark.parametrize("step", ["move_file", "sync_directory", "copy_private", "check"])
+def test_restore_that_fails_half_way_puts_everything_back(
+    live: Path, old: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 20: at every call of a step in turn."""
+    live.unlink()
+    if old != "missing":
+        {"wal": databases.crashed_wal, "journal": databases.crashed_journal, "clean": databases.make}[old](live)
+    content = databases.tree(live.parent)
+    template = live.parent.with_name("template")
+    shutil.copytree(live.parent, template)
+    for nth in range(1, 100):
+        with monkeypatch.context() as patch:
+            failed = _fail_at(patch, step, nth)
+            with contextlib.suppress(OSError, EngineError):
+                restore.run(_request(live))
+        if not failed:
+            break
+        _assert_same_database(live, template / live.name)
+        shutil.rmtree(live.parent)
+        shutil.copytree(template, live.parent)
+    else:
+        pytest.fail("the step never ended")
+    assert content
+    assert databases.names(live) == BACKED_UP
+
+
+def _fail_at(patch: pytest.MonkeyPatch, step: str, nth: int) -> list[int]:
+    """Let the nth call of ``step`` fail; the list is empty while it did not come to that."""
+    owner, name = (restore, "_compare_installed") if step == "check" else (files, step)
+    real = getattr(owner, name)
+    calls: list[int] = []
+    failed: list[int] = []
+
+    def fail(*arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == nth:
+            failed.append(nth)
+            raise OSError(5, "Input/output error")
+        return real(*arguments, **options)
+
+    patch.setattr(owner, name, fail)
+    return failed
+
+
+def _assert_same_database(live: Path, original: Path) -> None:
+    """The content that it had: the same rows when opened, or missing as before."""
+    assert live.exists() == original.exists()
+    if original.exists():
+        found = []
+        for path in (live, original):
+            copy = path.parent / "looked-at.db"
+            databases.copy_live(path, copy)
+            found.append(databases.names(copy))
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                copy.with_name(copy.name + suffix).unlink(missing_ok=True)
+        assert found[0] == found[1]
+
+
+def test_image_that_fails_its_check_is_not_installed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import proof
+
+    databases.add(live, "old")
+    before = _files(live)
+    monkeypatch.setattr(proof, "check_structure", lambda *_: [proof.Check("quick_check", proof.FAILED, "broken")])
+    with pytest.raises(ProofFailedError, match="quick_check"):
+        restore.run(_request(live))
+    assert _files(live) == before
+
+
+def test_full_disk_is_said_before_anything_is_written(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    databases.add(live, "old")
+    before = _files(live)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    with pytest.raises(NoSpaceError):
+        restore.run(_request(live))
+    assert _files(live) == before
+
+
+def test_restore_into_the_repository_is_refused(live: Path) -> None:
+    with pytest.raises(RefusedError, match="inside the repository"):
+        restore.run(_request(live, dest=live.parent / "repository" / "agent.db"))
+
+
+def test_missing_directory_is_not_made_up(live: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        restore.run(_request(live, dest=live.parent / "missing" / "agent.db"))
+
+
+def test_restore_from_a_read_only_repository(live: Path) -> None:
+    """A medium from off-site may be mounted read-only."""
+    repository = live.parent / "repository"
+    live.unlink()
+    shutil.rmtree(repository / ".locks", ignore_errors=True)
+    before = databases.tree(repository)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "access", lambda *_arguments, **_options: False)
+        assert restore.run(_request(live)).changed
+    assert databases.tree(repository) == before
+
+
+def test_undo_set_of_a_broken_link_is_a_file_of_its_own(live: Path) -> None:
+    """A killed restore of an unreadable database may leave its main file live and saved at once."""
+    databases.crashed_wal(live)
+    undo = database.restoring_directory(live) / "undo"
+    undo.mkdir(parents=True)
+    os.link(live, undo / live.name)
+    database.sidecar(live, "-wal").rename(undo / f"{live.name}-wal")
+    switch.settle(live, action="Test", timeout_seconds=1)
+    (undo_set,) = live.parent.glob("agent.db.before-restore.*")
+    assert sorted(databases.tree(undo_set)) == ["agent.db", "agent.db-wal"]
+    assert live.stat().st_nlink == 1
+
+
+def test_two_restores_at_once_do_not_meet(live: Path) -> None:
+    with switch.workplace(live, action="Test", timeout_seconds=0), pytest.raises(EngineError) as caught:
+        with switch.workplace(live, action="Test", timeout_seconds=0.1):
+            pytest.fail("both got the workplace")
+    assert caught.value.code == 15
+    assert not database.restoring_directory(live).exists()
+
+
+def test_restored_wal_database_stays_one(live: Path) -> None:
+    live.unlink()
+    restore.run(_request(live))
+    assert sorted(_files(live)) == ["agent.db"]
+    with contextlib.closing(sqlite3.connect(live)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
