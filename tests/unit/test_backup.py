@@ -242,9 +242,12 @@ def test_source_that_sqlite_cannot_open_is_kept_byte_for_byte(
     content = source.read_bytes()
     content = content[:4096] if damage == "truncated" else content[:16] + b"\x00\x03" + content[18:]
     source.write_bytes(content)
+    source.with_name("agent.db-wal").write_bytes(b"what was committed last")
     outcome = backup.run(request_for)
     assert isinstance(outcome.error, SourceCorruptError)
     assert _stored(outcome).suspect
+    assert outcome.backup is not None
+    assert (outcome.backup.path / "database.sqlite-wal").read_bytes() == b"what was committed last"
     dest = tmp_path / "agent-copy.db"
     restore.run(restore.Request(repository=request_for.repository, dest=dest, force=True))
     assert dest.read_bytes() == content

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import io
 import os
 import shutil
 import sqlite3
@@ -17,9 +19,11 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     backup,
     clock,
+    codec,
     database,
     files,
     processes,
+    proof,
     restore,
     switch,
 )
@@ -181,25 +185,11 @@ def test_damaged_artifact_refuses_the_restore(live: Path, damage: str) -> None:
 
 def test_artifact_that_unpacks_to_another_image_is_not_installed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even when every stored byte is right, only the image of the manifest may get to the live database."""
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec
-
     databases.add(live, "old")
     before = _files(live)
-    real = codec.open_artifact
-
-    @contextlib.contextmanager
-    def other_content(path: Path, compression: str) -> object:  # type: ignore[misc]
-        import io
-
-        with real(path, compression) as stream:
-            content = bytearray(iter_all(stream))
-            content[-1] ^= 1
-            yield io.BytesIO(bytes(content))
-
-    def iter_all(stream: object) -> bytes:
-        return b"".join(iter(lambda: stream.read(65536), b""))  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(codec, "open_artifact", other_content)
+    other = bytearray(gzip.decompress(_artifact(live).read_bytes()))
+    other[-1] ^= 1
+    monkeypatch.setattr(codec, "open_artifact", lambda *_arguments: contextlib.nullcontext(io.BytesIO(other)))
     with pytest.raises(BackupDamagedError, match="not the image"):
         restore.run(_request(live))
     assert _files(live) == before
@@ -388,8 +378,6 @@ def _assert_same_database(live: Path, original: Path) -> None:
 
 
 def test_image_that_fails_its_check_is_not_installed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import proof
-
     databases.add(live, "old")
     before = _files(live)
     monkeypatch.setattr(proof, "check_structure", lambda *_: [proof.Check("quick_check", proof.FAILED, "broken")])

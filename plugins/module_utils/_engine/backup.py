@@ -17,7 +17,7 @@ from pathlib import Path
 from . import clock, codec, database, files, include, manifest, proof, snapshot
 from .clock import Deadline, Phases
 from .database import Source
-from .errors import BackupDamagedError, EngineError, SourceCorruptError
+from .errors import BackupDamagedError, EngineError, SourceCorruptError, translated
 from .include import Include
 from .manifest import Image, Manifest, Origin, StoredFile
 from .proof import Check, Proof
@@ -217,8 +217,10 @@ class _Job:
         with self.phases.phase("store"):
             stored, digest = self._store_image(image, staging)
             stored_files = [stored, *include.store(self.included, staging)]
+            if image.corruption:
+                stored_files.extend(_store_sidecars(source, staging))
             if schema is not None:
-                stored_files.append(store_bytes(staging, SCHEMA_NAME, manifest.SCHEMA_ROLE, schema.encode()))
+                stored_files.append(_store_bytes(staging, SCHEMA_NAME, manifest.SCHEMA_ROLE, schema.encode()))
         self._warn_of_clock()
         return Manifest(
             id=identity,
@@ -309,7 +311,18 @@ class _Job:
             self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
 
 
-def store_bytes(staging: Path, name: str, role: str, content: bytes) -> StoredFile:
+def _store_sidecars(source: Source, staging: Path) -> list[StoredFile]:
+    """What is beside a source that SQLite cannot read belongs to its bytes: commits may be in there."""
+    stored = []
+    for suffix in (database.WAL, database.JOURNAL):
+        side = database.sidecar(source.path, suffix)
+        if files.size_of(side):
+            with translated(f"Cannot copy {side}"):
+                stored.append(_store_bytes(staging, IMAGE_NAME + suffix, manifest.SIDECAR_ROLE, side.read_bytes()))
+    return stored
+
+
+def _store_bytes(staging: Path, name: str, role: str, content: bytes) -> StoredFile:
     """Store small content as an artifact of its own."""
     with codec.ArtifactWriter(staging / name) as writer:
         writer.write(content)

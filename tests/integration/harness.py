@@ -1,0 +1,217 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run `ansible-playbook` on this host, and get what its tasks returned as data.
+
+Starting Ansible takes longer than a task. So a `Session` is one playbook that gets its tasks while it runs: a test
+looks at the files between two tasks, and many tests share one start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import locale
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".build" / "collections"
+NAMESPACE = "sqliteops.backup"
+UMASK = 0o022
+_STEPS = 400
+_ANSWER_SECONDS = 120.0
+_STOP_SECONDS = 30.0
+
+Result = dict[str, Any]
+
+
+class AnsibleStoppedError(Exception):
+    """`ansible-playbook` ended or hangs while a test waits for it; the message is what it printed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A playbook that ended."""
+
+    code: int
+    results: list[Result]
+    output: str
+
+
+def program(name: str) -> list[str]:
+    """The command for a program of the ansible-core that belongs to this Python."""
+    return [sys.executable, str(Path(sys.executable).with_name(name))]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """One in which no setting of the user counts, and every file of Ansible goes into ``folder``."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
+    if "utf" not in locale.getpreferredencoding(do_setlocale=False).lower():
+        kept["LC_ALL"] = "C.UTF-8"  # Ansible refuses to start in any other encoding
+    for name in ("home", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    config = folder / "ansible.cfg"
+    config.write_text("[defaults]\n", encoding="utf-8")
+    return {
+        **kept,
+        "ANSIBLE_CALLBACKS_ENABLED": "recorder",
+        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_HOME": str(folder / "home"),
+        "ANSIBLE_NOCOLOR": "true",
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TMPDIR": str(folder / "tmp"),
+    }
+
+
+class _Process:
+    """One `ansible-playbook`, the pipe with its results, and what it prints as a file."""
+
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], *, umask: int = UMASK, requests: int | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log = folder / "output.txt"
+        self._results, theirs = os.pipe()
+        self._buffer = b""
+        descriptors = [theirs] if requests is None else [theirs, requests]
+        env = {**environment(folder), "RECORDER_RESULTS": str(theirs)}
+        if requests is not None:
+            env["RECORDER_REQUESTS"] = str(requests)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*program("ansible-playbook"), "--inventory", str(_inventory(folder)), *arguments],
+                cwd=folder,
+                env=env,
+                umask=umask,
+                pass_fds=descriptors,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def lines(self) -> Iterator[Result]:
+        """What the callback plugin writes, until the process ends."""
+        end = time.monotonic() + _ANSWER_SECONDS
+        while True:
+            while b"\n" in self._buffer:
+                line, self._buffer = self._buffer.split(b"\n", 1)
+                yield json.loads(line)
+            if not select.select([self._results], [], [], max(0.0, end - time.monotonic()))[0]:
+                self.stop()
+                raise AnsibleStoppedError(f"no answer in {_ANSWER_SECONDS} s\n{self.output}")
+            received = os.read(self._results, 1 << 16)
+            if not received:
+                return
+            self._buffer += received
+
+    def stop(self) -> int:
+        """Wait for the end; a process that does not end by itself is killed."""
+        with contextlib.suppress(OSError):
+            os.close(self._results)
+        try:
+            return self.process.wait(timeout=_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
+
+
+class Session:
+    """A playbook for one host that waits for its tasks. Failed tasks are results, and it goes on."""
+
+    def __init__(self, folder: Path, *, umask: int = UMASK) -> None:
+        self._steps = folder / "steps"
+        self._steps.mkdir(parents=True)
+        self._step = 0
+        names = [str(self._steps / f"{number}.yml") for number in range(1, _STEPS + 1)]
+        play = {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "ignore_errors": True,
+            "tasks": [{"ansible.builtin.include_tasks": name} for name in names],
+        }
+        playbook = _write_json(folder / "playbook.yml", [play])
+        theirs, self._requests = os.pipe()
+        # With -vvv so that everything that Ansible could ever print of a task is in the output.
+        self._process = _Process(folder, ["-vvv", str(playbook)], umask=umask, requests=theirs)
+        self._receive()
+
+    @property
+    def output(self) -> str:
+        """Everything that was printed so far."""
+        return self._process.output
+
+    def run(self, tasks: Sequence[Mapping[str, Any]]) -> list[Result]:
+        """Run tasks, written as in a playbook; one result for each that ran, failed or was skipped."""
+        self._step += 1
+        _write_json(self._steps / f"{self._step}.yml", tasks)
+        os.write(self._requests, b"\n")
+        return self._receive()
+
+    def task(self, module: str, options: Mapping[str, Any], **keywords: Any) -> Result:
+        """Run one module of this collection; ``keywords`` are those of a task, such as ``check_mode``."""
+        (result,) = self.run([{f"{NAMESPACE}.{module}": dict(options), **keywords}])
+        return result
+
+    def _receive(self) -> list[Result]:
+        results: list[Result] = []
+        for line in self._process.lines():
+            if "waiting" in line:
+                return results
+            results.append(_result(line))
+        raise AnsibleStoppedError(self.output)
+
+    def close(self) -> None:
+        os.close(self._requests)
+        self._process.stop()
+
+
+@contextlib.contextmanager
+def session(folder: Path, *, umask: int = UMASK) -> Iterator[Session]:
+    """A session that ends with the block."""
+    opened = Session(folder, umask=umask)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def run_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *flags: str) -> Run:
+    """Run a playbook to its end, by its path or its name in a collection."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = _write_json(folder / "variables.json", dict(variables))
+    process = _Process(folder, ["--extra-vars", f"@{given}", *flags, playbook])
+    results = [_result(line) for line in process.lines()]
+    return Run(process.stop(), results, process.output)
+
+
+def _result(line: Result) -> Result:
+    """What the task returned; ``failed`` is always there, whether errors are ignored or not."""
+    return {**line["result"], "failed": line["status"] in ("failed", "unreachable")}
+
+
+def _inventory(folder: Path) -> Path:
+    host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    return _write_json(folder / "inventory.json", {"all": {"hosts": {"localhost": host}}})
+
+
+def _write_json(path: Path, content: Any) -> Path:
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    return path

@@ -1,0 +1,202 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the modules: its examples run, and what it says is returned is just what is returned."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+from integration import harness
+from integration.harness import Result, Session
+from integration.place import Place
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, clock
+from support import agent_db, databases
+
+MODULES = sorted(path.stem for path in (harness.ROOT / "plugins" / "modules").glob("sqlite_*.py"))
+# What Ansible itself adds to results.
+COMMON = {"changed", "deprecations", "diff", "exception", "failed", "invocation", "msg", "warnings"}
+TYPES = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "path": str, "str": str}
+
+Documentation = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def documentation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documentation]:
+    """What ansible-doc knows of each module."""
+    names = [f"{harness.NAMESPACE}.{name}" for name in MODULES]
+    command = [*harness.program("ansible-doc"), "--json", "--type", "module", *names]
+    env = harness.environment(tmp_path_factory.mktemp("doc"))
+    found = json.loads(subprocess.run(command, env=env, check=True, capture_output=True).stdout)
+    return {name: found[f"{harness.NAMESPACE}.{name}"] for name in MODULES}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """What the examples speak of, below a directory of its own."""
+    app = tmp_path / "srv" / "ci-fixer"
+    (app / "prisma").mkdir(parents=True)
+    (app / "prisma" / "schema.prisma").write_text("model AgentRun {}\n")
+    (app / ".env").write_text("DATABASE_URL=file:../agent.db\n")
+    agent_db.create(app / "agent.db", runs=20)
+    repository = tmp_path / "var" / "backups" / "sqlite" / "agent"
+    with mock.patch.object(clock, "now", return_value=clock.from_text("2025-12-30T11:00:00Z")):
+        backup.run(backup.Request(path=app / "agent.db", repository=repository))
+    return tmp_path
+
+
+def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, Documentation], host: Path) -> None:
+    live = host / "srv" / "ci-fixer" / "agent.db"
+
+    for name in ("sqlite_backup", "sqlite_backup_info", "sqlite_verify"):
+        assert _failures(ansible, _examples(documentation[name], host)) == []
+    _change(live)
+    assert _failures(ansible, _examples(documentation["sqlite_restore"], host)) == []
+
+    with contextlib.closing(sqlite3.connect(live)) as connection:
+        assert connection.execute("SELECT count(*) FROM Later").fetchone() == (1,), "the last example is an undo"
+    assert (live.parent / "agent-before-noon.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_every_module_has_examples_that_run(documentation: Mapping[str, Documentation], host: Path) -> None:
+    """`test_examples_run_as_they_are` knows the order; a new module must be added there."""
+    assert MODULES == ["sqlite_backup", "sqlite_backup_info", "sqlite_restore", "sqlite_verify"]
+    for name in MODULES:
+        used = [task for task in _examples(documentation[name], host) if f"{harness.NAMESPACE}.{name}" in task]
+        assert used, name
+
+
+def test_the_whole_result_is_documented(
+    ansible: Session, documentation: Mapping[str, Documentation], place: Place
+) -> None:
+    returned = _results(ansible, place)
+
+    for name in MODULES:
+        documented = documentation[name]["return"]
+        results = [_own(each) for each in returned[name]]
+        assert [complaint for each in results for complaint in _undocumented(documented, each, "")] == [], name
+        assert list(_never_returned(documented, results, "")) == [], name
+
+
+def test_samples_are_what_is_documented(documentation: Mapping[str, Documentation]) -> None:
+    for name in MODULES:
+        for where, field in _fields(documentation[name]["return"], ""):
+            assert field["description"], f"{name}: {where}"
+            assert field["returned"], f"{name}: {where}"
+            if "contains" not in field:
+                assert "sample" in field, f"{name}: {where}"
+                assert _has_type(field, field["sample"]), f"{name}: {where}"
+
+
+def _examples(documented: Documentation, host: Path) -> list[dict[str, Any]]:
+    text = documented["examples"]
+    for directory in ("srv", "var"):
+        text = text.replace(f"/{directory}/", f"{host}/{directory}/")
+    tasks: list[dict[str, Any]] = yaml.safe_load(text)
+    return tasks
+
+
+def _failures(ansible: Session, tasks: Sequence[Mapping[str, Any]]) -> list[str]:
+    results = ansible.run(tasks)
+    assert len(results) == len(tasks)
+    return [str(each["msg"]) for each in results if each["failed"]]
+
+
+def _change(database: Path) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE Later(id INTEGER)")
+        connection.execute("INSERT INTO Later VALUES (1)")
+        connection.commit()
+
+
+def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
+    """Results of each module of every kind: planned, done, unchanged, failed, damaged."""
+    repository = {"repository": str(place.repository)}
+    missing = {"repository": str(place.directory / "missing")}
+    backups = [
+        ansible.task("sqlite_backup", place.options(), check_mode=True),
+        ansible.task("sqlite_backup", place.options()),
+        ansible.task("sqlite_backup", place.options()),
+        ansible.task("sqlite_backup", place.options(path=str(place.srv / "missing.db"))),
+    ]
+    databases.add(place.database, "later")
+    restores = [
+        ansible.task("sqlite_restore", repository, check_mode=True),
+        ansible.task("sqlite_restore", repository),
+        ansible.task("sqlite_restore", repository),
+        ansible.task("sqlite_restore", {**repository, "undo": True}),
+        ansible.task("sqlite_restore", missing),
+    ]
+    damaged = place.backed_up()
+    databases.flip_bit(damaged / "manifest.json", 40)
+    infos = [
+        ansible.task("sqlite_backup_info", {**repository, "rpo": "1h"}),
+        ansible.task("sqlite_backup_info", missing),
+    ]
+    verifications = [ansible.task("sqlite_verify", {**repository, "backup": "all", "level": "full"})]
+    content = bytearray(place.database.read_bytes())
+    content[4096:4128] = b"\xff" * 32
+    place.database.write_bytes(content)
+    backups.append(ansible.task("sqlite_backup", place.options()))
+    assert backups[-1]["backup"]["suspect"]
+    return {
+        "sqlite_backup": backups,
+        "sqlite_backup_info": infos,
+        "sqlite_restore": restores,
+        "sqlite_verify": verifications,
+    }
+
+
+def _own(result: Result) -> Result:
+    return {key: value for key, value in result.items() if key not in COMMON and not key.startswith("_ansible")}
+
+
+def _undocumented(documented: Mapping[str, Any], returned: Mapping[str, Any], where: str) -> Iterator[str]:
+    """What a result holds that the documentation does not know, or knows otherwise."""
+    for key, value in returned.items():
+        field = documented.get(key)
+        if field is None:
+            yield f"{where}{key} is not documented"
+        elif not _has_type(field, value):
+            yield f"{where}{key} is {value!r}, documented as {field['type']}"
+        elif "contains" in field:
+            for each in _dictionaries(value):
+                yield from _undocumented(field["contains"], each, f"{where}{key}.")
+
+
+def _never_returned(documented: Mapping[str, Any], results: Sequence[Mapping[str, Any]], where: str) -> Iterator[str]:
+    """What is documented and in none of the results."""
+    for key, field in documented.items():
+        values = [each[key] for each in results if key in each]
+        if not values:
+            yield f"{where}{key} was never returned"
+        elif "contains" in field:
+            inner = [each for value in values for each in _dictionaries(value)]
+            yield from _never_returned(field["contains"], inner, f"{where}{key}.")
+
+
+def _fields(documented: Mapping[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for key, field in documented.items():
+        yield f"{where}{key}", field
+        yield from _fields(field.get("contains", {}), f"{where}{key}.")
+
+
+def _dictionaries(value: Any) -> list[dict[str, Any]]:
+    return [value] if isinstance(value, dict) else list(value or [])
+
+
+def _has_type(field: Mapping[str, Any], value: Any) -> bool:
+    """Whether ``value`` has the documented type; null only where the description says so."""
+    if value is None:
+        return "null" in str(field["description"])
+    return type(value) is TYPES[field["type"]]

@@ -1,0 +1,143 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+
+NOON = datetime(2025, 12, 30, 12, 0, 0, tzinfo=timezone.utc)
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+MOMENTS = st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30), timezones=ZONES)  # noqa: DTZ001
+SECONDS = MOMENTS.map(lambda moment: moment.replace(microsecond=0))
+
+
+def test_now_is_the_present_in_utc_to_the_second() -> None:
+    before = time.time()
+    moment = clock.now()
+    assert moment.utcoffset() == timedelta(0)
+    assert moment.microsecond == 0
+    assert before - 1 < moment.timestamp() <= time.time()
+
+
+@given(SECONDS)
+def test_text_names_the_same_moment_again(moment: datetime) -> None:
+    """A manifest's time must not move with the time zone of the host that reads it."""
+    text = clock.to_text(moment)
+    assert text.endswith("Z")
+    assert clock.from_text(text) == moment
+
+
+@given(SECONDS, SECONDS)
+def test_texts_and_stamps_sort_like_their_moments(one: datetime, other: datetime) -> None:
+    """Ids and times are compared as texts, whatever zone the hosts were in."""
+    for write in (clock.to_text, clock.to_stamp):
+        assert (write(one) < write(other)) == (one < other)
+
+
+@given(MOMENTS)
+def test_every_form_that_python_writes_is_read(moment: datetime) -> None:
+    assert clock.from_text(moment.isoformat()) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2025-12-30T12:00:00Z", NOON),
+        ("2025-12-30T12:00:00z", NOON),
+        ("2025-12-30 12:00:00Z", NOON),
+        (" 2025-12-30T12:00:00Z\n", NOON),
+        ("2025-12-30T13:30:00+01:30", NOON),
+        ("2025-12-30T04:00:00-08:00", NOON),
+        ("2025-12-30T12:00:00", NOON),
+        ("2025-12-30", NOON.replace(hour=0)),
+        ("2025-12-30T12:00:00.5Z", NOON.replace(microsecond=500_000)),
+        ("2025-12-30T12:00:00.25+00:00", NOON.replace(microsecond=250_000)),
+        ("2025-12-30T12:00:00.000001Z", NOON.replace(microsecond=1)),
+        ("2025-12-30T12:00:00.123456789Z", NOON.replace(microsecond=123_456)),
+    ],
+)
+def test_time_is_read_as_rfc_3339_on_every_python(text: str, moment: datetime) -> None:
+    """What Python 3.13 reads, 3.9 must read too: other programs write one to nine digits behind the second."""
+    assert clock.from_text(text) == moment
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "12:00", "2025-13-01T00:00:00Z", "2025-12-30T25:00:00Z", "latest"])
+def test_text_that_is_no_time_is_a_usage_error(text: str) -> None:
+    """A misread time would choose another backup."""
+    with pytest.raises(UsageError, match="not RFC 3339"):
+        clock.from_text(text)
+
+
+def test_stamp_is_in_utc() -> None:
+    """A host whose clock goes back for winter must not give the same id twice."""
+    assert clock.to_stamp(NOON.astimezone(timezone(timedelta(hours=2)))) == "20251230T120000Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0), ("90", 90), ("1.5", 1.5), ("30s", 30), ("15m", 900), ("1h", 3600), ("7d", 604_800), ("4w", 2_419_200),
+        ("1h30m", 5400), (" 1H ", 3600),
+    ],
+)  # fmt: skip
+def test_duration_is_read(text: str, seconds: float) -> None:
+    assert clock.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-5m", "1.5h", "5 minutes", "1h-30m", "5y", "inf", "nan", "1e3", "5m5"])
+def test_text_that_is_no_duration_is_a_usage_error(text: str) -> None:
+    """A misread retention or deadline must not pass silently."""
+    with pytest.raises(UsageError, match="duration"):
+        clock.parse_duration(text)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9999), st.sampled_from("smhdw")), min_size=1, max_size=5))
+def test_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> None:
+    whole = clock.parse_duration("".join(f"{number}{unit}" for number, unit in parts))
+    assert whole == sum(clock.parse_duration(f"{number}{unit}") for number, unit in parts)
+
+
+def test_deadline_without_seconds_never_passes() -> None:
+    deadline = clock.Deadline(None)
+    assert not deadline.passed()
+    assert deadline.remaining_seconds(5.0) == 5.0
+
+
+def test_deadline_passes_with_the_monotonic_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Setting the system's time must neither end a backup nor make it endless."""
+    present = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: present[0])
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    deadline = clock.Deadline(10)
+    present[0] = 1004.0
+    assert (deadline.passed(), deadline.remaining_seconds(60), deadline.remaining_seconds(2)) == (False, 6, 2)
+    present[0] = 1010.0
+    assert (deadline.passed(), deadline.remaining_seconds(60)) == (True, 0)
+    present[0] = 1020.0
+    assert (deadline.passed(), deadline.remaining_seconds(60)) == (True, 0)
+
+
+def test_phases_keep_their_order_and_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: present[0])
+    phases = clock.Phases()
+    for name, seconds in (("snapshot", 2.0), ("check", 0.25), ("snapshot", 0.5)):
+        with phases.phase(name):
+            present[0] += seconds
+    assert list(phases.seconds.items()) == [("snapshot", 2.5), ("check", 0.25)]
+
+
+def test_phase_that_fails_is_timed_too() -> None:
+    """The time until a failure is what its report needs most."""
+    phases = clock.Phases()
+    with pytest.raises(ZeroDivisionError), phases.phase("check"):
+        raise ZeroDivisionError
+    assert list(phases.seconds) == ["check"]

@@ -1,0 +1,447 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import errno
+import getpass
+import hashlib
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    NoSpaceError,
+    PermissionDeniedError,
+    UsageError,
+)
+from support import databases, limits, processes
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """The worst case: whatever is created without a mode of its own is open to everybody."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def no_chmod(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mode that is set afterwards comes too late: the file was open to others for a moment."""
+
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise AssertionError("the mode must be there from the start")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def inode_of(path: Path) -> int:
+    return path.stat().st_ino
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What is flushed and renamed, in order, by inode: what a power failure at any moment leaves follows from it."""
+    events: list[tuple[str, int]] = []
+    fsync, rename, replace = os.fsync, os.rename, os.replace
+
+    def record_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        events.append(("flush", os.fstat(descriptor).st_ino))
+
+    def record_rename(source: Path, dest: Path) -> None:
+        events.append(("rename", os.stat(source).st_ino))
+        rename(source, dest)
+
+    def record_replace(source: Path, dest: Path) -> None:
+        events.append(("rename", os.stat(source).st_ino))
+        replace(source, dest)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "rename", record_rename)
+    monkeypatch.setattr(os, "replace", record_replace)
+    return events
+
+
+# --- creation ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("open_umask", "no_chmod")
+def test_private_file_is_private_from_its_first_byte(tmp_path: Path) -> None:
+    """Nobody else may read a backup, not even for the moment between two system calls."""
+    with files.create_private(tmp_path / "a"):
+        assert mode_of(tmp_path / "a") == 0o600
+
+
+@pytest.mark.usefixtures("open_umask", "no_chmod")
+def test_private_directories_are_private_from_the_start(tmp_path: Path) -> None:
+    files.make_private_directory(tmp_path / "a" / "b")
+    assert [mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")] == [0o700, 0o700]
+
+
+@pytest.mark.usefixtures("open_umask", "no_chmod")
+def test_written_replaced_appended_and_copied_files_are_private(tmp_path: Path) -> None:
+    files.write_private(tmp_path / "written", b"x")
+    files.replace_private(tmp_path / "replaced", b"x")
+    files.append_line(tmp_path / "appended", "x")
+    files.copy_private(tmp_path / "written", tmp_path / "copied")
+    assert {each.name: mode_of(each) for each in tmp_path.iterdir()} == dict.fromkeys(
+        ("written", "replaced", "appended", "copied"), 0o600
+    )
+
+
+def test_private_file_never_takes_the_place_of_another(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"precious")
+    with pytest.raises(FileExistsError):
+        files.create_private(tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"precious"
+
+
+def test_private_file_is_not_written_through_a_symbolic_link(tmp_path: Path) -> None:
+    """Whoever may write to the directory must not choose where our bytes go."""
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        files.create_private(tmp_path / "link")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("name", databases.ODD_NAMES)
+def test_odd_names_are_created_written_and_published(tmp_path: Path, name: str) -> None:
+    files.make_private_directory(tmp_path / f"{name}.staging")
+    files.write_private(tmp_path / f"{name}.staging" / name, b"content")
+    files.publish_directory(tmp_path / f"{name}.staging", tmp_path / name)
+    files.replace_private(tmp_path / name / name, b"newer")
+    assert (tmp_path / name / name).read_bytes() == b"newer"
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o750)
+    files.make_private_directory(tmp_path / "a")
+    assert mode_of(tmp_path / "a") == 0o750
+
+
+def test_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
+    """Saying nothing would let the next step fail for a reason that nobody understands."""
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(FileExistsError):
+        files.make_private_directory(tmp_path / "a")
+
+
+def test_names_of_new_directories_are_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """Without that a power failure loses the directory and everything in it."""
+    files.make_private_directory(tmp_path / "a" / "b")
+    assert journal == [("flush", inode_of(tmp_path)), ("flush", inode_of(tmp_path / "a"))]
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+class Reluctant(io.RawIOBase):
+    """Takes three bytes at a time, as a pipe or a disk that is nearly full may do."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def write(self, data: Any, /) -> int:
+        taken = bytes(data[:3])
+        self.content += taken
+        return len(taken)
+
+
+@pytest.mark.parametrize("data", [b"", b"12", b"1234567890", memoryview(b"1234567890")])
+def test_every_byte_is_written_to_a_file_that_takes_few(data: bytes) -> None:
+    """A short write must not become a short backup."""
+    file = Reluctant()
+    files.write_all(file, data)  # type: ignore[arg-type]
+    assert file.content == bytes(data)
+
+
+def test_written_file_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    files.write_private(tmp_path / "a", b"x")
+    assert journal == [("flush", inode_of(tmp_path / "a"))]
+
+
+def test_replacement_is_flushed_before_it_gets_the_name(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """Otherwise a power failure leaves the name with an empty file: neither the old content nor the new."""
+    (tmp_path / "a").write_bytes(b"old")
+    files.replace_private(tmp_path / "a", b"new")
+    new = inode_of(tmp_path / "a")
+    assert journal == [("flush", new), ("rename", new), ("flush", inode_of(tmp_path))]
+
+
+def test_replacement_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk must not cost what was there."""
+    (tmp_path / "a").write_bytes(b"old")
+
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(files, "write_all", fail)
+    with pytest.raises(OSError, match="full"):
+        files.replace_private(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_replacement_gets_by_what_a_killed_run_left(tmp_path: Path) -> None:
+    (tmp_path / files.temporary_name("a")).write_bytes(b"half")
+    files.replace_private(tmp_path / "a", b"whole")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a": b"whole"}
+
+
+def test_replacement_breaks_a_hard_link(tmp_path: Path) -> None:
+    """A second name, kept by somebody as a copy, must not change with the file."""
+    (tmp_path / "a").write_bytes(b"old")
+    os.link(tmp_path / "a", tmp_path / "kept")
+    files.replace_private(tmp_path / "a", b"new")
+    assert (tmp_path / "kept").read_bytes() == b"old"
+
+
+def test_lines_are_appended_in_order(tmp_path: Path) -> None:
+    for line in ("one", "two", "drei ü"):
+        files.append_line(tmp_path / "log", line)
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "one\ntwo\ndrei ü\n"
+
+
+def test_line_after_a_torn_one_is_whole(tmp_path: Path) -> None:
+    """A crash in the middle of one line must not spoil the next one as well."""
+    (tmp_path / "log").write_bytes(b'{"event": "a"}\n{"eve')
+    files.append_line(tmp_path / "log", '{"event": "b"}')
+    assert (tmp_path / "log").read_bytes().split(b"\n") == [b'{"event": "a"}', b'{"eve', b'{"event": "b"}', b""]
+
+
+def test_appended_line_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    files.append_line(tmp_path / "log", "one")
+    assert journal == [("flush", inode_of(tmp_path / "log"))]
+
+
+# --- publishing, moving, removing ----------------------------------------------------------------------------------
+
+
+def test_everything_is_flushed_before_a_directory_gets_its_name(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """What a repository lists must be on the disk whole, after a power failure at any instant."""
+    staging = tmp_path / "staging"
+    (staging / "files" / "deep").mkdir(parents=True)
+    for name in ("image", "files/env", "files/deep/log"):
+        (staging / name).write_bytes(b"x")
+    inside = {inode_of(each) for each in (staging, *staging.rglob("*"))}
+    files.publish_directory(staging, tmp_path / "final")
+    renamed = journal.index(("rename", inode_of(tmp_path / "final")))
+    assert {inode for event, inode in journal[:renamed] if event == "flush"} == inside
+    assert journal[renamed + 1 :] == [("flush", inode_of(tmp_path))]
+    assert not staging.exists()
+
+
+def test_publishing_never_replaces_a_backup(tmp_path: Path) -> None:
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "manifest.json").write_bytes(b"precious")
+    (tmp_path / "staging").mkdir()
+    with pytest.raises(OSError, match="not empty|exists"):
+        files.publish_directory(tmp_path / "staging", tmp_path / "final")
+    assert (tmp_path / "final" / "manifest.json").read_bytes() == b"precious"
+
+
+def test_moved_file_is_durable(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    (tmp_path / "b").write_bytes(b"old")
+    files.move_file(tmp_path / "a", tmp_path / "b")
+    assert journal == [("rename", inode_of(tmp_path / "b")), ("flush", inode_of(tmp_path))]
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+def test_removed_file_is_durably_gone(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """A -wal that comes back after a power failure would undo a restore."""
+    (tmp_path / "a").write_bytes(b"x")
+    files.remove_file(tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    assert journal == [("flush", inode_of(tmp_path))]
+
+
+def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
+    files.remove_file(tmp_path / "a")
+    files.remove_tree(tmp_path / "b")
+
+
+def test_tree_is_removed_and_what_it_links_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "a").write_bytes(b"x")
+    (tmp_path / "ours" / "deep").mkdir(parents=True)
+    (tmp_path / "ours" / "link").symlink_to(tmp_path / "precious")
+    files.remove_tree(tmp_path / "ours")
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["a", "precious"]
+
+
+def test_tree_that_cannot_be_removed_is_an_error() -> None:
+    """Silence would leave a staging directory to fill the disk."""
+    with processes.open_directory() as place:
+        (place / "a" / "b").mkdir(parents=True)
+        place.chmod(0o555)
+        (place / "a").chmod(0o555)
+        with limits.unprivileged(), pytest.raises(PermissionDeniedError, match="Cannot remove"):
+            files.remove_tree(place / "a")
+
+
+# --- copies and attributes -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, files.CHUNK_BYTES - 1, files.CHUNK_BYTES, 2 * files.CHUNK_BYTES + 1])
+def test_copy_and_digest_are_of_every_byte(tmp_path: Path, size: int) -> None:
+    content = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "a").write_bytes(content[:size])
+    files.copy_private(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == content[:size]
+    assert files.sha256_file(tmp_path / "b") == hashlib.sha256(content[:size]).hexdigest()
+
+
+def test_copy_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    files.copy_private(tmp_path / "a", tmp_path / "b")
+    assert journal == [("flush", inode_of(tmp_path / "b"))]
+
+
+def test_second_name_costs_no_space(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    files.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert inode_of(tmp_path / "a") == inode_of(tmp_path / "b")
+
+
+def test_copy_stands_in_where_no_second_name_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On FAT, some network filesystems and under fs.protected_hardlinks a restore must still keep the old content."""
+
+    def refuse(*_arguments: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "a").chmod(0o640)
+    files.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert inode_of(tmp_path / "a") != inode_of(tmp_path / "b")
+    assert ((tmp_path / "b").read_bytes(), mode_of(tmp_path / "b")) == (b"x", 0o640)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o444])
+def test_mode_is_that_of_the_old_file(tmp_path: Path, mode: int) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "old").chmod(mode)
+    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    assert mode_of(tmp_path / "new") == mode
+
+
+def test_extended_attributes_are_those_of_the_old_file(tmp_path: Path) -> None:
+    """An ACL or a security context that gets lost locks the application out."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    try:
+        os.setxattr(tmp_path / "old", "user.label", b"kept")
+    except (OSError, AttributeError):
+        pytest.skip("this filesystem has no extended attributes")
+    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    assert os.getxattr(tmp_path / "new", "user.label") == b"kept"
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_owner_is_that_of_the_old_file(tmp_path: Path) -> None:
+    """A restored database that belongs to root stops its application."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    os.chown(tmp_path / "old", 4321, 8765)
+    (tmp_path / "old").chmod(0o4750)
+    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    status = (tmp_path / "new").stat()
+    # The mode comes after the owner: changing the owner takes the set-user-id bit away.
+    assert (status.st_uid, status.st_gid, mode_of(tmp_path / "new")) == (4321, 8765, 0o4750)
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_owner_that_a_user_may_not_give_is_left_out() -> None:
+    """Who is not root restores with what he may do, like cp(1)."""
+    with processes.open_directory() as place:
+        (place / "old").write_bytes(b"x")
+        (place / "new").write_bytes(b"x")
+        (place / "old").chmod(0o644)
+        os.chown(place / "new", processes.NOBODY, processes.NOBODY)
+        with limits.unprivileged():
+            files.copy_attributes(place / "old", place / "new")
+        assert ((place / "new").stat().st_uid, mode_of(place / "new")) == (processes.NOBODY, 0o644)
+
+
+def test_ownership_is_told_by_name_and_octal_mode(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "a").chmod(0o640)
+    owner, group, mode = files.ownership((tmp_path / "a").stat())
+    assert (owner, mode) == (getpass.getuser(), "0640")
+    assert files.numeric_owner(owner) == os.geteuid()
+    assert files.numeric_group(group) == (tmp_path / "a").stat().st_gid
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_owner_without_a_name_is_told_by_number(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    os.chown(tmp_path / "a", 4321, 8765)
+    assert files.ownership((tmp_path / "a").stat())[:2] == ("4321", "8765")
+
+
+@pytest.mark.parametrize("look_up", [files.numeric_owner, files.numeric_group])
+def test_owner_and_group_may_be_numbers_or_nothing(look_up: Any) -> None:
+    assert (look_up(""), look_up("4321"), look_up("root")) == (-1, 4321, 0)
+
+
+@pytest.mark.parametrize("look_up", [files.numeric_owner, files.numeric_group])
+def test_unknown_owner_is_a_usage_error(look_up: Any) -> None:
+    """A misspelt owner must not become a traceback, nor silently nobody."""
+    with pytest.raises(UsageError, match="'no-such-one' does not exist"):
+        look_up("no-such-one")
+
+
+# --- space ---------------------------------------------------------------------------------------------------------
+
+
+def test_size_of_a_missing_file_is_zero(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123")
+    assert (files.size_of(tmp_path / "a"), files.size_of(tmp_path / "b")) == (3, 0)
+
+
+def test_too_little_space_is_said_before_the_first_byte(tmp_path: Path) -> None:
+    with pytest.raises(NoSpaceError, match=f"Cannot do it: .* bytes are needed in {tmp_path}, .* are free"):
+        files.require_space(tmp_path, 1 << 62, action="Cannot do it")
+
+
+def test_enough_space_is_no_error(tmp_path: Path) -> None:
+    files.require_space(tmp_path, 1, action="Cannot do it")
+
+
+def test_directory_that_is_not_there_yet_counts_as_its_parent(tmp_path: Path) -> None:
+    files.require_space(tmp_path / "a" / "b", 1, action="Cannot do it")
+    with pytest.raises(NoSpaceError, match=f"needed in {tmp_path},"):
+        files.require_space(tmp_path / "a" / "b", 1 << 62, action="Cannot do it")
+
+
+@pytest.mark.parametrize(("needed_bytes", "enough"), [(9 << 20, True), ((9 << 20) + 1, False)])
+def test_some_space_stays_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, needed_bytes: int, *, enough: bool
+) -> None:
+    """A backup that fills the disk to the last byte takes it from the application."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=10 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    if enough:
+        files.require_space(tmp_path, needed_bytes, action="Cannot do it")
+    else:
+        with pytest.raises(NoSpaceError):
+            files.require_space(tmp_path, needed_bytes, action="Cannot do it")

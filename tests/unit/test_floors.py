@@ -1,0 +1,131 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The engine is a house with floors: a room imports only what is below it, and nothing but the standard library."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest
+
+ENGINE = Path(manifest.__file__).resolve().parent
+ROOT = ENGINE.parents[2]
+
+FLOORS = (
+    ("errors", "files", "locks", "clock"),
+    ("database", "codec", "proof", "processes", "manifest"),
+    ("repository", "snapshot", "image", "include", "switch"),
+    ("backup", "restore", "verify", "info"),
+)
+# Who may import whom on the same floor, always what stands further left there: importer, imported. What a proof says
+# of a database is a part of the manifest; which processes use a database is asked by its sidecars; an image is read
+# from a backup of a repository.
+NEIGHBOURS = {("proof", "database"), ("processes", "database"), ("manifest", "proof"), ("image", "repository")}
+EVERYWHERE = "errors"
+LONGEST_LINES = 400
+
+# `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
+STANDARD = {
+    "__future__", "abc", "collections", "contextlib", "dataclasses", "datetime", "errno", "fcntl", "functools",
+    "getpass", "grp", "gzip", "hashlib", "io", "json", "lzma", "msvcrt", "os", "pathlib", "pwd", "re", "secrets",
+    "shutil", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "tempfile", "threading", "time", "types",
+    "typing", "urllib", "zlib",
+}  # fmt: skip
+
+ROOMS = sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")
+FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+PLACE_OF = {room: place for floor in FLOORS for place, room in enumerate(floor)}
+
+
+def imported_rooms(source: str) -> set[str]:
+    """The rooms that a room imports, as ``from . import x`` or ``from .x import y``, anywhere in it."""
+    rooms = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1, "a room must not reach out of the engine"
+            rooms |= {node.module.split(".")[0]} if node.module else {each.name for each in node.names}
+    return rooms
+
+
+def imported_modules(source: str) -> set[str]:
+    """The first part of every absolute import."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {each.name.split(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(str(node.module).split(".")[0])
+    return modules
+
+
+def source_of(room: str) -> str:
+    return (ENGINE / f"{room}.py").read_text(encoding="utf-8")
+
+
+def may_import(room: str, other: str) -> bool:
+    return other == EVERYWHERE or FLOOR_OF[other] < FLOOR_OF[room] or (room, other) in NEIGHBOURS
+
+
+def test_every_room_has_its_floor() -> None:
+    """A new room must not escape these tests."""
+    assert sorted(FLOOR_OF) == ROOMS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_what_is_below_it(room: str) -> None:
+    """An import upwards would tie a mechanism to its use."""
+    wrong = {other for other in imported_rooms(source_of(room)) - {room} if not may_import(room, other)}
+    assert not wrong
+
+
+@pytest.mark.parametrize(("room", "other"), sorted(NEIGHBOURS))
+def test_permission_between_neighbours_is_in_order_and_in_use(room: str, other: str) -> None:
+    """The list must not grow silently, and two rooms must not import each other."""
+    assert FLOOR_OF[room] == FLOOR_OF[other]
+    assert PLACE_OF[other] < PLACE_OF[room]
+    assert other in imported_rooms(source_of(room))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_imports_only_the_standard_library(room: str) -> None:
+    """On a host there is nothing else, and the engine must run without Ansible."""
+    assert not imported_modules(source_of(room)) - STANDARD
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 has no list of its standard library")
+def test_list_of_standard_modules_is_right() -> None:
+    """The list above must not hide a module that hosts do not have."""
+    assert not STANDARD - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_room_is_small(room: str) -> None:
+    """A room that no longer fits on a few pages is two rooms."""
+    assert len(source_of(room).splitlines()) < LONGEST_LINES
+
+
+def test_version_is_that_of_the_collection() -> None:
+    """A backup must not name another version than the one that wrote it."""
+    found = re.search(r"^version: *(\S+)$", (ROOT / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found
+    assert found[1] == manifest.COLLECTION_VERSION
+
+
+@pytest.mark.parametrize(
+    ("source", "rooms"),
+    [
+        ("from . import files, locks", {"files", "locks"}),
+        ("from .errors import EngineError", {"errors"}),
+        ("def f():\n    from .clock import now", {"clock"}),
+        ("import os", set()),
+    ],
+)
+def test_imports_are_seen_in_every_form(source: str, rooms: set[str]) -> None:
+    """A form of import that this file does not know would pass every test above."""
+    assert imported_rooms(source) == rooms

@@ -1,0 +1,308 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import include, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    PermissionDeniedError,
+    SourceMissingError,
+    UsageError,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from support import databases, limits, manifests, processes
+
+ACTION = "Cannot back up"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """The database that the files are to stand beside."""
+    return databases.make(tmp_path / "agent.db")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the files to include are."""
+    directory = tmp_path / "app"
+    directory.mkdir()
+    return directory
+
+
+def write(path: Path, content: bytes = b"content") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def gathered(source: Path, *wanted: Include) -> list[str]:
+    return [each.name for each in include.gather(wanted, source=source, action=ACTION)]
+
+
+# --- what is found -------------------------------------------------------------------------------------------------
+
+
+def test_file_keeps_its_own_name_or_gets_one(source: Path, place: Path) -> None:
+    env = write(place / ".env")
+    assert gathered(source, Include(env), Include(env, "settings/env")) == [".env", "settings/env"]
+
+
+def test_directory_is_taken_whole_and_in_order(source: Path, place: Path) -> None:
+    for name in ("b.log", "a.log", "deep/er/c.log", ".hidden"):
+        write(place / "logs" / name)
+    expected = [".hidden", "a.log", "b.log", "deep/er/c.log"]
+    assert gathered(source, Include(place / "logs")) == [f"logs/{name}" for name in expected]
+    assert gathered(source, Include(place / "logs", "x/y")) == [f"x/y/{name}" for name in expected]
+
+
+def test_link_that_is_named_is_followed_and_links_inside_are_not(source: Path, place: Path) -> None:
+    """A link inside a directory could lead anywhere, or round in a circle."""
+    write(place / "real" / "a")
+    write(place / "elsewhere" / "secret")
+    (place / "real" / "link").symlink_to(place / "elsewhere" / "secret")
+    (place / "real" / "up").symlink_to(place)
+    (place / "named").symlink_to(place / "real")
+    assert gathered(source, Include(place / "named")) == ["named/a"]
+
+
+@pytest.mark.parametrize("name", [each.replace("&x=1", "") for each in databases.ODD_NAMES])
+def test_odd_names_are_found_and_stored(source: Path, place: Path, tmp_path: Path, name: str) -> None:
+    write(place / "logs" / name / name)
+    included = include.gather([Include(place / "logs")], source=source, action=ACTION)
+    (stored,) = include.store(included, tmp_path / "staging")
+    assert stored.path == f"files/logs/{name}/{name}"
+    assert (tmp_path / "staging" / stored.path).read_bytes() == b"content"
+
+
+def test_missing_file_is_an_error(source: Path, place: Path) -> None:
+    """Nothing is left out silently: whoever named it wants it back one day."""
+    with pytest.raises(SourceMissingError, match=f"{ACTION}: the file to include, {place}/gone, does not exist"):
+        gathered(source, Include(place / "gone"))
+
+
+def test_pipe_is_refused_and_neither_waited_for_nor_left_out(source: Path, place: Path) -> None:
+    os.mkfifo(place / "pipe")
+    with limits.within(10), pytest.raises(UsageError, match="neither a file nor a directory"):
+        gathered(source, Include(place / "pipe"))
+
+
+def test_file_that_may_not_be_read_is_an_error() -> None:
+    with processes.open_directory() as place:
+        source = databases.make(place / "agent.db")
+        write(place / "env").chmod(0)
+        with limits.unprivileged(), pytest.raises(PermissionDeniedError, match=f"Cannot include {place}/env"):
+            gathered(source, Include(place / "env"))
+
+
+def test_directory_that_may_not_be_read_is_an_error() -> None:
+    """One closed directory among many must not simply be missing from the backup."""
+    with processes.open_directory() as place:
+        source = databases.make(place / "agent.db")
+        write(place / "logs" / "open" / "a")
+        write(place / "logs" / "closed" / "b")
+        (place / "logs" / "closed").chmod(0)
+        with limits.unprivileged(), pytest.raises(PermissionDeniedError, match=f"cannot read {place}/logs"):
+            gathered(source, Include(place / "logs"))
+
+
+# --- names that cannot be ------------------------------------------------------------------------------------------
+
+
+def test_database_itself_is_refused(source: Path, place: Path) -> None:
+    """A plain copy of a live database is what this collection exists to replace."""
+    (place / "link").symlink_to(source)
+    for src in (source, source.parent, place / "link"):
+        with pytest.raises(UsageError, match="include names the database itself"):
+            gathered(source, Include(src))
+
+
+def test_two_files_of_one_name_are_refused(source: Path, place: Path) -> None:
+    """The second would replace the first in the backup."""
+    one, other = write(place / "one" / "env"), write(place / "other" / "env")
+    with pytest.raises(UsageError, match="include names two files 'env'"):
+        gathered(source, Include(one), Include(other))
+    with pytest.raises(UsageError, match="include names two files 'one/env'"):
+        gathered(source, Include(place / "one"), Include(other, "one/env"))
+
+
+def test_same_name_written_differently_is_the_same_name(source: Path, place: Path) -> None:
+    env = write(place / "env")
+    with pytest.raises(UsageError, match="include names two files 'a/env'"):
+        gathered(source, Include(env, "a/env"), Include(env, "a//./env"))
+
+
+@pytest.mark.parametrize("names", [("a", "a/b"), ("a/b", "a"), ("a/b", "a/b/c/d")])
+def test_name_that_is_a_file_and_a_directory_is_refused(source: Path, place: Path, names: tuple[str, str]) -> None:
+    """It must be said before the copy of the database is made, and in words that lead to the mistake."""
+    env = write(place / "env")
+    with pytest.raises(UsageError, match="both as a file and as a directory"):
+        gathered(source, *(Include(env, name) for name in names))
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "..", "../env", "a/../../env", "a/..", ".", "a\\..\\..\\env", "C:env", "a:b"]
+)
+def test_name_that_leaves_the_backup_is_refused(source: Path, place: Path, name: str) -> None:
+    env = write(place / "env")
+    with pytest.raises(UsageError, match=re.escape(f"Cannot include a file as {name!r}")):
+        gathered(source, Include(env, name))
+
+
+@pytest.mark.parametrize("name", ["2025-01-01T12:00:00.log", "back\\slash"])
+def test_name_inside_a_directory_that_a_manifest_cannot_hold_is_refused(source: Path, place: Path, name: str) -> None:
+    """The backup would be published, and its manifest refused ever after."""
+    write(place / "logs" / "deep" / name)
+    with pytest.raises(UsageError, match=re.escape(f"Cannot include a file as {'logs/deep/' + name!r}")):
+        gathered(source, Include(place / "logs"))
+
+
+FILE_NAMES = st.text("ab.:\\ -", min_size=1, max_size=5)
+
+
+@given(st.lists(FILE_NAMES, min_size=1, max_size=3).map("/".join))
+def test_name_that_is_taken_is_one_that_a_manifest_holds(name: str) -> None:
+    """Both look at the same names; they must not disagree."""
+    try:
+        checked = include._checked_name(name)
+    except UsageError:
+        return
+    stored = manifest.StoredFile(f"{include.DIRECTORY}/{checked}", manifest.INCLUDE_ROLE, 0, "0" * 64)
+    written = manifests.example(files=(manifests.example().image_file, stored))
+    assert manifest.from_bytes(manifest.to_bytes(written), where="x") == written
+
+
+# --- what is stored ------------------------------------------------------------------------------------------------
+
+
+def test_files_are_stored_as_they_are_and_private(source: Path, place: Path, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    write(place / "prisma" / "schema.prisma", b"model Run {}\n")
+    write(place / "prisma" / "big", content)
+    included = include.gather([Include(place / "prisma")], source=source, action=ACTION)
+    stored = include.store(included, tmp_path / "staging")
+    assert [(each.path, each.role, each.bytes) for each in stored] == [
+        ("files/prisma/big", "include", 3_000_000),
+        ("files/prisma/schema.prisma", "include", 13),
+    ]
+    assert (tmp_path / "staging" / "files" / "prisma" / "big").read_bytes() == content
+    for each in (tmp_path / "staging").rglob("*"):
+        assert stat.S_IMODE(each.stat().st_mode) == (0o700 if each.is_dir() else 0o600)
+
+
+def test_digests_tell_whether_a_backup_holds_the_same_files(source: Path, place: Path, tmp_path: Path) -> None:
+    """A changed .env makes a new backup necessary, though the database is the same."""
+    env = write(place / "env", b"A=1\n")
+    wanted = [Include(env), Include(env, "hidden", redact=True)]
+    included = include.gather(wanted, source=source, action=ACTION)
+    stored = include.store(included, tmp_path / "staging")
+    document = manifests.example(files=(manifests.example().image_file, *stored))
+    assert include.stored_digests(document) == include.digests(included)
+    assert include.digests(included)["env"] == hashlib.sha256(b"A=1\n").hexdigest()
+    write(env, b"A=2\n")
+    changed = include.digests(include.gather(wanted, source=source, action=ACTION))
+    assert changed["env"] != include.digests(included)["env"]
+    assert changed["hidden"] == include.digests(included)["hidden"]
+
+
+def test_secret_reaches_neither_the_artifact_nor_its_digest(source: Path, place: Path, tmp_path: Path) -> None:
+    env = write(place / "env", b"TOKEN=hunter2\n")
+    included = include.gather([Include(env, redact=True)], source=source, action=ACTION)
+    (stored,) = include.store(included, tmp_path / "staging")
+    assert (tmp_path / "staging" / "files" / "env").read_bytes() == b"TOKEN=<redacted>\n"
+    assert stored.sha256 == included[0].sha256 == hashlib.sha256(b"TOKEN=<redacted>\n").hexdigest()
+
+
+def test_every_file_of_a_redacted_directory_is_redacted(source: Path, place: Path) -> None:
+    write(place / "conf" / "a" / "env", b"A=hunter2\n")
+    (included,) = include.gather([Include(place / "conf", redact=True)], source=source, action=ACTION)
+    assert b"".join(included.chunks()) == b"A=<redacted>\n"
+
+
+# --- redaction -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"", b""),
+        (b"A=hunter2", b"A=<redacted>\n"),
+        (b"A=\n", b"A=<redacted>\n"),
+        (b"export A=hunter2\n", b"export A=<redacted>\n"),
+        (b"  spring.datasource.password = hunter2\n", b"  spring.datasource.password =<redacted>\n"),
+        (b"A=hunter=2==\n", b"A=<redacted>\n"),
+        (b"A=1\r\nB=2\r\n", b"A=<redacted>\nB=<redacted>\n"),
+        (b"A=1\n\n# about B\nB=2\n", b"A=<redacted>\n\n# about B\nB=<redacted>\n"),
+        (b"#A=hunter2\n# export B=hunter2\n", b"#A=<redacted>\n# export B=<redacted>\n"),
+        (b"# was hunter2 = A\n## A=hunter2\n", b"<redacted>\n<redacted>\n"),
+        (b"password: hunter2\n", b"<redacted>\n"),
+        (b"A+=hunter2\nset A=hunter2\n$A=hunter2\nA-B=hunter2\n", b"<redacted>\n" * 4),
+        (b"\xef\xbb\xbfA=hunter2\n", b"<redacted>\n"),
+        (b"A=\xff\xfe\nB=1\n", b"A=<redacted>\nB=<redacted>\n"),
+    ],
+)
+def test_values_are_taken_out_and_names_stay(text: bytes, expected: bytes) -> None:
+    assert include.redacted(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'KEY="one\nSECRET=\n# SECRET\n\nSECRET"\nNEXT=1\n',
+        b"KEY='one\nSECRET==\nSECRET'\nNEXT=1\n",
+        b"KEY=`one\nSECRET=\n# SECRET\n`\nNEXT=1\n",
+        b'KEY = "one \\"\nSECRET=\n" # the end\nNEXT=1\n',
+        b'#KEY="one\n# SECRET\n# SECRET"\nNEXT=1\n',
+        b"KEY=one\\\nSECRET=\\\nSECRET=\nNEXT=1\n",
+        b'KEY=one"two\nSECRET="\nNEXT=1\n',
+        b'KEY="a" "one\nSECRET="\nNEXT=1\n',
+        b'declare -x KEY="one\nSECRET=\n# SECRET"\nNEXT=1\n',
+        b"KEY=-----BEGIN PRIVATE KEY-----\nMII+/SECRET\nSECRET==\n-----END PRIVATE KEY-----\nNEXT=1\n",
+        b"KEY=-----BEGIN PRIVATE KEY-----\nMII+/SECRET\nSECRET=\n-----END PRIVATE KEY-----\nNEXT=1\n",
+        b"key: |\n  SECRET\n  SECRET=\nNEXT=1\n",
+    ],
+)
+def test_value_over_several_lines_is_taken_out_whole(text: bytes) -> None:
+    """Its last line in base64 looks like a setting without a value, another one like a comment."""
+    result = include.redacted(text)
+    assert b"SECRET" not in result
+    assert result.endswith(b"NEXT=<redacted>\n")
+
+
+@pytest.mark.parametrize("line", [b"A=it's", b"A=\"it's\" # don't", b"A='say \"x'", b"# it's", b'A="\\\\"', b"A=a\\\\"])
+def test_value_that_ends_on_its_line_hides_no_other_name(line: bytes) -> None:
+    assert include.redacted(line + b"\nNEXT=1\n").endswith(b"\nNEXT=<redacted>\n")
+
+
+def test_value_that_never_ends_hides_the_rest() -> None:
+    """In doubt a name is lost, never a secret."""
+    assert include.redacted(b'A="one\nB=2\nC=3\n') == b"A=<redacted>\n<redacted>\n<redacted>\n"
+
+
+SECRET_LINES = st.lists(
+    st.text("ab=# \t:/+{}[]$", max_size=12).map(lambda line: f"{line}secret{line[::-1]}"), min_size=1
+)
+QUOTES = st.sampled_from(["'", '"', "`"])
+SETTINGS = st.lists(
+    st.tuples(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), QUOTES, SECRET_LINES), min_size=1, max_size=4
+)
+
+
+@given(SETTINGS, st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "export ", "# "]))
+def test_no_part_of_any_quoted_value_is_stored(values: list[tuple[str, str, list[str]]], end: str, prefix: str) -> None:
+    """Whatever a secret looks like, and over however many lines: only the names may be read."""
+    text = "".join(f"{prefix}{name}={quote}{end.join(lines)}{quote}{end}" for name, quote, lines in values)
+    result = include.redacted(text.encode()).decode()
+    assert "secret" not in result
+    assert [line for line in result.splitlines() if "=" in line] == [
+        f"{prefix}{name}=<redacted>" for name, _quote, _lines in values
+    ]

@@ -1,0 +1,152 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    EngineError,
+    PermissionDeniedError,
+    RepositoryLockedError,
+)
+from support import limits, processes
+
+ACTION = "Cannot do it"
+HOLD = """
+import sys
+from pathlib import Path
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import locks
+with locks.held(Path(sys.argv[1]), timeout_seconds=0, action="Cannot hold", shared=sys.argv[2] == "shared"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def other_process(path: Path, *, shared: bool = False) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
+    """A process of its own that holds the lock ``path`` for the block."""
+    return processes.running(HOLD, path, "shared" if shared else "alone")
+
+
+def take(path: Path, *, timeout_seconds: float = 0, shared: bool = False) -> None:
+    with locks.held(path, timeout_seconds=timeout_seconds, action=ACTION, shared=shared):
+        pass
+
+
+def test_lock_of_another_process_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """Who waits for a backup must learn which process to look at."""
+    with other_process(tmp_path / "lock") as holder, pytest.raises(RepositoryLockedError) as caught:
+        take(tmp_path / "lock")
+    assert f"{ACTION}: {tmp_path / 'lock'} is locked by process {holder.pid} on {socket.gethostname()}" in str(
+        caught.value
+    )
+    assert "lock_timeout" in caught.value.hint
+
+
+def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    """A crash must not lock a repository for ever."""
+    with other_process(tmp_path / "lock") as holder:
+        holder.kill()
+        holder.wait()
+        take(tmp_path / "lock")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "free"),
+    [("shared", "shared", True), ("shared", "alone", False), ("alone", "shared", False), ("alone", "alone", False)],
+)
+def test_only_readers_share_a_lock(tmp_path: Path, first: str, second: str, *, free: bool) -> None:
+    """Two uploads may read a backup at once; nobody may remove it meanwhile."""
+    with other_process(tmp_path / "lock", shared=first == "shared"):
+        if free:
+            take(tmp_path / "lock", shared=second == "shared")
+        else:
+            with pytest.raises(RepositoryLockedError):
+                take(tmp_path / "lock", shared=second == "shared")
+
+
+def test_lock_is_released_after_the_block(tmp_path: Path) -> None:
+    take(tmp_path / "lock")
+    take(tmp_path / "lock")
+
+
+def test_lock_is_released_after_a_failure_in_the_block(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+        raise ZeroDivisionError
+    take(tmp_path / "lock")
+
+
+def test_lock_is_got_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that starts while another one ends must not fail."""
+    first = contextlib.ExitStack()
+    first.enter_context(locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION))
+    monkeypatch.setattr(time, "sleep", lambda _seconds: first.close())
+    take(tmp_path / "lock", timeout_seconds=60)
+
+
+def test_waiting_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung holder must not hang every later run as well."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION), pytest.raises(RepositoryLockedError):
+        take(tmp_path / "lock", timeout_seconds=30)
+    assert 1030 <= clock[0] < 1031
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b'{"pid": "x", "host": 1, "since": 2}'])
+def test_unreadable_holder_is_still_a_held_lock(tmp_path: Path, text: bytes) -> None:
+    """The name of the holder is a courtesy; without it the error must stay the same."""
+    with other_process(tmp_path / "lock"):
+        (tmp_path / "lock").write_bytes(text)
+        with pytest.raises(RepositoryLockedError, match="locked by another process"):
+            take(tmp_path / "lock")
+
+
+def test_lock_file_is_private_and_stays(tmp_path: Path) -> None:
+    """Removing it would let two processes lock two files of the same name."""
+    before = os.umask(0)
+    try:
+        take(tmp_path / "lock")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+
+
+def test_lock_is_not_inherited_by_programs(tmp_path: Path) -> None:
+    """A program that outlives us (ssh's master connection, for one) must not keep the repository locked."""
+    with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION) as descriptor:
+        assert not os.get_inheritable(descriptor)
+
+
+def test_lock_that_cannot_be_made_is_an_error_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=f"{ACTION}: the lock {tmp_path}/missing/lock cannot be used"):
+        take(tmp_path / "missing" / "lock")
+
+
+def test_lock_that_may_not_be_made_is_a_missing_permission() -> None:
+    with processes.open_directory() as place:
+        place.chmod(0o555)
+        with limits.unprivileged(), pytest.raises(PermissionDeniedError):
+            take(place / "lock")
+
+
+def test_lock_is_got_on_a_full_disk(tmp_path: Path) -> None:
+    """Whoever removes old backups to make room needs it too; without a name it holds all the same."""
+    with limits.full_disk_after(0), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+        with pytest.raises(RepositoryLockedError, match="locked by another process"):
+            take(tmp_path / "lock")
+
+
+def test_failure_in_the_block_is_not_blamed_on_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+        (tmp_path / "missing").read_bytes()
