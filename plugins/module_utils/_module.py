@@ -19,7 +19,7 @@ LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
 
 def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> NoReturn:
     """Run ``work`` and answer with what it returns, or with one clear failure."""
-    details = {}
+    failure, details, result = EngineError(""), {}, {}
     try:
         result = work(module)
     except EngineError as error:

@@ -14,6 +14,7 @@ import json
 import locale
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -115,7 +116,7 @@ class _Process:
                 line, self._buffer = self._buffer.split(b"\n", 1)
                 yield json.loads(line)
             if not select.select([self._results], [], [], max(0.0, end - time.monotonic()))[0]:
-                self.stop()
+                _kill(self.process.pid)
                 raise AnsibleStoppedError(f"no answer in {_ANSWER_SECONDS} s\n{self.output}")
             received = os.read(self._results, 1 << 16)
             if not received:
@@ -129,7 +130,7 @@ class _Process:
         try:
             return self.process.wait(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            _kill(self.process.pid)
             return self.process.wait()
 
 
@@ -205,6 +206,16 @@ def run_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *fla
 def _result(line: Result) -> Result:
     """What the task returned; ``failed`` is always there, whether errors are ignored or not."""
     return {**line["result"], "failed": line["status"] in ("failed", "unreachable")}
+
+
+def _kill(process_id: int) -> None:
+    """Kill a process and, where Linux tells which they are, all below it: a module that hangs outlives Ansible."""
+    for children in Path(f"/proc/{process_id}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in children.read_text(encoding="ascii").split():
+                _kill(int(child))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process_id, signal.SIGKILL)
 
 
 def _inventory(folder: Path) -> Path:

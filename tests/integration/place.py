@@ -81,6 +81,14 @@ def commit_and_crash(database: Path, name: str) -> None:
     assert wal_of(database).stat().st_size > 0
 
 
+def change_manifest(backup: Path) -> None:
+    """Change the manifest so that it is complete and well-formed, and only its seal tells."""
+    manifest = backup / "manifest.json"
+    text = manifest.read_text(encoding="utf-8")
+    assert '"pinned": false' in text
+    manifest.write_text(text.replace('"pinned": false', '"pinned": true'), encoding="utf-8")
+
+
 def wal_of(database: Path) -> Path:
     return database.with_name(f"{database.name}-wal")
 

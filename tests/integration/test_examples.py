@@ -199,4 +199,4 @@ def _has_type(field: Mapping[str, Any], value: Any) -> bool:
     """Whether ``value`` has the documented type; null only where the description says so."""
     if value is None:
         return "null" in str(field["description"])
-    return type(value) is TYPES[field["type"]]
+    return value.__class__ is TYPES[field["type"]]

@@ -114,7 +114,7 @@ def test_tags_pin_and_force_store_an_unchanged_database_again(ansible: Session, 
         ({"reason": "before migration 42"}, False),
         ({"tags": ["release"]}, True),
         ({"tags": ["release"]}, False),
-        ({"pinned": True, "tags": ["release", "keep"]}, True),
+        ({"pinned": True, "tags": ["release"]}, True),
         ({"force": True, "reason": "again"}, True),
     ]
 
@@ -125,7 +125,7 @@ def test_tags_pin_and_force_store_an_unchanged_database_again(ansible: Session, 
     assert check["changed"]
     assert [each["changed"] for each in results] == [changes for _options, changes in asked]
     pinned, forced = results[3]["backup"], results[4]["backup"]
-    assert (pinned["tags"], pinned["pinned"]) == (["release", "keep"], True)
+    assert (pinned["tags"], pinned["pinned"]) == (["release"], True)
     assert (forced["tags"], forced["pinned"], forced["reason"]) == ([], False, "again")
     assert len(place.backups()) == 4
 
@@ -206,6 +206,7 @@ def test_what_cannot_be_backed_up_leaves_nothing_behind(ansible: Session, place:
         (2, "neither empty nor a repository", {"repository": str(place.srv)}),
         (2, "relative name", {"include": [{"src": str(archive), "name": "../outside"}]}),
         (2, "the database itself", {"include": [{"src": str(place.database)}]}),
+        (2, "duration", {"timeout": "soon"}),
         (2, "level", {"compression": "gzip", "compression_level": 19}),
     ]
     before = everything(place.directory)
@@ -239,7 +240,8 @@ def test_a_repository_belongs_to_one_database(ansible: Session, place: Place) ->
 
     check = ansible.task(MODULE, place.options(path=str(place.srv / "metrics.db")), check_mode=True)
     run = ansible.task(MODULE, place.options(path=str(place.srv / "elsewhere" / "agent.db")))
-    assert (error_code(check), error_code(run)) == (18, 18)
+    renamed = ansible.task(MODULE, place.options(name="metrics"))
+    assert [error_code(each) for each in (check, run, renamed)] == [18, 18, 18]
 
     after = stored(place.repository)
     assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == {"history.jsonl"}

@@ -13,7 +13,16 @@ from typing import Any
 
 import pytest
 from integration.harness import NAMESPACE, Result, Session
-from integration.place import Place, commit_and_crash, error_code, everything, names_in, opened_by_another, stored
+from integration.place import (
+    Place,
+    change_manifest,
+    commit_and_crash,
+    error_code,
+    everything,
+    names_in,
+    opened_by_another,
+    stored,
+)
 
 from support import databases
 
@@ -173,7 +182,7 @@ def test_a_damaged_backup_touches_nothing(ansible: Session, place: Place, artifa
     image = backup / "database.sqlite.gz"
     damages: dict[str, Callable[[], object]] = {
         "image": lambda: databases.flip_bit(image, image.stat().st_size // 2),
-        "manifest": lambda: databases.flip_bit(backup / "manifest.json", 40),
+        "manifest": lambda: change_manifest(backup),
         "truncated": lambda: os.truncate(image, image.stat().st_size - 1),
         "swapped": lambda: image.write_bytes((other / image.name).read_bytes()),
     }

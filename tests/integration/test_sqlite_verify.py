@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 from integration.harness import NAMESPACE, Result, Session
-from integration.place import Place, commit_and_crash, error_code, everything, opened_by_another, stored
+from integration.place import (
+    Place,
+    change_manifest,
+    commit_and_crash,
+    error_code,
+    everything,
+    opened_by_another,
+    stored,
+)
 
 from support import databases
 
@@ -87,7 +95,7 @@ def test_a_damaged_backup(ansible: Session, place: Place, artifact: str) -> None
     image = backup / "database.sqlite.gz"
     damages: dict[str, Callable[[], object]] = {
         "image": lambda: databases.flip_bit(image, image.stat().st_size // 2),
-        "manifest": lambda: databases.flip_bit(backup / "manifest.json", 40),
+        "manifest": lambda: change_manifest(backup),
         "schema": lambda: databases.flip_bit(backup / "schema.sql", 5),
         "appended": lambda: image.write_bytes(image.read_bytes() + b"\0"),
     }

@@ -381,7 +381,7 @@ def test_connection_is_hardened(tmp_path: Path) -> None:
 def test_text_that_is_no_utf8_is_read(tmp_path: Path) -> None:
     """SQLite stores any bytes as text; one such value must not stop a backup."""
     path = databases.make(tmp_path / "a.db")
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("UPDATE item SET name = CAST(x'6180ff' AS TEXT)")
     with contextlib.closing(database.connect(path)) as connection:
         assert connection.execute("SELECT DISTINCT name FROM item").fetchone() == ("a\ufffd\ufffd",)
@@ -426,7 +426,7 @@ def test_locked_database_is_busy(tmp_path: Path) -> None:
     path = databases.make(tmp_path / "a.db", journal_mode="delete")
     with contextlib.closing(databases.open_writer(path)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
-        assert type(failure_of(path, READ)) is errors.SourceBusyError
+        assert (failure_of(path, READ)).__class__ is errors.SourceBusyError
 
 
 def test_hot_journal_is_a_source_that_needs_recovery(tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_hot_journal_is_a_source_that_needs_recovery(tmp_path: Path) -> None:
     path = databases.crashed_journal(tmp_path / "a.db")
     before = databases.tree(tmp_path)
     error = failure_of(path, READ)
-    assert type(error) is errors.SourceCorruptError
+    assert (error).__class__ is errors.SourceCorruptError
     assert "needs recovery" in error.message
     assert "Do not delete the journal" in error.hint
     assert databases.tree(tmp_path) == before
@@ -445,31 +445,31 @@ def test_file_that_may_not_be_read_is_a_missing_permission() -> None:
         path = databases.make(place / "a.db")
         path.chmod(0)
         with limits.unprivileged():
-            assert type(failure_of(path, READ)) is errors.PermissionDeniedError
+            assert (failure_of(path, READ)).__class__ is errors.PermissionDeniedError
 
 
 def test_overwritten_file_is_corrupt(tmp_path: Path) -> None:
     path = databases.make(tmp_path / "a.db", journal_mode="delete")
     path.write_bytes(bytes(8192 - 7) + b"garbage")
-    assert type(failure_of(path, READ)) is errors.SourceCorruptError
+    assert (failure_of(path, READ)).__class__ is errors.SourceCorruptError
 
 
 def test_overwritten_page_is_corrupt(tmp_path: Path) -> None:
     path = databases.make(tmp_path / "a.db", journal_mode="delete", rows=2000)
     content = path.read_bytes()
     path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
-    assert type(failure_of(path, READ)) is errors.SourceCorruptError
+    assert (failure_of(path, READ)).__class__ is errors.SourceCorruptError
 
 
 @pytest.mark.parametrize("word", ["locked", "busy", "readonly", "unable to open", "disk is full"])
 def test_name_in_a_damaged_schema_does_not_mislead(tmp_path: Path, word: str) -> None:
     """SQLite quotes the name of the broken table: "malformed database schema (locked)" is no lock."""
     path = databases.make(tmp_path / "a.db", journal_mode="delete")
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
         row = ("table", word, word, 2, "CREATE TABLE broken(")
         connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
-    assert type(failure_of(path, READ)) is errors.SourceCorruptError
+    assert (failure_of(path, READ)).__class__ is errors.SourceCorruptError
 
 
 def test_full_disk_is_told_as_such(tmp_path: Path) -> None:
@@ -478,17 +478,17 @@ def test_full_disk_is_told_as_such(tmp_path: Path) -> None:
         connection.execute("PRAGMA max_page_count=1")
         with pytest.raises(sqlite3.Error) as caught:
             connection.execute("INSERT INTO item(name) VALUES (hex(zeroblob(1000000)))")
-    assert type(database.from_sqlite_error(ACTION, caught.value, path)) is errors.NoSpaceError
+    assert (database.from_sqlite_error(ACTION, caught.value, path)).__class__ is errors.NoSpaceError
 
 
 def test_missing_module_is_a_missing_program(tmp_path: Path) -> None:
     path = databases.with_missing_module(databases.make(tmp_path / "a.db"))
     error = failure_of(path, "SELECT * FROM virtual")
-    assert type(error) is errors.ProgramMissingError
+    assert (error).__class__ is errors.ProgramMissingError
     assert "no such module: nowhere" in error.message
 
 
 def test_any_other_error_keeps_the_words_of_sqlite(tmp_path: Path) -> None:
     error = failure_of(databases.make(tmp_path / "a.db"), "SELECT * FROM missing")
-    assert type(error) is errors.EngineError
+    assert (error).__class__ is errors.EngineError
     assert error.message == f"{ACTION}: SQLite says: no such table: missing."

@@ -86,7 +86,7 @@ def test_text_without_a_hint_has_no_loose_end() -> None:
 def test_os_error_becomes_the_class_for_its_cause(number: int, expected: type[EngineError]) -> None:
     """A full disk must not look like a missing permission, nor either like a bug."""
     error = errors.from_os_error("Cannot write /x", OSError(number, os.strerror(number)))
-    assert type(error) is expected
+    assert (error).__class__ is expected
     assert error.message == f"Cannot write /x: {os.strerror(number).lower()}."
 
 

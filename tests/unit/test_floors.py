@@ -60,7 +60,7 @@ def imported_modules(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             modules |= {each.name.split(".")[0] for each in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            modules.add(str(node.module).split(".")[0])
+            modules.add(str(node.module).split(".", maxsplit=1)[0])
     return modules
 
 

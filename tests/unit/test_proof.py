@@ -354,7 +354,7 @@ def test_missing_tokenizer_is_a_doubt_that_names_it(tmp_path: Path) -> None:
 
 def with_own_extensions(path: Path) -> Path:
     """A healthy database of an application that brings a collation and a function of its own."""
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.create_collation("ours", lambda one, other: (one > other) - (one < other))
         connection.create_function("fine", 1, lambda _value: 1, deterministic=True)
         connection.execute("CREATE TABLE sorted(name TEXT COLLATE ours)")

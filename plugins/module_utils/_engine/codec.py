@@ -151,8 +151,11 @@ def _open_filter(sink: _DigestedFile, compression: str, level: int) -> _Sink:
 
 
 class _Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
+    def compress(self, data: bytes, /) -> bytes:
+        """Take data; what can be written by now."""
+
+    def flush(self) -> bytes:
+        """What is left."""
 
 
 class _Compressed:
@@ -273,12 +276,19 @@ class _Decompressor(Protocol):
     """As ``lzma.LZMADecompressor``: what ``decompress`` cannot return for ``max_length`` waits for the next call."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the stream came to its end."""
+
     @property
-    def needs_input(self) -> bool: ...
+    def needs_input(self) -> bool:
+        """Whether the next call needs more data."""
+
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What follows the end of the stream."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """Up to ``max_length`` bytes of the content."""
 
 
 class _Gunzip:
