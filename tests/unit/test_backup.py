@@ -338,6 +338,7 @@ print(outcome.backup.id)
 def test_symlink_is_followed_to_the_wal_of_the_database(tmp_path: Path) -> None:
     """Case 16: beside the link there is no ``-wal``."""
     real = databases.crashed_wal(tmp_path / "real.db")
+    databases.settle(real)
     link = tmp_path / "agent.db"
     link.symlink_to(real)
     request = backup.Request(path=link, repository=tmp_path / "repository")

@@ -444,3 +444,12 @@ def test_restored_wal_database_stays_one(live: Path) -> None:
     assert sorted(_files(live)) == ["agent.db"]
     with contextlib.closing(sqlite3.connect(live)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_restore_that_fails_in_its_workplace_leaves_none(live: Path) -> None:
+    databases.add(live, "old")
+    before = _files(live)
+    with pytest.raises(EngineError, match="no-such-user"):
+        restore.run(_request(live, owner="no-such-user"))
+    assert not database.restoring_directory(live).exists()
+    assert {name: _files(live)[name] for name in before} == before

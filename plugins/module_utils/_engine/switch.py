@@ -35,33 +35,45 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Pa
     What an earlier, killed run left there is put in order first: an undo set that is complete is published.
     """
     directory = database.restoring_directory(dest)
-    while True:
-        with translated(f"{action}: cannot prepare in {dest.parent}"), contextlib.suppress(FileExistsError):
-            os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
-        lock = directory / _LOCK
-        with contextlib.ExitStack() as stack:
-            try:
-                descriptor = stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action))
-                ours = os.stat(lock).st_ino == os.fstat(descriptor).st_ino
-            except FileNotFoundError:
-                ours = False
-            except EngineError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                ours = False
-            if not ours:
-                continue
+    with contextlib.ExitStack() as stack:
+        while not _is_entered(stack, directory, action=action, timeout_seconds=timeout_seconds):
+            pass  # Another run removed the directory just before we locked it.
+        _settle_leftovers(dest, directory)
+        try:
+            yield directory
+        finally:
             _settle_leftovers(dest, directory)
-            try:
-                yield directory
-            finally:
-                _settle_leftovers(dest, directory)
-                with contextlib.suppress(PermissionError):
-                    os.unlink(lock)
-        with contextlib.suppress(OSError):
-            lock.unlink(missing_ok=True)
-            os.rmdir(directory)
-        return
+            # While the lock is held, so that it cannot be that of the next run.
+            _remove_workplace(directory)
+
+
+def _remove_workplace(directory: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(directory / _LOCK)
+        os.rmdir(directory)
+
+
+def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, timeout_seconds: float) -> bool:
+    """Make the workplace and lock it; whether it is still the one that has the name."""
+    with translated(f"{action}: cannot prepare in {directory.parent}"), contextlib.suppress(FileExistsError):
+        os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
+    lock = directory / _LOCK
+    with contextlib.ExitStack() as attempt:
+        try:
+            descriptor = attempt.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action))
+            entered = os.stat(lock).st_ino == os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            return False
+        except EngineError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return False
+            raise
+        if entered:
+            if os.name == "nt":
+                # Windows removes no open file: once more behind the release, where it spares the lock of the next run.
+                stack.callback(_remove_workplace, directory)
+            stack.push(attempt.pop_all())
+        return entered
 
 
 def settle(dest: Path, *, action: str, timeout_seconds: float) -> None:
