@@ -300,7 +300,15 @@ def test_a_restore_that_fails_on_its_way_leaves_all_as_it_was(ansible: Session, 
 
     assert (error_code(nothing_to_undo), error_code(no_such_user)) == (22, 2)
     assert _contents(place.srv) == before
-    assert sorted(each.name for each in place.srv.iterdir()) == sorted(before)
+
+
+def test_a_restore_that_fails_on_its_way_leaves_no_directory(ansible: Session, place: Place) -> None:
+    place.backed_up()
+    databases.add(place.database, LOST)
+
+    assert error_code(_restore(ansible, place, owner="no-such-user")) == 2
+
+    assert [each.name for each in place.srv.iterdir() if each.is_dir()] == []
 
 
 def test_a_repository_is_required_unless_undo(ansible: Session, place: Place) -> None:

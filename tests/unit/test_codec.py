@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -133,6 +134,33 @@ def test_artifact_is_private_and_on_the_disk(tmp_path: Path, compression: str, m
     assert flushed == [(status.st_ino, writer.stored_bytes)], "flushed once, and only when it was complete"
 
 
+@needs_zstd
+def test_artifact_is_flushed_only_when_the_last_byte_has_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end of zstd's output may still be on its way to the file when zstd itself is done."""
+    flushing = threading.Event()
+    arrive = files.write_all
+    main = threading.get_ident()
+
+    def arrive_late(file: BinaryIO, data: bytes) -> None:
+        if threading.get_ident() != main:
+            flushing.wait(0.2)
+        arrive(file, data)
+
+    fsync, sizes = os.fsync, []
+
+    def record(descriptor: int) -> None:
+        sizes.append(os.fstat(descriptor).st_size)
+        flushing.set()
+        fsync(descriptor)
+
+    monkeypatch.setattr(files, "write_all", arrive_late)
+    monkeypatch.setattr(os, "fsync", record)
+    writer = write(tmp_path / "a", [noise(1000)], "zstd")
+    assert sizes == [writer.stored_bytes]
+
+
 @every_real_compression
 def test_compression_compresses(tmp_path: Path, compression: str) -> None:
     assert len(artifact(tmp_path / "a", text(MEBIBYTE), compression)) < MEBIBYTE // 50
@@ -221,8 +249,12 @@ def test_wrong_level_makes_no_file(tmp_path: Path) -> None:
 
 def test_missing_zstd_is_an_error_and_never_a_plain_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ProgramMissingError, match="zstd: it is not installed"):
+    before = os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else []
+    with pytest.raises(ProgramMissingError, match="zstd: it is not installed") as caught:
         write(tmp_path / "a", [b"x"], "zstd")
+    # Also while somebody keeps the error, and with it whatever was open.
+    assert caught.value
+    assert (os.listdir("/proc/self/fd") if before else []) == before
     (tmp_path / "b").write_bytes(b"x")
     with pytest.raises(ProgramMissingError, match="zstd: it is not installed"):
         read(tmp_path / "b", "zstd")

@@ -288,6 +288,7 @@ CHDIR = Path("/srv/app/prisma")
         ("file:/srv/agent.db", "/srv/agent.db"),
         ("file:///srv/agent.db", "/srv/agent.db"),
         ("file:///srv/agent.db?mode=ro#fragment", "/srv/agent.db"),
+        ("file:///srv/agent.db#fragment", "/srv/agent.db"),
         ("file://localhost/srv/agent.db", "/srv/agent.db"),
         ("file:///srv/my%20agent%3F.db", "/srv/my agent?.db"),
         ("file:./new\nline.db", "/srv/app/prisma/new\nline.db"),

@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,12 @@ with locks.held(Path(sys.argv[1]), timeout_seconds=0, action="Cannot hold", shar
 def other_process(path: Path, *, shared: bool = False) -> contextlib.AbstractContextManager[subprocess.Popen[str]]:
     """A process of its own that holds the lock ``path`` for the block."""
     return processes.running(HOLD, path, "shared" if shared else "alone")
+
+
+@pytest.fixture(autouse=True)
+def _no_endless_wait() -> Iterator[None]:
+    with limits.within(20):
+        yield
 
 
 def take(path: Path, *, timeout_seconds: float = 0, shared: bool = False) -> None:

@@ -199,9 +199,9 @@ class Repository:
         return f"{clock.to_stamp(moment)}-{kind}"
 
     @contextlib.contextmanager
-    def locked(self, *, action: str, timeout_seconds: float) -> Iterator[None]:
-        """Hold the repository: for whoever publishes or removes."""
-        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
+    def locked(self, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+        """Hold the repository: for whoever publishes or removes. In check mode it is only kept from changing."""
+        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action, shared=dry_run):
             yield
 
     def remove_leftovers(self) -> None:

@@ -199,9 +199,10 @@ def _save(dest: Path, undo: Path) -> None:
     os.mkdir(undo, files.PRIVATE_DIRECTORY_MODE)
     if dest.exists():
         files.link_or_copy(dest, undo / dest.name)
-    for suffix in (WAL, JOURNAL, SHM):
+    # Beside a database that was deleted, an empty -wal or an index of it is nothing to keep.
+    for suffix in (WAL, JOURNAL, SHM) if dest.exists() else (WAL, JOURNAL):
         side = database.sidecar(dest, suffix)
-        if side.exists():
+        if side.exists() and (dest.exists() or side.stat().st_size):
             files.copy_private(side, undo / side.name)
             files.copy_attributes(side, undo / side.name)
     files.sync_directory(undo)
