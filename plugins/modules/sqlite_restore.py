@@ -27,7 +27,7 @@ attributes:
     description: Chooses the backup, checks its artifacts, compares and refuses as a real run does, and writes nothing.
     support: full
   diff_mode:
-    description: Shows size and SHA-256 of the database before and after, never any content.
+    description: Shows whether the database exists, its size and the chosen backup, never any content.
     support: full
 options:
   repository:
@@ -214,14 +214,15 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     run = restore.undo if module.params["undo"] else restore.run
     outcome = run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
-    described = {key: value for key, value in dataclasses.asdict(outcome).items() if key not in ("changed", "before")}
+    described = dataclasses.asdict(outcome)
+    changed, before, after = (described.pop(key) for key in ("changed", "before", "after"))
     diff = {
         "before_header": str(outcome.dest),
         "after_header": str(outcome.dest),
-        "before": outcome.before,
-        "after": {"backup": outcome.backup, "sha256": outcome.sha256} if outcome.changed else outcome.before,
+        "before": before,
+        "after": {**after, "backup": outcome.backup} if changed else before,
     }
-    return {"changed": outcome.changed, "restore": {**described, "dest": str(outcome.dest)}, "diff": diff}
+    return {"changed": changed, "restore": {**described, "dest": str(outcome.dest)}, "diff": diff}
 
 
 def main() -> None:

@@ -187,7 +187,10 @@ def _verify(module: AnsibleModule) -> verify.Verification:
     expected = verify.Expectations(params["level"], params["expect_tables"], params["assertions"])
     if params["path"]:
         return verify.verify_database(
-            Path(params["path"]), expected, timeout_seconds=_module.seconds(module, "timeout")
+            Path(params["path"]),
+            expected,
+            timeout_seconds=_module.seconds(module, "timeout"),
+            dry_run=module.check_mode,
         )
     return verify.verify_backups(
         Repository.open_existing(Path(params["repository"]), action="Cannot verify"),

@@ -138,8 +138,7 @@ def test_check_mode_decides_the_same_and_leaves_nothing(
     databases.add(source, "new")
     assert backup.run(request_for, dry_run=True).changed
     after = databases.tree(tmp_path)
-    # Who held the lock last is all that a run in check mode may leave.
-    changed = {name for name in stored if stored[name] != after.get(name)} - {"agent.db", "repository/.lock"}
+    changed = {name for name in stored if stored[name] != after.get(name)} - {"agent.db"}
     assert (changed, set(after) - set(stored)) == (set(), set())
     assert set(before) == {"agent.db"}
 
@@ -233,6 +232,30 @@ def test_corrupt_source_is_kept_as_suspect_and_fails(tmp_path: Path, request_for
         restore.run(restore.Request(repository=request_for.repository, dest=tmp_path / "agent-copy.db"))
     repository = Repository.open_existing(request_for.repository, action="Test")
     assert verify.verify_backups(repository, "latest", verify.Expectations()).outcome == "failed"
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_check_mode_on_a_fresh_host_finds_a_corrupt_source(
+    tmp_path: Path, request_for: backup.Request, source: Path, readable: bool
+) -> None:
+    """The run would fail, so the preview must not promise a good backup; and there is nowhere to copy it to."""
+    if readable:
+        _corrupt(source)
+    else:
+        source.write_bytes(source.read_bytes()[:4096])
+    before = databases.tree(tmp_path)
+    assert isinstance(backup.run(request_for, dry_run=True).error, SourceCorruptError)
+    assert databases.tree(tmp_path) == before
+
+
+def test_check_mode_leaves_no_sidecar_that_was_not_there(tmp_path: Path, request_for: backup.Request) -> None:
+    """After a crash there is a ``-wal`` without its ``-shm``, which whoever opens the database creates."""
+    backup.run(request_for)
+    databases.crashed_wal(request_for.path)
+    before = databases.tree(tmp_path)
+    assert backup.run(request_for, dry_run=True).changed
+    assert backup.run(dataclasses.replace(request_for, repository=tmp_path / "other"), dry_run=True).changed
+    assert databases.tree(tmp_path) == before
 
 
 @pytest.mark.parametrize("damage", ["truncated", "header"])
@@ -455,6 +478,23 @@ def test_virtual_table_of_a_missing_module_is_backed_up_with_a_warning(
     assert outcome.warnings == ["unverifiable: needs module not_here"]
     repository = Repository.open_existing(request_for.repository, action="Test")
     assert verify.verify_backups(repository, "latest", verify.Expectations("full")).outcome == "inconclusive"
+
+
+def test_table_whose_name_is_no_utf8_does_not_make_a_database_suspect(
+    request_for: backup.Request, source: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(source, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE odd_one(a)")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(
+            "UPDATE sqlite_master SET name = CAST(x'6fff' AS TEXT), tbl_name = CAST(x'6fff' AS TEXT), "
+            "sql = CAST(x'435245415445205441424c4520226fff2228612900' AS TEXT) WHERE name = 'odd_one'"
+        )
+    outcome = backup.run(request_for)
+    assert outcome.error is None
+    document = _stored(outcome)
+    assert document.proof is not None
+    assert document.proof.tables == {"item": 3}
 
 
 @pytest.mark.parametrize("place", ["the database itself", "a file", "a directory with other files"])

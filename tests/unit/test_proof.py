@@ -477,3 +477,18 @@ def test_assertion_cannot_take_the_protection_off_for_the_next_one(tmp_path: Pat
         checks = proof.check_expectations(connection, assertions=assertions)
     assert checks[1].outcome == FAILED
     assert len(databases.names(path)) == 3
+
+
+@pytest.mark.parametrize(
+    "virtual", ["CREATE VIRTUAL TABLE f USING fts5(body)", "CREATE VIRTUAL TABLE f USING rtree(id, x0, x1)"]
+)
+def test_schema_with_a_virtual_table_can_be_replayed(tmp_path: Path, virtual: str) -> None:
+    """Creating the virtual table creates its own tables; a table that only sounds like one of them is the user's."""
+    path = databases.make(tmp_path / "a.db", setup=f"{virtual}; CREATE TABLE f_notes(a); CREATE VIEW item2 AS SELECT 1")
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        script = proof.schema_sql(connection, None)
+    with contextlib.closing(sqlite3.connect(":memory:")) as replayed:
+        replayed.executescript(script)
+        names = {name for (name,) in replayed.execute("SELECT name FROM sqlite_master")}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert names == {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}

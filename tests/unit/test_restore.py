@@ -140,8 +140,9 @@ def test_check_mode_touches_nothing(live: Path) -> None:
     restore.run(_request(live))
     before = _files(live)
     assert restore.undo(_request(live), dry_run=True).changed
+    everything = databases.tree(live.parent)
     assert not restore.run(_request(live), dry_run=True).changed
-    assert _files(live) == before
+    assert databases.tree(live.parent) == everything
 
 
 @pytest.mark.parametrize("name", ["database.sqlite.gz", "schema.sql", "manifest.json"])
@@ -398,6 +399,18 @@ def test_full_disk_is_said_before_anything_is_written(live: Path, monkeypatch: p
 def test_restore_into_the_repository_is_refused(live: Path) -> None:
     with pytest.raises(RefusedError, match="inside the repository"):
         restore.run(_request(live, dest=live.parent / "repository" / "agent.db"))
+
+
+def test_empty_sidecars_of_a_deleted_database_make_no_undo_set(live: Path) -> None:
+    """It would hide an older set that is worth something."""
+    databases.add(live, "old")
+    restore.run(_request(live))
+    live.unlink()
+    live.with_name("agent.db-wal").write_bytes(b"")
+    live.with_name("agent.db-shm").write_bytes(b"\0" * 100)
+    assert restore.run(_request(live)).undo_set == ""
+    restore.undo(_request(live))
+    assert databases.names(live) == [*BACKED_UP, "old"]
 
 
 def test_missing_directory_is_not_made_up(live: Path) -> None:

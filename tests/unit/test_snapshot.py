@@ -97,6 +97,14 @@ except sqlite3.OperationalError as error:
 """
 
 
+_STAY_OPEN = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+print(connection.execute("SELECT count(*) FROM item").fetchall(), flush=True)
+sys.stdin.read()
+"""
+
+
 @pytest.mark.parametrize(("journal_mode", "answer"), [("delete", "database is locked"), ("wal", "committed")])
 def test_writers_wait_in_rollback_mode_only(
     tmp_path: Path, scratch: Path, journal_mode: str, answer: str, monkeypatch: pytest.MonkeyPatch
@@ -110,7 +118,8 @@ def test_writers_wait_in_rollback_mode_only(
         if done in (1, 5):
             answers.append(processes.python(_TRY_TO_WRITE, source))
 
-    with _take(source, scratch, progress=on_progress) as image:
+    # In a process of its own: in this one, looking at the header would drop its locks.
+    with processes.running(_STAY_OPEN, source), _take(source, scratch, progress=on_progress) as image:
         assert answers == [answer, answer]
         assert _names(image) == [f"name {n}" for n in range(2000)]
         assert image.writers_waited == (journal_mode == "delete")
@@ -290,6 +299,24 @@ def test_idle_database_that_is_written_to_while_it_is_read_is_read_again(
     with _take(source, scratch, progress=on_progress) as image:
         assert rounds
         assert _names(image) == [f"changed {n}" for n in range(1, 2001)]
+
+
+def test_application_that_comes_and_goes_does_not_prevent_a_backup(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time it closes the database, a checkpoint changes the main file: a reader without a lock never ends."""
+    monkeypatch.setattr(snapshot, "_STEP_BYTES", 4096)
+    source = databases.make(tmp_path / "a.db", rows=2000)
+    databases.settle(source)
+    commits = []
+
+    def on_progress(done: int, _total: int) -> None:
+        if done in (1, 3, 5):
+            commits.append(processes.python(_TRY_TO_WRITE, source))
+
+    with _take(source, scratch, progress=on_progress) as image:
+        assert set(commits) == {"committed"}
+        assert len(_names(image)) >= 2000
 
 
 def test_salvaged_image_is_the_bytes_as_they_are(tmp_path: Path, scratch: Path) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import socket
 import sqlite3
+import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -95,10 +96,10 @@ def _run(request: Request, *, dry_run: bool, progress: Progress | None) -> Outco
     codec.check_level(codec.choose_compression(request.compression), request.compression_level)
     if dry_run and not Repository.exists(request.repository):
         check_new_place(request.repository, action=action)
-        return Outcome(True, None, None, 0)
+        return _first_preview(request, source, action=action)
     repository = _open_repository(request, source, action=action, dry_run=dry_run)
     started = clock.now()
-    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds):
+    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
         backups = repository.backups()
@@ -116,6 +117,31 @@ def _open_repository(request: Request, source: Source, *, action: str, dry_run: 
     return Repository.open_or_create(
         request.repository, name=name, source=source.given, action=action, timeout_seconds=timeout_seconds
     )
+
+
+def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
+    """What a first backup would find: the source is read where it is, since there is no repository to copy it to."""
+    checks: list[Check] = []
+    if source.header is not None:
+        level = "quick" if request.check == "none" else request.check
+        deadline = Deadline(request.timeout_seconds)
+        with tempfile.TemporaryDirectory(prefix="sqlite-backup-") as scratch:
+            try:
+                checks = snapshot.read(
+                    source,
+                    Path(scratch),
+                    lambda connection: proof.check_structure(connection, level),
+                    action=action,
+                    deadline=deadline,
+                    traceless=True,
+                )
+            except SourceCorruptError as error:
+                if database.needs_recovery(source.path):
+                    raise
+                checks = [Check("readable", proof.FAILED, error.message)]
+    failed = next((each for each in checks if each.outcome == proof.FAILED), None)
+    suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {failed.detail}.") if failed else None
+    return Outcome(True, None, None, 0, error=suspicion)
 
 
 class _Job:
@@ -171,7 +197,9 @@ class _Job:
     def _take(self, source: Source, staging: Path, progress: Progress | None) -> Snapshot:
         deadline = Deadline(self.request.timeout_seconds)
         try:
-            return snapshot.take(source, staging, action=self.action, deadline=deadline, progress=progress)
+            return snapshot.take(
+                source, staging, action=self.action, deadline=deadline, progress=progress, traceless=self.dry_run
+            )
         except SourceCorruptError as error:
             if database.needs_recovery(source.path):
                 raise

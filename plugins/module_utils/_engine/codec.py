@@ -350,6 +350,8 @@ def _program_output(command: list[str], path: Path) -> Iterator[Readable]:
             code = process.wait() if at_end else 1
         finally:
             process.kill()
+    if code < 0:
+        raise EngineError(f"Cannot unpack {path}: {command[0]} was ended by signal {-code}.", hint="Run again.")
     if code != 0:
         raise _unpack_error(path, said or "it holds more than it should")
 

@@ -19,6 +19,11 @@ from .database import Header
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _SHOWN_PROBLEMS = 5
+# The tables in which FTS3, FTS4, FTS5 and R-tree keep their rows: https://www.sqlite.org/vtab.html#the_xshadowname_method
+_SHADOW_PARTS = (
+    *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
+    *("node", "parent", "rowid"),
+)
 # What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
@@ -70,9 +75,12 @@ def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
             f"PRAGMA user_version = {header.user_version};",
         ]
     rows = connection.execute(
-        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
-    )
-    return "\n".join([*lines, *(f"{sql};" for (sql,) in rows), ""])
+        "SELECT name, sql, type = 'table' AND rootpage = 0 FROM sqlite_master "
+        "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    ).fetchall()
+    # Creating a virtual table creates these with it.
+    shadows = {f"{name}_{part}" for name, _sql, virtual in rows if virtual for part in _SHADOW_PARTS}
+    return "\n".join([*lines, *(f"{sql};" for name, sql, _virtual in rows if name not in shadows), ""])
 
 
 def schema_digest(schema: str) -> str:
@@ -80,23 +88,27 @@ def schema_digest(schema: str) -> str:
 
 
 def table_rows(connection: sqlite3.Connection) -> dict[str, int]:
-    """Rows of every ordinary table; virtual tables keep their rows in ordinary ones, SQLite's own are left out."""
+    """Rows of every ordinary table; virtual tables keep their rows in ordinary ones, SQLite's own are left out.
+
+    Left out, too, is a table that this SQLite cannot name or order: that says nothing against the database.
+    """
     names = connection.execute(
         "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "
         "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
-    return {name: _count_rows(connection, name) for (name,) in names}
+    counted = {name: _count_rows(connection, name) for (name,) in names}
+    return {name: count for name, count in counted.items() if count is not None}
 
 
-def _count_rows(connection: sqlite3.Connection, name: str) -> int:
-    count = f"SELECT count(*) FROM {quoted(name)}"
-    try:
-        return int(connection.execute(count).fetchone()[0])
-    except sqlite3.OperationalError as error:
-        if not _MISSING.match(str(error)):
-            raise
-        # SQLite counts in the smallest index, whose order this SQLite may not know; the table has the same rows.
-        return int(connection.execute(f"{count} NOT INDEXED").fetchone()[0])
+def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
+    # SQLite counts in the smallest index, whose order this SQLite may not know; the table has the same rows.
+    for unindexed in ("", " NOT INDEXED"):
+        try:
+            return int(connection.execute(f"SELECT count(*) FROM {quoted(name)}{unindexed}").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("no such"):
+                raise
+    return None
 
 
 def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:

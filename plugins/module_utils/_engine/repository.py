@@ -211,9 +211,12 @@ class Repository:
                 files.remove_tree(Path(entry.path))
 
     @contextlib.contextmanager
-    def reading(self, backup: Backup, *, action: str, timeout_seconds: float) -> Iterator[None]:
-        """Keep ``backup`` from being removed while it is read. A repository on a read-only medium needs no lock."""
-        if not self.writable:
+    def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+        """Keep ``backup`` from being removed while it is read.
+
+        A repository on a read-only medium needs no lock, and check mode makes no file for one.
+        """
+        if dry_run or not self.writable:
             yield
             return
         with locks.held(self._lock_file(backup.id), timeout_seconds=timeout_seconds, action=action, shared=True):

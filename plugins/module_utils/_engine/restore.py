@@ -51,7 +51,7 @@ class Request:
 class Outcome:
     """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
 
-    ``before`` are facts about what ``dest`` was: whether it existed, and its bytes with those of its sidecars.
+    ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
     """
 
     changed: bool
@@ -62,6 +62,7 @@ class Outcome:
     durations: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     before: dict[str, int | bool] = field(default_factory=dict)
+    after: dict[str, int | bool] = field(default_factory=dict)
 
 
 def run(request: Request, *, dry_run: bool = False) -> Outcome:
@@ -75,12 +76,13 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
     action = f"Cannot restore {backup.id} to {dest}"
     phases = Phases()
     timeout_seconds = request.lock_timeout_seconds
-    with repository.reading(backup, action=action, timeout_seconds=timeout_seconds):
+    with repository.reading(backup, action=action, timeout_seconds=timeout_seconds, dry_run=dry_run):
         with phases.phase("check_artifacts"):
             image.check_artifacts(backup)
         with phases.phase("compare"):
             same = _holds(dest, document)
-        outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds, before=_facts(dest))
+        outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds)
+        outcome.before, outcome.after = _facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
             if not dry_run:
                 switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
@@ -116,7 +118,8 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
                 hint="There was no database before that restore; remove it by hand if that is meant.",
             )
         _check_not_in_use(request, dest, action=action)
-        outcome = Outcome(True, dest, durations=phases.seconds, before=_facts(dest))
+        outcome = Outcome(True, dest, durations=phases.seconds)
+        outcome.before, outcome.after = _facts(dest), _facts(undo_set / dest.name)
         if dry_run:
             return outcome
         with phases.phase("switch"):

@@ -117,10 +117,17 @@ class CopiedSnapshot(Snapshot):
 
 
 def take(
-    source: Source, directory: Path, *, action: str, deadline: Deadline, progress: Progress | None = None
+    source: Source,
+    directory: Path,
+    *,
+    action: str,
+    deadline: Deadline,
+    progress: Progress | None = None,
+    traceless: bool = False,
 ) -> Snapshot:
     """Copy one consistent image of ``source`` into the private ``directory`` with SQLite's backup API.
 
+    ``traceless`` as for ``read``.
     Raises ``SourceBusyError`` past the deadline, ``SourceCorruptError`` when SQLite cannot read the source.
     """
     image = directory / "snapshot.sqlite"
@@ -136,7 +143,7 @@ def take(
         files.write_private(image, b"")
         _copy(connection, image, action=action, deadline=deadline, progress=progress)
 
-    read(source, directory, copy, action=action, deadline=deadline)
+    read(source, directory, copy, action=action, deadline=deadline, traceless=traceless)
     return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=not source.header.wal)
 
 
@@ -150,20 +157,30 @@ def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
 
 
 def read(
-    source: Source, scratch: Path, work: Callable[[sqlite3.Connection], Result], *, action: str, deadline: Deadline
+    source: Source,
+    scratch: Path,
+    work: Callable[[sqlite3.Connection], Result],
+    *,
+    action: str,
+    deadline: Deadline,
+    traceless: bool = False,
 ) -> Result:
     """What ``work`` returns for a read-only connection to ``source`` with one read transaction open.
 
     The transaction pins the image: in WAL mode writers go on and the connection never sees what they commit; in
     rollback mode they wait. Until ``work`` ends this process must not open and close the file in any other way
     (see ``database.read_header``). When another file took the place of the source meanwhile, ``work`` is done again.
-    ``scratch`` is a private directory, for the rare case of ``_copy_aside``.
+    ``scratch`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
+    the case whenever SQLite would have to create a sidecar.
     """
-    for _attempt in range(_ATTEMPTS):
-        idle = _is_idle(source)
+    for attempt in range(_ATTEMPTS):
+        # Only once without a lock: an application that comes and goes would make every such attempt void.
+        idle = attempt == 0 and _is_idle(source)
+        in_place = idle or may_open_in_place(source, traceless=traceless)
         before = _stamp(source.path)
         try:
-            with _pinned(source, scratch, idle=idle, action=action, deadline=deadline) as connection:
+            aside = None if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
+            with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as connection:
                 result = work(connection)
         except EngineError:
             if _is_still(before, _stamp(source.path), idle=idle):
@@ -183,22 +200,6 @@ def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:
     return before == after if idle else before.inode == after.inode
 
 
-@contextlib.contextmanager
-def _pinned(
-    source: Source, scratch: Path, *, idle: bool, action: str, deadline: Deadline
-) -> Iterator[sqlite3.Connection]:
-    aside = (
-        None if idle or may_open_in_place(source) else _copy_aside(source, scratch, action=action, deadline=deadline)
-    )
-    try:
-        with _connected(source, aside, idle=idle, action=action, deadline=deadline) as connection:
-            yield connection
-    finally:
-        if aside is not None:
-            for suffix in ("", *database.SIDECARS):
-                files.remove_file(database.sidecar(aside, suffix))
-
-
 def _is_idle(source: Source) -> bool:
     """Whether ``source`` is in WAL mode with nobody using it, so that it can be read without locks and sidecars.
 
@@ -208,11 +209,18 @@ def _is_idle(source: Source) -> bool:
     """
     if source.header is None or not source.header.wal or os.path.exists(database.sidecar(source.path, WAL)):
         return False
-    return time.time() - source.status.st_mtime > _SETTLED_SECONDS
+    if not _is_settled(_stamp(source.path)):
+        time.sleep(_SETTLED_SECONDS)
+    return _is_settled(_stamp(source.path))
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    """Whether a write after now will show in the stamp; a time in the future, by a wrong clock, shows it as well."""
+    return abs(time.time() - stamp.changed_ns / 1e9) > _SETTLED_SECONDS
 
 
 @contextlib.contextmanager
-def _connected(
+def _pinned(
     source: Source, aside: Path | None, *, idle: bool, action: str, deadline: Deadline
 ) -> Iterator[sqlite3.Connection]:
     path, mode = (source.path, "ro") if aside is None else (aside, "rw")
@@ -225,9 +233,13 @@ def _connected(
             yield connection
     except sqlite3.Error as error:
         raise database.from_sqlite_error(action, error, source.path) from error
+    finally:
+        if aside is not None:
+            for suffix in ("", *database.SIDECARS):
+                files.remove_file(database.sidecar(aside, suffix))
 
 
-def may_open_in_place(source: Source) -> bool:
+def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
     """Whether SQLite may open the source where it is without leaving files that its application cannot use.
 
     Opening a WAL database creates a missing ``-wal`` or ``-shm``. As root SQLite gives them the owner of the
@@ -239,7 +251,7 @@ def may_open_in_place(source: Source) -> bool:
     shm = database.sidecar(source.path, SHM)
     if wal_exists and os.access(shm, os.R_OK):
         return True
-    return os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
+    return not traceless and os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
 
 
 def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Path:
@@ -248,7 +260,7 @@ def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadlin
     parts = ("", WAL)
     while True:
         before = _stamps(source)
-        if time.time() - max(stamp.changed_ns for stamp in before if stamp) / 1e9 > _SETTLED_SECONDS:
+        if all(_is_settled(stamp) for stamp in before if stamp):
             for suffix in parts:
                 files.remove_file(database.sidecar(copy, suffix))
                 part = database.sidecar(source.path, suffix)

@@ -55,7 +55,9 @@ class Verification:
         return proof.overall(self.checks)
 
 
-def verify_database(path: Path, expected: Expectations, *, timeout_seconds: float | None = None) -> Verification:
+def verify_database(
+    path: Path, expected: Expectations, *, timeout_seconds: float | None = None, dry_run: bool = False
+) -> Verification:
     """Check a live database, or any SQLite file, where it is; nothing is written to it."""
     action = f"Cannot verify {path}"
     source = database.locate(path, action=action)
@@ -70,6 +72,7 @@ def verify_database(path: Path, expected: Expectations, *, timeout_seconds: floa
                     lambda connection: _content_checks(connection, expected),
                     action=action,
                     deadline=deadline,
+                    traceless=dry_run,
                 )
             )
         except SourceCorruptError as error:
@@ -98,7 +101,7 @@ def verify_backups(
         raise BackupNotFoundError(f"{action}: it holds no backup.", hint="Make a backup first.")
     total = Verification()
     for each in backups:
-        with repository.reading(each, action=action, timeout_seconds=lock_timeout_seconds):
+        with repository.reading(each, action=action, timeout_seconds=lock_timeout_seconds, dry_run=dry_run):
             single = _verify_backup(each, expected)
         if not dry_run:
             _note(repository, each, expected, single)
@@ -164,7 +167,10 @@ def _failure(checks: Sequence[Check], what: str, damage: type[EngineError]) -> E
         if not each.name.startswith(_EXPECTATIONS):
             return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore from a backup that passes.")
     if failed:
-        return ProofFailedError(f"{what} failed {failed[0].name}: {failed[0].detail}.")
+        return ProofFailedError(
+            f"{what} failed {failed[0].name}: {failed[0].detail}.",
+            hint="The file is whole, but its content is not what was expected: look at both.",
+        )
     for each in checks:
         if each.outcome == proof.INCONCLUSIVE:
             return ProgramMissingError(
