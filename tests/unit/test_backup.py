@@ -466,13 +466,7 @@ def test_virtual_table_of_a_missing_module_is_backed_up_with_a_warning(
     request_for: backup.Request, source: Path
 ) -> None:
     """Case 22."""
-    with contextlib.closing(sqlite3.connect(source)) as connection:
-        connection.execute("PRAGMA writable_schema=ON")
-        connection.execute(
-            "INSERT INTO sqlite_master(type, name, tbl_name, rootpage, sql) "
-            "VALUES('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING not_here(a)')"
-        )
-        connection.commit()
+    databases.with_missing_module(source, "not_here(a)")
     outcome = backup.run(request_for)
     assert outcome.error is None
     assert outcome.warnings == ["unverifiable: needs module not_here"]

@@ -236,7 +236,7 @@ def test_symbolic_link_is_followed_to_where_the_wal_is(tmp_path: Path) -> None:
     (tmp_path / "two").symlink_to(tmp_path / "other" / "one")
     source = located(tmp_path / "two")
     assert (source.given, source.path) == (tmp_path / "two", path)
-    assert source.file_id == (path.stat().st_dev, path.stat().st_ino)
+    assert (source.status.st_dev, source.status.st_ino) == (path.stat().st_dev, path.stat().st_ino)
 
 
 def test_hard_link_is_refused(tmp_path: Path) -> None:

@@ -168,13 +168,7 @@ def test_failed_expectations_have_a_code_of_their_own(repository: Repository) ->
 
 def test_missing_module_is_doubt_not_success(source: Path) -> None:
     """Case 22."""
-    with contextlib.closing(sqlite3.connect(source)) as connection:
-        connection.execute("PRAGMA writable_schema=ON")
-        connection.execute(
-            "INSERT INTO sqlite_master(type, name, tbl_name, rootpage, sql) "
-            "VALUES('table', 'v', 'v', 0, 'CREATE VIRTUAL TABLE v USING not_here(a)')"
-        )
-        connection.commit()
+    databases.with_missing_module(source, "not_here(a)")
     result = verify.verify_database(source, Expectations("full"))
     assert result.outcome == "inconclusive"
     assert isinstance(result.error, ProgramMissingError)

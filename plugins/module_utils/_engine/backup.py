@@ -10,7 +10,6 @@ import hashlib
 import os
 import socket
 import sqlite3
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -125,20 +124,13 @@ def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
     if source.header is not None:
         level = "quick" if request.check == "none" else request.check
         deadline = Deadline(request.timeout_seconds)
-        with tempfile.TemporaryDirectory(prefix="sqlite-backup-") as scratch:
-            try:
-                checks = snapshot.read(
-                    source,
-                    Path(scratch),
-                    lambda connection: proof.check_structure(connection, level),
-                    action=action,
-                    deadline=deadline,
-                    traceless=True,
-                )
-            except SourceCorruptError as error:
-                if database.needs_recovery(source.path):
-                    raise
-                checks = [Check("readable", proof.FAILED, error.message)]
+        checks = snapshot.examine(
+            source,
+            lambda connection: proof.check_structure(connection, level),
+            action=action,
+            deadline=deadline,
+            traceless=True,
+        )
     failed = next((each for each in checks if each.outcome == proof.FAILED), None)
     suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {failed.detail}.") if failed else None
     return Outcome(True, None, None, 0, error=suspicion)

@@ -81,10 +81,6 @@ class Source:
     header: Header | None
     """None when the file has zero bytes."""
 
-    @property
-    def file_id(self) -> tuple[int, int]:
-        return self.status.st_dev, self.status.st_ino
-
 
 def parse_header(data: bytes) -> Header | None:
     """The header in the first 100 bytes of a file, or None when they are none of SQLite."""

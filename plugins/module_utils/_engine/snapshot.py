@@ -12,16 +12,18 @@ import abc
 import contextlib
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import database, files
+from . import database, files, proof
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
-from .errors import EngineError, SourceBusyError, SourceMissingError, translated
+from .errors import EngineError, SourceBusyError, SourceCorruptError, SourceMissingError, translated
+from .proof import Check
 
 Progress = Callable[[int, int], None]
 """Called with the pages that are done and all pages."""
@@ -193,6 +195,27 @@ def read(
         f"{action}: the file was replaced {_ATTEMPTS} times while it was read.",
         hint="Find what replaces it, and back up when that is done.",
     )
+
+
+def examine(
+    source: Source,
+    work: Callable[[sqlite3.Connection], list[Check]],
+    *,
+    action: str,
+    deadline: Deadline,
+    traceless: bool = False,
+) -> list[Check]:
+    """What ``work`` finds in ``source`` where it is, as ``read`` does it.
+
+    A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="sqlite-examine-") as scratch:
+        try:
+            return read(source, Path(scratch), work, action=action, deadline=deadline, traceless=traceless)
+        except SourceCorruptError as error:
+            if database.needs_recovery(source.path):
+                raise
+            return [Check("readable", proof.FAILED, error.message)]
 
 
 def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:

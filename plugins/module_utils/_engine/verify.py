@@ -61,26 +61,14 @@ def verify_database(
     """Check a live database, or any SQLite file, where it is; nothing is written to it."""
     action = f"Cannot verify {path}"
     source = database.locate(path, action=action)
-    result = Verification()
-    with tempfile.TemporaryDirectory(prefix="sqlite-verify-") as scratch:
-        try:
-            deadline = Deadline(timeout_seconds)
-            result.checks.extend(
-                snapshot.read(
-                    source,
-                    Path(scratch),
-                    lambda connection: _content_checks(connection, expected),
-                    action=action,
-                    deadline=deadline,
-                    traceless=dry_run,
-                )
-            )
-        except SourceCorruptError as error:
-            if database.needs_recovery(source.path):
-                raise
-            result.checks.append(Check("readable", proof.FAILED, error.message))
-    result.error = _failure(result.checks, f"The database {path}", SourceCorruptError)
-    return result
+    checks = snapshot.examine(
+        source,
+        lambda connection: _content_checks(connection, expected),
+        action=action,
+        deadline=Deadline(timeout_seconds),
+        traceless=dry_run,
+    )
+    return Verification(checks, _failure(checks, f"The database {path}", SourceCorruptError))
 
 
 def verify_backups(
