@@ -24,6 +24,21 @@ options:
     default: 1m
 """
 
+    KEYS = r"""
+options:
+  identity_file:
+    description:
+      - The file on the host with the secret key for encrypted backups, an identity of C(age) or an exported secret key
+        of C(gpg). The file must have mode 0600 or stricter, or a warning says so.
+      - With a wrong key, or without one that is needed, the task fails with code 14.
+    type: path
+  passphrase_file:
+    description:
+      - The file on the host whose first line is the passphrase, for backups that were encrypted with one by C(gpg), or
+        the passphrase of the secret key in O(identity_file).
+    type: path
+"""
+
     ATTRIBUTES = r"""
 attributes:
   action_group:
@@ -41,12 +56,13 @@ attributes:
 options: {}
 requirements:
   - python >= 3.9 on the host, with its standard module C(sqlite3)
-  - the program C(zstd), when backups are or were compressed with it
+  - the program C(zstd), C(age) or C(gpg), when backups are or were compressed or encrypted with it
 notes:
   - |
     A failure carries RV(ignore:error.code):
     1 unexpected, 2 usage or configuration, 10 source missing or not a database, 11 source busy past the deadline,
-    12 source corrupt or needs recovery, 13 backup damaged, 15 repository locked, 16 not enough space,
+    12 source corrupt or needs recovery, 13 backup damaged, 14 key or passphrase wrong, 15 repository locked,
+    16 not enough space,
     17 proof or assertion failed, 18 refused for safety, 19 program or module missing, 20 permission, 22 backup not
       found.
 """

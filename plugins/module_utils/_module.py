@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, from_os_error
 
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
+# The names of files are no secrets, whatever Ansible makes of the words in them.
+KEYS: dict[str, Any] = {
+    "identity_file": {"type": "path"},
+    "passphrase_file": {"type": "path", "no_log": False},
+}
 
 
 def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> NoReturn:
@@ -48,6 +55,14 @@ def seconds(module: AnsibleModule, option: str) -> float | None:
     """The value of a duration option in seconds; None when it is not given."""
     text = module.params[option]
     return None if text is None else clock.parse_duration(text)
+
+
+def keys(module: AnsibleModule) -> Keys:
+    """How to decrypt, from the options in ``KEYS``."""
+    given = Keys(*(Path(module.params[each]) if module.params[each] else None for each in KEYS))
+    if given.warning():
+        module.warn(given.warning())
+    return given
 
 
 def warn_all(module: AnsibleModule, warnings: list[str]) -> None:

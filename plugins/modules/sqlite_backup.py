@@ -14,7 +14,8 @@ author:
 description:
   - Makes sure that the repository holds a proven backup of the present content of one database.
   - The database stays in use. In WAL mode its writers are never blocked. In rollback mode they wait while the image
-    is copied.
+    is read, and a warning says for how long. With gzip, xz or O(check=full), unless the backup is encrypted, they wait
+    only while it is copied.
   - When nothing changed since the newest backup, nothing is stored, RV(ignore:changed) is false, and the newest
     backup is confirmed as of now.
   - The source is never written to, checkpointed, or opened in a way that leaves files of another owner beside it.
@@ -59,11 +60,27 @@ options:
     type: str
   type:
     description:
-      - V(full) stores the whole image. V(auto) stores what suits best.
-      - In this version both store a full backup.
+      - V(full) stores the whole image. V(incremental) stores the pages that changed since the newest backup, and needs
+        that one, and what it builds on, for a restore.
+      - V(auto) stores an incremental backup, but a full one when there is nothing to build on, the full backup that it
+        would build on is older than O(full_every), the chain has O(max_chain) incremental backups, the page size
+        changed, more than half of the pages changed, or what it would build on is damaged.
+      - V(incremental) stores a full backup too, with a warning that says why, where there is nothing sound to build on
+        or the chain has O(max_chain) incremental backups.
+      - A database under 16 MiB is always stored full.
     type: str
-    choices: [auto, full]
+    choices: [auto, full, incremental]
     default: auto
+  full_every:
+    description:
+      - With O(type=auto), store a full backup when the newest full one is as old as this, as a duration such as V(1d).
+    type: str
+    default: 1d
+  max_chain:
+    description:
+      - The most incremental backups that may build on one full backup.
+    type: int
+    default: 100
   compression:
     description:
       - How to compress the image. V(auto) is V(zstd) where the host has the program, else V(gzip).
@@ -76,6 +93,29 @@ options:
       - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and
         6 for the others.
     type: int
+  encryption:
+    description:
+      - How to encrypt all files of the backup but its manifest, which then tells nothing about the content.
+      - A named method whose program is missing is an error. Nothing is ever stored in plain instead.
+      - For other readers than those of the newest backup a full backup is stored.
+    type: dict
+    suboptions:
+      method:
+        description: V(age) for recipients, V(gpg) for a passphrase or public keys.
+        type: str
+        choices: [none, age, gpg]
+        default: none
+      recipients:
+        description:
+          - With V(age) the recipients, each as text (C(age1…), C(ssh-ed25519 …), C(ssh-rsa …)) or as the path of a file
+            on the host with recipients. The host can then write what it cannot read.
+          - With V(gpg) the paths of files on the host, each with one public key.
+        type: list
+        elements: str
+        default: []
+      passphrase_file:
+        description: With V(gpg), the file on the host whose first line is the passphrase, instead of recipients.
+        type: path
   check:
     description:
       - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA
@@ -176,7 +216,7 @@ backup:
       returned: success
       sample: 20251230T120000Z-full
     type:
-      description: V(full) for a backup that needs no other one.
+      description: V(full) for a backup that needs no other one, V(incremental) for one that needs its parent.
       type: str
       returned: success
       sample: full
@@ -231,6 +271,11 @@ backup:
       type: bool
       returned: success
       sample: false
+    encryption:
+      description: How it is encrypted, V(none), V(age) or V(gpg).
+      type: str
+      returned: success
+      sample: age
     stored_bytes:
       description: Bytes that all its artifacts take.
       type: int
@@ -257,14 +302,14 @@ backup:
       returned: success
       sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
     tables:
-      description: The rows of every table in the image.
+      description: The rows of every table in the image. Of an encrypted backup it is empty when nothing changed.
       type: dict
       returned: success
       sample:
         AgentRun: 500
         ErrorFact: 1200
     changed_pages:
-      description: The pages that this run stored; 0 when nothing changed.
+      description: The pages that this run stored, all of them in a full backup; 0 when nothing changed.
       type: int
       returned: success
       sample: 2048
@@ -273,9 +318,7 @@ backup:
       type: dict
       returned: success
       sample:
-        snapshot: 0.4
-        check: 0.2
-        store: 0.5
+        read: 1.9
         publish: 0.1
     warnings:
       description: What an operator should know though the backup is good.
@@ -312,6 +355,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, database, info
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
 
 ARGUMENT_SPEC = {
@@ -320,9 +364,19 @@ ARGUMENT_SPEC = {
     "chdir": {"type": "path"},
     "repository": {"type": "path", "required": True},
     "name": {"type": "str"},
-    "type": {"type": "str", "choices": ["auto", "full"], "default": "auto"},
+    "type": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
+    "full_every": {"type": "str", "default": "1d"},
+    "max_chain": {"type": "int", "default": 100},
     "compression": {"type": "str", "choices": ["auto", "zstd", "gzip", "xz", "none"], "default": "auto"},
     "compression_level": {"type": "int"},
+    "encryption": {
+        "type": "dict",
+        "options": {
+            "method": {"type": "str", "choices": ["none", "age", "gpg"], "default": "none"},
+            "recipients": {"type": "list", "elements": "str", "default": []},
+            "passphrase_file": {"type": "path", "no_log": False},
+        },
+    },
     "check": {"type": "str", "choices": ["none", "quick", "full"], "default": "quick"},
     "include": {
         "type": "list",
@@ -353,8 +407,11 @@ def _request(module: AnsibleModule) -> backup.Request:
         repository=Path(params["repository"]),
         name=params["name"] or "",
         type=params["type"],
+        full_every_seconds=_module.seconds(module, "full_every") or 0.0,
+        max_chain=params["max_chain"],
         compression=params["compression"],
         compression_level=params["compression_level"],
+        encryption=_encryption(params["encryption"]),
         check=params["check"],
         include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in params["include"]),
         reason=params["reason"],
@@ -367,8 +424,18 @@ def _request(module: AnsibleModule) -> backup.Request:
     )
 
 
+def _encryption(given: dict[str, Any] | None) -> Encryption:
+    if given is None:
+        return NOT_ENCRYPTED
+    passphrase_file = Path(given["passphrase_file"]) if given["passphrase_file"] else None
+    return Encryption(given["method"], tuple(given["recipients"]), passphrase_file)
+
+
 def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
-    described = info.describe_backup(outcome.backup) if outcome.backup else {"type": "full", "parent": None}
+    described: dict[str, Any] = {"type": outcome.type, "parent": outcome.parent}
+    if outcome.backup is not None:
+        # Just stored, it is known even of an encrypted backup what is in it.
+        described = {**info.describe_backup(outcome.backup), "tables": outcome.tables}
     described.update(changed_pages=outcome.changed_pages, durations=outcome.durations, warnings=outcome.warnings)
     previous = outcome.previous.id if outcome.previous else None
     newest = outcome.backup.id if outcome.backup else "a new backup"

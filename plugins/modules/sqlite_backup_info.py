@@ -15,6 +15,7 @@ description:
   - Lists every backup of one or more repositories, damaged ones too, and compares the age of the newest verified one
     with the RPO.
 extends_documentation_fragment:
+  - sqliteops.backup.repository.keys
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
 attributes:
@@ -86,7 +87,7 @@ repositories:
           returned: success
           sample: 20251230T120000Z-full
         type:
-          description: V(full) for a backup that needs no other one.
+          description: V(full) for a backup that needs no other one, V(incremental) for one that needs its parent.
           type: str
           returned: success
           sample: full
@@ -121,7 +122,8 @@ repositories:
           returned: success
           sample: false
         damage:
-          description: Why the manifest cannot be trusted; empty for a good one.
+          description: Why the manifest, or with keys the proof of an encrypted backup, cannot be trusted; empty for a
+            good one.
           type: str
           returned: success
           sample: ""
@@ -141,6 +143,11 @@ repositories:
           type: bool
           returned: success
           sample: false
+        encryption:
+          description: How it is encrypted, V(none), V(age) or V(gpg).
+          type: str
+          returned: success
+          sample: age
         stored_bytes:
           description: Bytes that all its artifacts take.
           type: int
@@ -167,7 +174,8 @@ repositories:
           returned: success
           sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
         tables:
-          description: The rows of every table in the image.
+          description: The rows of every table in the image. Of an encrypted backup it is empty without O(identity_file)
+            and O(passphrase_file).
           type: dict
           returned: success
           sample:
@@ -234,13 +242,15 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 ARGUMENT_SPEC = {
     "repository": {"type": "list", "elements": "path", "required": True},
     "rpo": {"type": "str"},
+    **_module.KEYS,
 }
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     rpo_seconds = _module.seconds(module, "rpo")
     opened = [Repository.open_existing(Path(each), action="Cannot list") for each in module.params["repository"]]
-    described = [info.describe_repository(each, rpo_seconds=rpo_seconds) for each in opened]
+    keys = _module.keys(module)
+    described = [info.describe_repository(each, rpo_seconds=rpo_seconds, keys=keys) for each in opened]
     return {"changed": False, "repositories": described}
 
 

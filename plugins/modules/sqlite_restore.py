@@ -20,6 +20,7 @@ description:
   - A kill at any instant leaves the old content or the new one.
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
+  - sqliteops.backup.repository.keys
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
 attributes:
@@ -59,8 +60,8 @@ options:
   check:
     description:
       - How to check the restored image beside its SHA-256, before it is put in place.
-      - V(quick) runs C(PRAGMA quick_check). V(full) runs C(PRAGMA integrity_check) and compares the rows of every
-        table.
+      - V(quick) runs C(PRAGMA quick_check), unless just these bytes passed it when they were backed up. V(full) runs
+        C(PRAGMA integrity_check) and compares the rows of every table.
     type: str
     choices: [quick, full]
     default: quick
@@ -136,6 +137,7 @@ restore:
       returned: success
       sample:
         check_artifacts: 0.1
+        compare: 0.1
         stage: 0.4
         check: 0.2
         switch: 0.1
@@ -188,6 +190,7 @@ ARGUMENT_SPEC = {
     "force": {"type": "bool", "default": False},
     "force_identity": {"type": "bool", "default": False},
     "undo": {"type": "bool", "default": False},
+    **_module.KEYS,
     "lock_timeout": _module.LOCK_TIMEOUT,
 }
 
@@ -205,6 +208,7 @@ def _request(module: AnsibleModule) -> restore.Request:
         check=params["check"],
         force=params["force"],
         force_identity=params["force_identity"],
+        keys=_module.keys(module),
         lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
     )
 

@@ -13,12 +13,14 @@ author:
   - sqliteops.backup contributors (@sqliteops)
 description:
   - Checks backups in a repository, or one SQLite file where it is. Damage always fails the task.
-  - The outcome is V(passed), V(failed), or V(inconclusive) when a virtual table needs an SQLite module that is
-    missing here;
-    that fails the task too, with code 19, since nothing was proven.
-  - The outcome of a backup is noted beside its sealed manifest, and in the audit log of the repository.
+  - The outcome is V(passed), V(failed), or V(inconclusive) when nothing was proven. That fails the task too, with code
+    19 when a virtual table needs an SQLite module, or the backup a program, that is missing here, and with code 14 when
+    the key is wrong or missing.
+  - The outcome of a backup is noted beside its sealed manifest, and in the audit log of the repository. Without its key
+    nothing is learnt about an encrypted backup, and only the audit log says so.
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
+  - sqliteops.backup.repository.keys
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
 attributes:
@@ -178,6 +180,7 @@ ARGUMENT_SPEC = {
         "options": {"sql": {"type": "str", "required": True}, "equals": {"type": "raw", "required": True}},
     },
     "timeout": {"type": "str", "default": "1h"},
+    **_module.KEYS,
     "lock_timeout": _module.LOCK_TIMEOUT,
 }
 
@@ -197,6 +200,7 @@ def _verify(module: AnsibleModule) -> verify.Verification:
         params["backup"],
         expected,
         dry_run=module.check_mode,
+        keys=_module.keys(module),
         lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
     )
 

@@ -68,6 +68,8 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_HOME": str(folder / "home"),
+        # Else ansible-core 2.21 leaves out with what options a task was called, and a secret there would not be seen.
+        "ANSIBLE_INJECT_INVOCATION": "true",
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -41,6 +42,8 @@ connection.execute("INSERT INTO item(name) VALUES (?)", (sys.argv[2],))
 os._exit(0)
 """
 
+LARGE_BYTES = 16 * 1024 * 1024
+
 Entry = tuple[str, int, int, str]
 
 
@@ -54,6 +57,14 @@ class Place:
         self.repository = directory / "backups" / "agent"
         self.database = databases.make(self.srv / "agent.db")
         self.database.chmod(0o640)
+
+    def grow(self) -> None:
+        """Make the database as large as one must be to get incremental backups."""
+        with contextlib.closing(sqlite3.connect(self.database, isolation_level=None)) as connection:
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("CREATE TABLE large(content BLOB)")
+            connection.execute("INSERT INTO large VALUES (zeroblob(?))", (LARGE_BYTES,))
+        databases.settle(self.database)
 
     def options(self, **more: Any) -> dict[str, Any]:
         """The options of a backup of the database; gzip, so that no test depends on a program."""

@@ -58,7 +58,7 @@ def host(tmp_path: Path) -> Path:
 def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, Documentation], host: Path) -> None:
     live = host / "srv" / "ci-fixer" / "agent.db"
 
-    for name in ("sqlite_backup", "sqlite_backup_info", "sqlite_verify"):
+    for name in ("sqlite_backup", "sqlite_backup_info", "sqlite_verify", "sqlite_backup_prune"):
         assert _failures(ansible, _examples(documentation[name], host)) == []
     _change(live)
     assert _failures(ansible, _examples(documentation["sqlite_restore"], host)) == []
@@ -70,7 +70,7 @@ def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, 
 
 def test_every_module_has_examples_that_run(documentation: Mapping[str, Documentation], host: Path) -> None:
     """`test_examples_run_as_they_are` knows the order; a new module must be added there."""
-    assert MODULES == ["sqlite_backup", "sqlite_backup_info", "sqlite_restore", "sqlite_verify"]
+    assert MODULES == ["sqlite_backup", "sqlite_backup_info", "sqlite_backup_prune", "sqlite_restore", "sqlite_verify"]
     for name in MODULES:
         used = [task for task in _examples(documentation[name], host) if f"{harness.NAMESPACE}.{name}" in task]
         assert used, name
@@ -129,7 +129,12 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_backup", place.options()),
         ansible.task("sqlite_backup", place.options(path=str(place.srv / "missing.db"))),
     ]
+    place.grow()
+    backups.append(ansible.task("sqlite_backup", place.options()))
     databases.add(place.database, "later")
+    backups.append(ansible.task("sqlite_backup", place.options()))
+    assert [each["backup"]["type"] for each in backups[-2:]] == ["full", "incremental"]
+    databases.add(place.database, "lost")
     restores = [
         ansible.task("sqlite_restore", repository, check_mode=True),
         ansible.task("sqlite_restore", repository),
@@ -137,7 +142,16 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_restore", {**repository, "undo": True}),
         ansible.task("sqlite_restore", missing),
     ]
-    damaged = place.backed_up()
+    place.backed_up()
+    only_newest = {**repository, "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0, "keep_last": 1}
+    prunes = [
+        ansible.task("sqlite_backup_prune", only_newest, check_mode=True),
+        ansible.task("sqlite_backup_prune", only_newest),
+        ansible.task("sqlite_backup_prune", only_newest),
+        ansible.task("sqlite_backup_prune", missing),
+    ]
+    assert prunes[1]["removed"]
+    damaged = place.backed_up(force=True)
     databases.flip_bit(damaged / "manifest.json", 40)
     infos = [
         ansible.task("sqlite_backup_info", {**repository, "rpo": "1h"}),
@@ -152,6 +166,7 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
     return {
         "sqlite_backup": backups,
         "sqlite_backup_info": infos,
+        "sqlite_backup_prune": prunes,
         "sqlite_restore": restores,
         "sqlite_verify": verifications,
     }

@@ -151,12 +151,12 @@ INSERTS = tuple(
 
 
 class Generator:
-    """Endless rows that depend on the seed alone."""
+    """Endless rows that depend on the seed alone. `first_run` goes on in time behind as many runs."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, first_run: int = 0) -> None:
         self._random = random.Random(seed)
         self._ids = 0
-        self._runs = 0
+        self._runs = first_run
 
     def batch(self, runs: int) -> Batch:
         rows = Batch([], [], [], [], [])

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 
 
@@ -64,6 +65,24 @@ def tree(directory: Path) -> dict[str, str]:
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }
+
+
+def image_of(connection: sqlite3.Connection) -> bytes:
+    """What ``connection`` sees, as SQLite's backup interface copies it: within a transaction, what that sees."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory, "copy.db")
+        with contextlib.closing(sqlite3.connect(copy)) as other:
+            other.execute("PRAGMA synchronous=OFF")
+            connection.backup(other)
+        return copy.read_bytes()
+
+
+def masked(image: bytes) -> bytes:
+    """``image`` without what the backup interface sets anew: change counter, schema cookie, version fields."""
+    content = bytearray(image)
+    for begin, end in ((24, 28), (40, 44), (92, 100)):
+        content[begin:end] = bytes(end - begin)
+    return bytes(content)
 
 
 def flip_bit(path: Path, position: int) -> None:

@@ -94,6 +94,28 @@ def run_killed_at(point: KillPoint, work: Callable[[], object]) -> bool:
     return code != 0
 
 
+def run_killed_after(function: Callable[..., Any], nth: int, work: Callable[[], object]) -> bool:
+    """Run ``work`` in a child that is killed when ``os.<function>`` was called ``nth`` times; whether it was."""
+    child = os.fork()
+    if child == 0:
+        calls = 0
+
+        def called(*arguments: Any, **options: Any) -> Any:
+            nonlocal calls
+            result = function(*arguments, **options)
+            calls += 1
+            if calls == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        setattr(os, function.__name__, called)
+        _run_traced(work, lambda _frame: None)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL), f"the run ended with {code} instead"
+    return code != 0
+
+
 def _where(frame: FrameType) -> tuple[str, int]:
     return frame.f_code.co_filename, frame.f_lineno
 

@@ -20,8 +20,11 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof imp
 
 
 def example(**changes: Any) -> Manifest:
-    """The manifest of a small full backup of ``/srv/app/agent.db``, with ``changes``."""
+    """The manifest of a small backup of ``/srv/app/agent.db``, full unless ``changes`` say otherwise."""
     digest = hashlib.sha256(b"image").hexdigest()
+    content = StoredFile("database.sqlite.gz", "image", 120, digest, "gzip")
+    if changes.get("type") == "incremental":
+        content = StoredFile("database.pages.gz", "pages", 120, digest, "gzip")
     manifest = Manifest(
         id="20250102T030405Z-full",
         sequence=7,
@@ -37,11 +40,11 @@ def example(**changes: Any) -> Manifest:
         image=Image(8192, 4096, 2, digest),
         proof=Proof(digest, {"item": 3}, {"user_version": 1, "encoding": "UTF-8"}),
         files=(
-            StoredFile("database.sqlite.gz", "image", 120, digest, "gzip"),
+            content,
             StoredFile("files/prisma/schema.prisma", "include", 5, digest),
         ),
         checks=(Check("quick_check", "passed"),),
-        durations={"snapshot": 0.5},
+        durations={"read": 0.5},
         versions={"collection": "0.1.0"},
     )
     return dataclasses.replace(manifest, **changes)

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,6 +52,40 @@ def running(code: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+_SQL = """
+import json, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+connection.execute("PRAGMA wal_autocheckpoint=0")
+connection.execute("PRAGMA synchronous=OFF")
+connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        answer = connection.execute(json.loads(line)).fetchall()
+    except sqlite3.OperationalError as error:
+        answer = str(error)
+    print(json.dumps(answer), flush=True)
+"""
+
+
+@contextlib.contextmanager
+def application(path: Path) -> Iterator[Callable[[str], Any]]:
+    """Another process that has the database ``path`` open; call it with SQL, for the rows or for what SQLite complains.
+
+    It waits for nobody, and checkpoints only when it is told to.
+    """
+    with running(_SQL, path) as process:
+
+        def execute(sql: str) -> Any:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps(sql) + "\n")
+            process.stdin.flush()
+            return json.loads(process.stdout.readline())
+
+        yield execute
 
 
 @contextlib.contextmanager

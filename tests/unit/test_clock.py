@@ -3,7 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import sys
 import time
+import zoneinfo
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import ProgramMissingError, UsageError
 
 NOON = datetime(2025, 12, 30, 12, 0, 0, tzinfo=timezone.utc)
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -141,3 +144,49 @@ def test_phase_that_fails_is_timed_too() -> None:
     with pytest.raises(ZeroDivisionError), phases.phase("check"):
         raise ZeroDivisionError
     assert list(phases.seconds) == ["check"]
+
+
+# --- time zones ----------------------------------------------------------------------------------------------------
+
+needs_zones = pytest.mark.skipif(not zoneinfo.available_timezones(), reason="this machine has no time zone data")
+
+
+@pytest.fixture
+def no_zone_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host without the package tzdata, of the system or of Python."""
+    path = zoneinfo.TZPATH
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath(to=path)
+
+
+@needs_zones
+def test_zone_knows_its_summer() -> None:
+    berlin = clock.zone("Europe/Berlin")
+    assert NOON.astimezone(berlin).hour == 13
+    assert NOON.replace(month=7).astimezone(berlin).hour == 14
+
+
+@pytest.mark.usefixtures("no_zone_data")
+def test_utc_needs_no_data_on_the_host() -> None:
+    assert NOON.astimezone(clock.zone("UTC")) == NOON
+
+
+@pytest.mark.usefixtures("no_zone_data")
+def test_zone_on_a_host_without_data_is_a_missing_program() -> None:
+    """The name may be right: what helps is a package, not another name."""
+    with pytest.raises(ProgramMissingError, match=r"'Europe/Berlin'.*tzdata"):
+        clock.zone("Europe/Berlin")
+
+
+@needs_zones
+@pytest.mark.parametrize(
+    "name",
+    ["", ".", "Europe", "Europe/Nowhere", "Europe/Berlin ", "/etc/passwd", "../x", "a\0b", "zone.tab", "x" * 300],
+)
+def test_unknown_zone_is_a_mistake_that_is_named(name: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        clock.zone(name)
+    assert repr(name) in str(caught.value)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import stat
 import subprocess
 import threading
@@ -19,35 +20,34 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec, files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec, encryption, files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     BackupDamagedError,
     EngineError,
+    KeyRejectedError,
     NoSpaceError,
     ProgramMissingError,
     UsageError,
 )
-from support import limits
+from support import keys, leftovers, limits
+from support.keys import ZSTD, needs_zstd
+from support.processes import small_disk
 
 MEBIBYTE = 1024 * 1024
-TIMEOUT_SECONDS = 20.0
+TIMEOUT_SECONDS = 60.0
 
-needs_zstd = pytest.mark.skipif(not shutil.which("zstd"), reason="zstd is not installed")
-ZSTD = pytest.param("zstd", marks=needs_zstd)
 every_compression = pytest.mark.parametrize("compression", ["none", "gzip", "xz", ZSTD])
 every_real_compression = pytest.mark.parametrize("compression", ["gzip", "xz", ZSTD])
+# The fourth, a key with a passphrase, is for test_encryption: here it would only be slow.
+every_scheme = pytest.mark.parametrize("name", [keys.AGE, keys.GPG_PASSPHRASE, keys.GPG_KEY])
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind() -> Iterator[None]:
-    """No descriptor, thread or child process stays, however an artifact ends: a runner may write thousands."""
-    before = (set(os.listdir("/proc/self/fd")), threading.active_count()) if os.path.isdir("/proc/self/fd") else None
-    with limits.within(TIMEOUT_SECONDS):
+def nothing_left_behind(tmp_path: Path) -> Iterator[None]:
+    keys.make_all()
+    with leftovers.nothing_left(TIMEOUT_SECONDS):
         yield
-    if before:
-        assert (set(os.listdir("/proc/self/fd")), threading.active_count()) == before
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
 
 
 def noise(size: int, seed: int = 1) -> bytes:
@@ -406,3 +406,240 @@ def test_nothing_is_held_in_memory(tmp_path: Path) -> None:
     with codec.ArtifactWriter(tmp_path / "a") as writer:
         writer.write(b"x" * files.CHUNK_BYTES)
         assert (tmp_path / "a").stat().st_size == files.CHUNK_BYTES
+
+
+# --- encryption ------------------------------------------------------------------------------------------------------
+
+
+def seal(path: Path, content: bytes, compression: str, wanted: Encryption) -> codec.ArtifactWriter:
+    with codec.ArtifactWriter(path, compression=compression, level=1, encryption=wanted) as writer:
+        for start in range(0, len(content), MEBIBYTE):
+            writer.write(content[start : start + MEBIBYTE])
+    return writer
+
+
+def more_than_pipes_hold(compression: str) -> bytes:
+    """So that programs still run when something happens; Python's own compressions are slow, and no program."""
+    return noise(100_000 if compression in {"gzip", "xz"} else 4 * MEBIBYTE)
+
+
+def unseal(path: Path, compression: str, method: str, given_keys: Keys) -> bytes:
+    with codec.open_artifact(path, compression, method, given_keys) as stream:
+        return b"".join(iter(lambda: stream.read(MEBIBYTE), b""))
+
+
+def unpack(path: Path, compression: str, name: str, limit_bytes: int = 1 << 40) -> bytes:
+    wanted, given_keys = keys.scheme(name)
+    target = path.with_name("unpacked")
+    target.unlink(missing_ok=True)
+    with files.create_private(target) as file:
+        count = codec.unpack_into(
+            path, file, compression=compression, encryption=wanted.method, keys=given_keys, limit_bytes=limit_bytes
+        )
+    content = target.read_bytes()
+    assert count == len(content)
+    return content
+
+
+@pytest.mark.parametrize(
+    "name", [*keys.SCHEMES[:3], pytest.param("gpg-locked-key", marks=[keys.needs_gpg, pytest.mark.slow])]
+)
+@every_compression
+@pytest.mark.parametrize("make", [noise, text])
+@pytest.mark.parametrize("size", [0, 1, 65536, pytest.param(20 * MEBIBYTE, marks=pytest.mark.slow)])
+def test_encrypted_content_comes_back(tmp_path: Path, name: str, compression: str, make: object, size: int) -> None:
+    content = make(size)  # type: ignore[operator]
+    wanted, given_keys = keys.scheme(name)
+    writer = seal(tmp_path / "a", content, compression, wanted)
+    stored = (tmp_path / "a").read_bytes()
+    assert (writer.stored_bytes, writer.stored_sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+    encryption.check_ciphertext(tmp_path / "a", wanted)
+    assert unseal(tmp_path / "a", compression, wanted.method, given_keys) == content
+    assert unpack(tmp_path / "a", compression, name) == content
+
+
+@every_compression
+@pytest.mark.parametrize("size", [0, 1, 65536, 5 * MEBIBYTE])
+def test_plain_content_is_unpacked_into_a_file(tmp_path: Path, compression: str, size: int) -> None:
+    write(tmp_path / "a", [noise(size)], compression, level=1)
+    assert unpack(tmp_path / "a", compression, "none") == noise(size)
+
+
+def test_name_of_an_artifact_says_how_it_is_unpacked() -> None:
+    assert codec.suffix("zstd") == ".zst"
+    assert codec.suffix("zstd", "age") == ".zst.age"
+    assert codec.suffix("none", "gpg") == ".gpg"
+
+
+@keys.needs_age
+@needs_zstd
+def test_person_needs_none_of_our_code_but_a_key(tmp_path: Path) -> None:
+    seal(tmp_path / "a.zst.age", text(3 * MEBIBYTE), "zstd", keys.scheme("age")[0])
+    line = f"age -d -i {keys.age_identity()} {tmp_path}/a.zst.age | zstd -d"
+    assert subprocess.run(line, shell=True, check=True, capture_output=True).stdout == text(3 * MEBIBYTE)  # noqa: S602
+    line = f"zstd -3 -T0 | age -r {keys.age_recipient()} > {tmp_path}/b"
+    subprocess.run(line, shell=True, check=True, input=text(3 * MEBIBYTE))  # noqa: S602
+    assert unseal(tmp_path / "b", "zstd", "age", keys.scheme("age")[1]) == text(3 * MEBIBYTE)
+
+
+@every_scheme
+@every_compression
+def test_wrong_key_is_told_whatever_is_inside(tmp_path: Path, name: str, compression: str) -> None:
+    """What unpacks behind the decryption gets nothing then, and calls that damage."""
+    wanted = keys.scheme(name)[0]
+    seal(tmp_path / "a", more_than_pipes_hold(compression), compression, wanted)
+    wrong = keys.wrong_keys(name)
+    with pytest.raises(KeyRejectedError, match=f"Cannot decrypt {tmp_path}/a"):
+        unseal(tmp_path / "a", compression, wanted.method, wrong)
+    with pytest.raises(KeyRejectedError), open(tmp_path / "unpacked", "wb") as file:
+        codec.unpack_into(
+            tmp_path / "a", file, compression=compression, encryption=wanted.method, keys=wrong, limit_bytes=1 << 30
+        )
+    with pytest.raises(KeyRejectedError, match="no key is given"):
+        unseal(tmp_path / "a", compression, wanted.method, Keys())
+
+
+@every_scheme
+@every_compression
+@pytest.mark.parametrize("damage", ["cut", "middle", "end", "tail"])
+def test_damage_is_told_whatever_is_inside(tmp_path: Path, name: str, compression: str, damage: str) -> None:
+    """What unpacks may notice first, or be content with all that came before."""
+    wanted, given_keys = keys.scheme(name)
+    seal(tmp_path / "a", more_than_pipes_hold(compression), compression, wanted)
+    whole = bytearray((tmp_path / "a").read_bytes())
+    if damage == "cut":
+        del whole[len(whole) // 2 :]
+    elif damage == "tail":
+        whole += b"tail"
+    else:
+        whole[-1 if damage == "end" else len(whole) // 2] ^= 1
+    (tmp_path / "a").write_bytes(whole)
+    with pytest.raises(BackupDamagedError, match=f"Cannot (decrypt|unpack) {tmp_path}/a"):
+        unseal(tmp_path / "a", compression, wanted.method, given_keys)
+    with pytest.raises(BackupDamagedError):
+        unpack(tmp_path / "a", compression, name)
+
+
+@every_scheme
+@every_compression
+def test_reader_that_stops_at_the_expected_size_learns_that_there_was_more(
+    tmp_path: Path, name: str, compression: str
+) -> None:
+    wanted, given_keys = keys.scheme(name)
+    content = more_than_pipes_hold(compression)
+    seal(tmp_path / "a", content, compression, wanted)
+    with pytest.raises(BackupDamagedError, match="more than it should"):
+        with codec.open_artifact(tmp_path / "a", compression, wanted.method, given_keys) as stream:
+            assert stream.read(1000) == content[:1000]
+    with pytest.raises(OSError, match="full"):
+        with codec.open_artifact(tmp_path / "a", compression, wanted.method, given_keys) as stream:
+            stream.read(1000)
+            raise OSError(errno.ENOSPC, "full")
+
+
+@every_scheme
+@every_compression
+@pytest.mark.parametrize("space", [4096, MEBIBYTE])
+def test_full_disk_under_an_encrypted_artifact_is_told(tmp_path: Path, name: str, compression: str, space: int) -> None:
+    wanted = keys.scheme(name)[0]
+    with small_disk(space) as disk, pytest.raises(NoSpaceError, match=f"Cannot write {disk}/a"):
+        seal(disk / "a", noise(3 * MEBIBYTE), compression, wanted)
+
+
+@pytest.mark.parametrize("method", ["age", "gpg"])
+def test_missing_encryption_is_an_error_and_never_a_plain_copy(
+    tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text("x")
+    wanted = Encryption("age", ("age1x",)) if method == "age" else Encryption("gpg", (), tmp_path / "key")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramMissingError, match=f"{method}: it is not installed"):
+        seal(tmp_path / "a", b"content", "none", wanted)
+    assert (tmp_path / "a").read_bytes() == b""
+    with pytest.raises(ProgramMissingError, match=f"{method} is not installed"):
+        unseal(tmp_path / "a", "none", method, Keys(tmp_path / "key", tmp_path / "key"))
+
+
+@keys.needs_age
+@pytest.mark.parametrize("script", ["cat", "cat >/dev/null", "age -r {other}"])
+def test_artifact_that_is_not_encrypted_as_asked_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """The program is content: a wrapper, another program of that name, a configuration."""
+    real = shutil.which("age")
+    wanted = keys.scheme("age")[0]
+    program_named(tmp_path, "age")
+    script = script.format(other=keys.age_recipient("stranger")).replace("age -r", f"{real} -r")
+    (tmp_path / "age").write_text(f"#!/bin/sh\n{script}\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(EngineError, match="age wrote something else than was asked for"):
+        seal(tmp_path / "a", b"content", "none", wanted)
+
+
+@keys.needs_age
+@needs_zstd
+@pytest.mark.parametrize("victim", ["zstd", "age"])
+def test_program_killed_while_it_writes_is_an_error(tmp_path: Path, victim: str) -> None:
+    """Killed, zstd leaves age with an input that ends, and an artifact that looks complete."""
+    with pytest.raises(EngineError, match=f"Cannot write {tmp_path}/a: {victim} was ended by signal 9"):
+        with codec.ArtifactWriter(tmp_path / "a", compression="zstd", encryption=keys.scheme("age")[0]) as writer:
+            writer.write(noise(MEBIBYTE))
+            os.kill(leftovers.children()[victim], signal.SIGKILL)
+
+
+@keys.needs_age
+@needs_zstd
+@pytest.mark.parametrize("victim", ["zstd", "age"])
+def test_program_killed_while_it_reads_is_not_called_damage(tmp_path: Path, victim: str) -> None:
+    wanted, given_keys = keys.scheme("age")
+    seal(tmp_path / "a", noise(20 * MEBIBYTE), "zstd", wanted)
+    with pytest.raises(
+        EngineError, match=f"Cannot (decrypt|unpack) {tmp_path}/a: {victim} was ended by signal 9"
+    ) as caught:
+        with codec.open_artifact(tmp_path / "a", "zstd", "age", given_keys) as stream:
+            stream.read(1000)
+            os.kill(leftovers.children()[victim], signal.SIGKILL)
+            while stream.read(MEBIBYTE):
+                pass
+    assert caught.value.code == 1
+
+
+# --- unpacking into a file -------------------------------------------------------------------------------------------
+
+UNPACKED = ["none", keys.AGE, keys.GPG_PASSPHRASE]
+
+
+@pytest.mark.parametrize("name", UNPACKED)
+@pytest.mark.parametrize("compression", ["none", "gzip", ZSTD])
+def test_content_that_is_longer_than_it_should_be_does_not_fill_the_disk(
+    tmp_path: Path, name: str, compression: str
+) -> None:
+    wanted = keys.scheme(name)[0]
+    seal(tmp_path / "a", bytes(60 * MEBIBYTE), compression, wanted)
+    with pytest.raises(BackupDamagedError, match="more than it should"):
+        unpack(tmp_path / "a", compression, name, limit_bytes=MEBIBYTE)
+    with pytest.raises(BackupDamagedError, match="more than it should"):
+        unpack(tmp_path / "a", compression, name, limit_bytes=60 * MEBIBYTE - 1)
+    assert len(unpack(tmp_path / "a", compression, name, limit_bytes=60 * MEBIBYTE)) == 60 * MEBIBYTE
+
+
+@pytest.mark.parametrize("name", UNPACKED)
+@every_compression
+def test_full_disk_under_what_is_unpacked_is_no_damage(tmp_path: Path, name: str, compression: str) -> None:
+    wanted, given_keys = keys.scheme(name)
+    seal(tmp_path / "a", noise(3 * MEBIBYTE), compression, wanted)
+    with small_disk(MEBIBYTE) as disk, files.create_private(disk / "b") as file:
+        with pytest.raises(OSError, match="No space left") as caught:
+            codec.unpack_into(
+                tmp_path / "a", file,
+                compression=compression, encryption=wanted.method, keys=given_keys, limit_bytes=1 << 30,
+            )  # fmt: skip
+    assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("name", UNPACKED)
+def test_missing_artifact_is_told(tmp_path: Path, name: str) -> None:
+    wanted, given_keys = keys.scheme(name)
+    with pytest.raises(EngineError, match=f"Cannot read {tmp_path}/a: no such file"):
+        unseal(tmp_path / "a", "none", wanted.method, given_keys)

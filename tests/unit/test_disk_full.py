@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, files, restore, verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, NOT_ENCRYPTED
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from support import databases, processes
+from support import databases, keys, processes
+from support.sites import Site
 
 pytestmark = pytest.mark.root
 
 DISK_BYTES = 4 * 1024 * 1024
-STEP_BYTES = 24 * 1024
+STEP_BYTES = 4 * 1024
 
 
 @pytest.fixture
@@ -64,6 +66,43 @@ def test_backup_on_a_disk_that_fills_up(tmp_path: Path, compression: str) -> Non
         assert codes.count(16) > 3
         (disk / "filler").unlink()
         assert verify.verify_backups(repository, "all", verify.Expectations("full")).outcome == "passed"
+
+
+@pytest.mark.usefixtures("unguarded", "nothing_is_small")
+@pytest.mark.parametrize("encrypted", [False, pytest.param(True, marks=keys.needs_age)])
+@pytest.mark.parametrize("kind", ["full", "incremental"])
+def test_every_kind_of_backup_on_a_disk_that_fills_up(tmp_path: Path, kind: str, encrypted: bool) -> None:
+    """The page index is what grows first: a page of it stands for 256 pages of the database."""
+    encryption, good = keys.scheme("age") if encrypted else (NOT_ENCRYPTED, NO_KEYS)
+    site = Site(tmp_path, rows=1500)
+    with processes.small_disk(DISK_BYTES) as disk:
+        site.repository = disk / "repository"
+        options = {"type": kind, "encryption": encryption, "max_chain": 1000}
+        site.stored(**options)
+        site.change(100)
+        codes = []
+        before = databases.tree(site.repository)
+        for leave_bytes in range(0, DISK_BYTES, STEP_BYTES):
+            _fill(disk, leave_bytes)
+            try:
+                codes.append(0 if site.stored(**options) else -1)
+                break
+            except EngineError as error:
+                codes.append(error.code)
+            assert not list(site.repository.glob(".staging*"))
+            after = databases.tree(site.repository)
+            kept = {name for name, digest in before.items() if after.get(name) != digest}
+            assert kept <= {"history.jsonl", ".lock"}
+        assert set(codes) == {0, 16}
+        assert codes.count(16) > 3
+        (disk / "filler").unlink()
+        newest = site.open().backups()[-1].trusted()
+        assert newest.type == kind
+        assert site.verified("full", good) == ("passed", 0)
+        assert site.restored(keys=good) == site.settled()
+        site.change(1)
+        site.stored(**options)
+        assert site.restored(keys=good) == site.settled()
 
 
 @pytest.mark.usefixtures("unguarded")

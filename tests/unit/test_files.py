@@ -284,6 +284,25 @@ def test_tree_is_removed_and_what_it_links_to_stays(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["a", "precious"]
 
 
+def test_link_in_the_place_of_a_tree_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    """Somebody may have moved a backup to another disk; that must not stop every later run."""
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "a").write_bytes(b"x")
+    (tmp_path / "ours").symlink_to(tmp_path / "precious")
+    assert files.tree_bytes(tmp_path / "ours") == 0
+    files.remove_tree(tmp_path / "ours")
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["a", "precious"]
+
+
+def test_bytes_of_a_tree_are_those_of_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "ours" / "deep").mkdir(parents=True)
+    (tmp_path / "ours" / "a").write_bytes(b"x" * 1000)
+    (tmp_path / "ours" / "deep" / "b").write_bytes(b"x" * 234)
+    (tmp_path / "ours" / "empty").touch()
+    assert files.tree_bytes(tmp_path / "ours") == 1234
+    assert files.tree_bytes(tmp_path / "missing") == 0
+
+
 def test_tree_that_cannot_be_removed_is_an_error() -> None:
     """Silence would leave a staging directory to fill the disk."""
     with processes.open_directory() as place:

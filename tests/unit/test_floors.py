@@ -19,23 +19,33 @@ ROOT = ENGINE.parents[2]
 
 FLOORS = (
     ("errors", "files", "locks", "clock"),
-    ("database", "codec", "proof", "processes", "manifest"),
-    ("repository", "snapshot", "image", "include", "switch"),
-    ("backup", "restore", "verify", "info"),
+    ("database", "proof", "processes", "manifest", "notes", "wal", "pages"),
+    ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
+    ("repository", "retention", "pin", "snapshot", "include", "switch"),
+    ("chain", "image", "store", "evidence", "base", "draft"),
+    ("backup", "restore", "verify", "prune", "info"),
 )
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What a proof says
-# of a database is a part of the manifest; which processes use a database is asked by its sidecars; an image is read
-# from a backup of a repository.
-NEIGHBOURS = {("proof", "database"), ("processes", "database"), ("manifest", "proof"), ("image", "repository")}
+# of a database is a part of the manifest; which processes use a database is asked by its sidecars; streams are
+# encrypted by programs, with keys from files, and looked at afterwards; a snapshot is read from a pinned database; a
+# base is the end of a chain; a draft is made of a base, of what is stored and of what that proves.
+NEIGHBOURS = {
+    ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
+    ("codec", "programs"), ("codec", "encryption"),
+    ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
+    ("snapshot", "pin"),
+    ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
+}  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400
 
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
-    "__future__", "abc", "collections", "contextlib", "dataclasses", "datetime", "errno", "fcntl", "functools",
-    "getpass", "grp", "gzip", "hashlib", "io", "json", "lzma", "msvcrt", "os", "pathlib", "pwd", "re", "secrets",
-    "shutil", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "tempfile", "threading", "time", "types",
-    "typing", "urllib", "zlib",
+    "__future__", "abc", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime", "errno",
+    "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "io", "itertools", "json", "lzma", "mmap", "msvcrt",
+    "os", "pathlib", "pwd", "re", "secrets", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess",
+    "sys", "tempfile", "threading", "time", "types", "typing", "urllib", "zlib",
+    "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")

@@ -20,6 +20,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import StoredFile
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.store import Storage
 from support import databases, limits, manifests, processes
 
 ACTION = "Cannot back up"
@@ -52,6 +54,11 @@ def gathered(source: Path, *wanted: Include) -> list[str]:
 # --- what is found -------------------------------------------------------------------------------------------------
 
 
+def _store(included: list[include.Included], directory: Path, **options: bool) -> list[StoredFile]:
+    storage = Storage(directory)
+    return include.store(included, storage.write, **{"opaque": False, **options})[0]
+
+
 def test_file_keeps_its_own_name_or_gets_one(source: Path, place: Path) -> None:
     env = write(place / ".env")
     assert gathered(source, Include(env), Include(env, "settings/env")) == [".env", "settings/env"]
@@ -79,7 +86,7 @@ def test_link_that_is_named_is_followed_and_links_inside_are_not(source: Path, p
 def test_odd_names_are_found_and_stored(source: Path, place: Path, tmp_path: Path, name: str) -> None:
     write(place / "logs" / name / name)
     included = include.gather([Include(place / "logs")], source=source, action=ACTION)
-    (stored,) = include.store(included, tmp_path / "staging")
+    (stored,) = _store(included, tmp_path / "staging")
     assert stored.path == f"files/logs/{name}/{name}"
     assert (tmp_path / "staging" / stored.path).read_bytes() == b"content"
 
@@ -177,7 +184,7 @@ def test_name_that_is_taken_is_one_that_a_manifest_holds(name: str) -> None:
     except UsageError:
         return
     stored = manifest.StoredFile(f"{include.DIRECTORY}/{checked}", manifest.INCLUDE_ROLE, 0, "0" * 64)
-    written = manifests.example(files=(manifests.example().image_file, stored))
+    written = manifests.example(files=(manifests.example().content_file, stored))
     assert manifest.from_bytes(manifest.to_bytes(written), where="x") == written
 
 
@@ -189,7 +196,7 @@ def test_files_are_stored_as_they_are_and_private(source: Path, place: Path, tmp
     write(place / "prisma" / "schema.prisma", b"model Run {}\n")
     write(place / "prisma" / "big", content)
     included = include.gather([Include(place / "prisma")], source=source, action=ACTION)
-    stored = include.store(included, tmp_path / "staging")
+    stored = _store(included, tmp_path / "staging")
     assert [(each.path, each.role, each.bytes) for each in stored] == [
         ("files/prisma/big", "include", 3_000_000),
         ("files/prisma/schema.prisma", "include", 13),
@@ -204,8 +211,8 @@ def test_digests_tell_whether_a_backup_holds_the_same_files(source: Path, place:
     env = write(place / "env", b"A=1\n")
     wanted = [Include(env), Include(env, "hidden", redact=True)]
     included = include.gather(wanted, source=source, action=ACTION)
-    stored = include.store(included, tmp_path / "staging")
-    document = manifests.example(files=(manifests.example().image_file, *stored))
+    stored = _store(included, tmp_path / "staging")
+    document = manifests.example(files=(manifests.example().content_file, *stored))
     assert include.stored_digests(document) == include.digests(included)
     assert include.digests(included)["env"] == hashlib.sha256(b"A=1\n").hexdigest()
     write(env, b"A=2\n")
@@ -217,7 +224,7 @@ def test_digests_tell_whether_a_backup_holds_the_same_files(source: Path, place:
 def test_secret_reaches_neither_the_artifact_nor_its_digest(source: Path, place: Path, tmp_path: Path) -> None:
     env = write(place / "env", b"TOKEN=hunter2\n")
     included = include.gather([Include(env, redact=True)], source=source, action=ACTION)
-    (stored,) = include.store(included, tmp_path / "staging")
+    (stored,) = _store(included, tmp_path / "staging")
     assert (tmp_path / "staging" / "files" / "env").read_bytes() == b"TOKEN=<redacted>\n"
     assert stored.sha256 == included[0].sha256 == hashlib.sha256(b"TOKEN=<redacted>\n").hexdigest()
 

@@ -80,6 +80,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "page_size": 8192,
             "page_count": 10,
             "sha256": "a" * 64,
+            "encryption": "none",
             "tables": {"item": 3},
             "verified": True,
             "confirmed": None,

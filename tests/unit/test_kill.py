@@ -11,12 +11,23 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, restore, verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
+    backup,
+    base,
+    pages,
+    prune,
+    restore,
+    verify,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, Keys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from support import databases, killing
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
+from support import databases, keys, killing, words
+from support.sites import Site
 
 pytestmark = [
     pytest.mark.slow,
@@ -45,6 +56,11 @@ def _content(database: Path) -> object:
         return database.read_bytes()
     finally:
         shutil.rmtree(scratch)
+
+
+def _site(directory: Path) -> Site:
+    """The site that is in ``directory``."""
+    return Site(directory, existing=True)
 
 
 def _assert_repository_is_whole(path: Path) -> list[str]:
@@ -105,6 +121,128 @@ def test_killed_first_backup_can_be_repeated(tmp_path: Path) -> None:
         assert len(_assert_repository_is_whole(directory / "repository")) <= 1
         _back_up(directory)
         assert len(_assert_repository_is_whole(directory / "repository")) == 1
+
+
+def _stages(site: Site, listed: int) -> set[str]:
+    """How far a backup came that was killed: what of it is on the disk, ``listed`` backups being there before."""
+    found = set()
+    for staging in site.repository.glob(".staging-*"):
+        found.add("begun")
+        found.update(path.name.partition(".")[0] for path in staging.glob("backup/*"))
+        found.update("index" for _path in staging.glob("index"))
+    ids = [path.name for path in site.repository.glob("*Z-*")]
+    indexes = {path.name for path in site.repository.glob(".index/*")}
+    found.update(["index in place"] if indexes - set(ids) else [])
+    found.update(["published"] if len(ids) > listed else [])
+    found.update(["old index"] if len(ids) > listed and len(indexes) > 1 else [])
+    return found
+
+
+def _assert_indexes_are_right(site: Site, good: Keys) -> None:
+    """Whichever index would be used is of the backup whose name it has."""
+    for each in site.open().backups():
+        document = each.trusted()
+        with pages.open_index(site.repository / ".index" / each.id, document.image.page_count) as index:
+            if index is not None and index.facts["image_sha256"] == document.image.sha256:
+                image = site.restored(each.id, good)
+                assert index.read(document.image.page_count) == pages.digests(image, document.image.page_size)
+
+
+def _assert_next_backup_is_right(site: Site, good: Keys, **options: Any) -> None:
+    """The next run cleans up, and what it stores restores exactly."""
+    site.change([7])
+    site.stored(**options)
+    assert site.restored(keys=good) == site.settled()
+    assert not list(site.repository.glob(".staging*"))
+    assert [path.name for path in site.repository.glob(".index/*")] == site.ids()[-1:]
+
+
+@pytest.mark.usefixtures("nothing_is_small")
+def test_killed_incremental_leaves_a_whole_chain(tmp_path: Path) -> None:
+    reached = set()
+
+    def prepare(directory: Path) -> None:
+        site = Site(directory)
+        site.stored()
+        site.change([1])
+        site.stored()
+        site.change([2, 3])
+
+    for directory in _each_kill(tmp_path, prepare, lambda path: _site(path).stored()):
+        site = _site(directory)
+        reached |= _stages(site, 2)
+        assert len(_assert_repository_is_whole(site.repository)) in (2, 3)
+        _assert_indexes_are_right(site, NO_KEYS)
+        _assert_next_backup_is_right(site, NO_KEYS)
+        assert site.verified("full") == ("passed", 0)
+        assert site.ids()[-1].endswith("-incremental")
+    assert reached == {"begun", "database", "index", "schema", "manifest", "index in place", "published", "old index"}
+
+
+@keys.needs_age
+@pytest.mark.usefixtures("nothing_is_small")
+@pytest.mark.parametrize(
+    ("journal_mode", "compression", "first"),
+    [
+        ("delete", "gzip", True),
+        pytest.param("wal", "zstd", False, marks=keys.needs_zstd),
+    ],
+)
+def test_killed_encrypted_backup_leaves_nothing_in_plain(
+    tmp_path: Path, journal_mode: str, compression: str, first: bool
+) -> None:
+    """Not even in the staging directory, where what was killed stays until the next run."""
+    encryption, good = keys.scheme("age")
+    reached = set()
+
+    def options(site: Site) -> dict[str, Any]:
+        return {"encryption": encryption, "compression": compression, "include": words.include(site.database)}
+
+    def prepare(directory: Path) -> None:
+        site = Site(directory, journal_mode=journal_mode)
+        words.put_into(site.database)
+        if not first:
+            site.stored(**options(site))
+            site.change(40)
+
+    def work(directory: Path) -> None:
+        site = _site(directory)
+        assert site.stored(**options(site)).type == "full"
+
+    for directory in _each_kill(tmp_path, prepare, work):
+        site = _site(directory)
+        assert words.readable(site.repository) == []
+        if (site.repository / "repository.json").exists():
+            reached |= _stages(site, 0 if first else 1)
+            assert site.ids() == [] or site.verified("full", good) == ("passed", 0)
+            _assert_indexes_are_right(site, good)
+        _assert_next_backup_is_right(site, good, **options(site))
+        assert words.readable(site.repository) == []
+    expected = {"begun", "database", "index", "schema", "proof", "files", "manifest", "index in place", "published"}
+    assert reached == expected | (set() if first else {"old index"})
+
+
+@pytest.mark.usefixtures("nothing_is_small")
+def test_killed_full_backup_that_replaces_a_damaged_chain(tmp_path: Path) -> None:
+    """The damaged link stays damaged, what was good stays good, and the next run stores a full backup again."""
+
+    def prepare(directory: Path) -> None:
+        site = Site(directory)
+        site.stored()
+        site.change([1])
+        damaged = site.repository / site.stored().id / "database.pages.gz"
+        databases.flip_bit(damaged, damaged.stat().st_size // 2)
+        site.change([2])
+
+    for directory in _each_kill(tmp_path, prepare, lambda path: _site(path).stored()):
+        site = _site(directory)
+        first, damaged, *others = site.ids()
+        for wanted, code in ((first, 0), (damaged, 13), *((each, 0) for each in others)):
+            result = verify.verify_backups(site.open(), wanted, verify.Expectations("full"), dry_run=True)
+            assert (result.error.code if result.error else 0) == code
+        _assert_next_backup_is_right(site, NO_KEYS)
+        kinds = [each.manifest.type for each in site.open().backups() if each.manifest]
+        assert kinds == ["full", "incremental", "full", *(["incremental"] if others else [])]
 
 
 def _old_clean(path: Path) -> None:
@@ -195,3 +333,58 @@ def test_backup_after_a_killed_restore_is_not_refused(tmp_path: Path) -> None:
         if not (directory / "repository").exists():
             refused.append(directory.name)
     assert refused == []
+
+
+def _prune(directory: Path) -> prune.Outcome:
+    return prune.run(prune.Request(directory / "repository", Policy(1, 0, 0, 0, 0, 0)))
+
+
+def _prepare_prune(directory: Path) -> None:
+    """A full backup, another one with two incrementals on it, and one to keep; the lock of each was used once."""
+    databases.make(directory / "agent.db", rows=2000, page_size=512)
+    for kind in ("full", "full", "incremental", "incremental", "full"):
+        databases.add(directory / "agent.db", kind)
+        stored = _back_up(directory, type=kind).backup
+        assert stored is not None
+        assert stored.trusted().type == kind
+    repository = Repository.open_existing(directory / "repository", action="Test")
+    for each in repository.backups():
+        with repository.reading(each, action="Test", timeout_seconds=1):
+            pass
+
+
+def _assert_prune_can_be_repeated(directory: Path) -> int:
+    """What is listed after the kill can be restored, chains too; the next run finishes. How many there were."""
+    repository = directory / "repository"
+    listed = _assert_repository_is_whole(repository)
+    _prune(directory)
+    assert _assert_repository_is_whole(repository) == listed[-1:]
+    assert not list(repository.glob(".staging*"))
+    assert {each.name for each in (repository / ".locks").iterdir()} <= {"checks", listed[-1]}
+    return len(listed)
+
+
+def test_killed_prune_leaves_whole_backups_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "SMALL_BYTES", 0)
+    left = {_assert_prune_can_be_repeated(directory) for directory in _each_kill(tmp_path, _prepare_prune, _prune)}
+    assert left == {1, 2, 3, 4, 5}
+
+
+def test_prune_killed_between_two_files_of_a_backup_leaves_whole_backups_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside the one line that removes a directory, too."""
+    monkeypatch.setattr(base, "SMALL_BYTES", 0)
+    template, trial = tmp_path / "template", tmp_path / "trial"
+    template.mkdir()
+    _prepare_prune(template)
+    killed = 0
+    while True:
+        shutil.copytree(template, trial)
+        if not killing.run_killed_after(os.unlink, killed + 1, lambda: _prune(trial)):
+            break
+        killed += 1
+        _assert_prune_can_be_repeated(trial)
+        shutil.rmtree(trial)
+    # Of each of the four: the manifest, the content, the schema, and the lock.
+    assert killed >= 16

@@ -81,6 +81,26 @@ def test_only_readers_share_a_lock(tmp_path: Path, first: str, second: str, *, f
                 take(tmp_path / "lock", shared=second == "shared")
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_lock_of_another_process_is_seen(tmp_path: Path, *, shared: bool) -> None:
+    with other_process(tmp_path / "lock", shared=shared) as holder:
+        assert locks.is_held(tmp_path / "lock", action=ACTION)
+        holder.kill()
+        holder.wait()
+        assert not locks.is_held(tmp_path / "lock", action=ACTION)
+
+
+def test_look_at_a_lock_changes_nothing(tmp_path: Path) -> None:
+    """Check mode looks, too; and whoever looked must not hold."""
+    assert not locks.is_held(tmp_path / "missing", action=ACTION)
+    assert not locks.is_held(tmp_path / "no" / "directory", action=ACTION)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "lock").write_bytes(b"text")
+    assert not locks.is_held(tmp_path / "lock", action=ACTION)
+    assert (tmp_path / "lock").read_bytes() == b"text"
+    take(tmp_path / "lock")
+
+
 def test_lock_is_released_after_the_block(tmp_path: Path) -> None:
     take(tmp_path / "lock")
     take(tmp_path / "lock")

@@ -69,7 +69,7 @@ def test_odd_paths_survive(name: str) -> None:
     """Bytes that are no UTF-8 must neither fail the backup nor come back as other bytes."""
     stored = StoredFile(f"files/{name}", "include", 1, "0" * 64)
     written = manifests.example(
-        database=Origin("agent", f"/srv/{name}", "host"), files=(manifests.example().image_file, stored)
+        database=Origin("agent", f"/srv/{name}", "host"), files=(manifests.example().content_file, stored)
     )
     again = read(manifest.to_bytes(written))
     assert again == written
@@ -91,9 +91,9 @@ def test_field_that_a_later_version_adds_is_left_alone() -> None:
     assert read(manifests.sealed({**document(), "colour": "blue"})) == manifests.example()
 
 
-def test_image_and_stored_bytes_are_those_of_the_files() -> None:
+def test_content_and_stored_bytes_are_those_of_the_files() -> None:
     example = manifests.example()
-    assert example.image_file.path == "database.sqlite.gz"
+    assert example.content_file.path == "database.sqlite.gz"
     assert example.stored_bytes == 125
 
 

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, locks, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, files, locks, manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     BackupDamagedError,
     BackupNotFoundError,
+    EngineError,
     RepositoryLockedError,
     UsageError,
 )
@@ -112,6 +115,116 @@ def test_reader_holds_a_backup_against_its_removal(repository: Repository) -> No
             pytest.fail("a remover got the lock of a reader")
     with locks.held(lock, timeout_seconds=0, action="Test"):
         pass
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_reader_that_comes_after_the_removal_is_told_so(repository: Repository, *, dry_run: bool) -> None:
+    """A prune may be faster than the lock; without this the backup would be called damaged."""
+    oldest = repository.backups()[0]
+    repository.remove(oldest, action="Test")
+    with pytest.raises(BackupNotFoundError, match=f"{oldest.id} was removed meanwhile"):
+        with repository.reading(oldest, action="Test", timeout_seconds=1, dry_run=dry_run):
+            pytest.fail("it is gone")
+
+
+def test_reader_that_waited_for_the_removal_is_told_so(repository: Repository) -> None:
+    """It opened the lock before it was removed, and gets it after that."""
+    oldest = repository.backups()[0]
+    lock = repository.path / ".locks" / oldest.id
+    lock.parent.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as remover, pytest.MonkeyPatch.context() as patch:
+        remover.enter_context(locks.held(lock, timeout_seconds=0, action="Test"))
+
+        def finish(_seconds: float) -> None:
+            oldest.path.rename(repository.path / f".staging-removed-{oldest.id}")
+            lock.unlink()
+            remover.close()
+
+        patch.setattr(time, "sleep", finish)
+        with pytest.raises(BackupNotFoundError, match="was removed meanwhile"):
+            with repository.reading(oldest, action="Test", timeout_seconds=60):
+                pytest.fail("it is gone")
+
+
+def test_removed_backup_leaves_nothing(repository: Repository) -> None:
+    oldest, *others = repository.backups()
+    repository.note_verification(oldest, level="quick", outcome="passed")
+    (repository.path / ".index").mkdir(exist_ok=True)
+    (repository.path / ".index" / oldest.id).touch()
+    with repository.reading(oldest, action="Test", timeout_seconds=1):
+        pass
+    repository.remove(oldest, action="Test")
+    assert [each.id for each in repository.backups()] == [each.id for each in others]
+    assert not list(repository.path.rglob(f"*{oldest.id}*"))
+
+
+def test_backup_that_is_read_is_not_removed(repository: Repository) -> None:
+    oldest = repository.backups()[0]
+    before = databases.tree(oldest.path)
+    with repository.reading(oldest, action="Test", timeout_seconds=1):
+        assert repository.in_use() == {oldest.id}
+        with pytest.raises(RepositoryLockedError):
+            repository.remove(oldest, action="Test")
+    assert databases.tree(oldest.path) == before
+    assert repository.in_use() == set()
+
+
+def test_name_of_a_removed_backup_is_off_the_disk_before_its_files(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power failure must not bring back a directory that lost some of its files."""
+    oldest = repository.backups()[0]
+    events: list[str] = []
+    fsync, replace, remove_tree = os.fsync, os.replace, files.remove_tree
+    root = os.stat(repository.path).st_ino
+
+    def record_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        if os.fstat(descriptor).st_ino == root:
+            events.append("flush")
+
+    def record_replace(source: Path, dest: Path) -> None:
+        replace(source, dest)
+        events.append("rename")
+
+    def record_remove(path: Path) -> None:
+        events.append("remove")
+        remove_tree(path)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    monkeypatch.setattr(files, "remove_tree", record_remove)
+    repository.remove(oldest, action="Test")
+    assert events[events.index("rename") :] == ["rename", "flush", "remove"]
+
+
+def test_what_a_killed_removal_left_is_removed(repository: Repository) -> None:
+    oldest, second, third = repository.backups()
+    for each in (oldest, second):
+        with repository.reading(each, action="Test", timeout_seconds=1):
+            pass
+    repository.note_verification(third, level="quick", outcome="passed")
+    oldest.path.rename(repository.path / f".staging-removed-{oldest.id}")
+    repository.remove_leftovers()
+    assert not list(repository.path.rglob(f"*{oldest.id}*"))
+    assert sorted(each.name for each in (repository.path / ".locks").iterdir()) == sorted([second.id, "checks"])
+
+
+def test_verification_of_a_backup_that_is_removed_meanwhile_is_no_failure(repository: Repository) -> None:
+    """It is noted after the reading has ended."""
+    oldest = repository.backups()[0]
+    repository.remove(oldest, action="Test")
+    repository.note_verification(oldest, level="quick", outcome="passed")
+    assert len(repository.backups()) == 2
+
+
+def test_note_that_cannot_be_written_is_a_failure(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(_path: Path, _data: bytes) -> None:
+        raise FileNotFoundError(2, "gone")
+
+    monkeypatch.setattr(files, "replace_private", lose)
+    with pytest.raises(EngineError, match="Cannot note the check"):
+        repository.note_verification(repository.backups()[0], level="quick", outcome="passed")
 
 
 def test_line_of_the_audit_log_that_a_crash_cut_short_harms_no_other(repository: Repository) -> None:

@@ -226,7 +226,7 @@ def test_locked_database_is_refused_where_no_process_can_be_seen(live: Path, mon
 
 def test_other_application_is_not_overwritten(live: Path) -> None:
     """Case 23."""
-    other = databases.make(live.with_name("metrics.db"))
+    other = databases.make(live.with_name("metrics.db"), rows=7)
     with pytest.raises(RefusedError, match="another name"):
         restore.run(_request(live, dest=other))
     live.unlink()
@@ -378,13 +378,31 @@ def _assert_same_database(live: Path, original: Path) -> None:
         assert found[0] == found[1]
 
 
-def test_image_that_fails_its_check_is_not_installed(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _failing_check(*_arguments: object) -> list[proof.Check]:
+    return [proof.Check("quick_check", proof.FAILED, "broken")]
+
+
+@pytest.mark.parametrize(("checked", "level"), [("none", "quick"), ("quick", "full")])
+def test_image_that_fails_its_check_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checked: str, level: str
+) -> None:
+    live = databases.make(tmp_path / "agent.db")
+    backup.run(backup.Request(path=live, repository=tmp_path / "repository", check=checked))
     databases.add(live, "old")
     before = _files(live)
-    monkeypatch.setattr(proof, "check_structure", lambda *_: [proof.Check("quick_check", proof.FAILED, "broken")])
+    monkeypatch.setattr(proof, "check_structure", _failing_check)
     with pytest.raises(ProofFailedError, match="quick_check"):
-        restore.run(_request(live))
+        restore.run(_request(live, check=level))
     assert _files(live) == before
+
+
+def test_bytes_that_passed_the_quick_check_once_do_not_pass_it_again(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their SHA-256 says that they are the same; the time counts when a service waits for its database."""
+    databases.add(live, "old")
+    monkeypatch.setattr(proof, "check_structure", _failing_check)
+    assert restore.run(_request(live)).changed
 
 
 def test_full_disk_is_said_before_anything_is_written(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:

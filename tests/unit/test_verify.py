@@ -173,3 +173,26 @@ def test_missing_module_is_doubt_not_success(source: Path) -> None:
     assert result.outcome == "inconclusive"
     assert isinstance(result.error, ProgramMissingError)
     assert "unverifiable: needs module not_here" in str(result.error)
+
+
+def test_whole_backup_that_is_not_what_was_expected_is_neither_verified_nor_failed(repository: Repository) -> None:
+    """A slip in an assertion must not make every backup one that retention does not count."""
+    expected = Expectations("full", assertions=[{"sql": "SELECT count(*) FROM item", "equals": 99}])
+    assert verify.verify_backups(repository, "all", expected).outcome == "failed"
+    for each in repository.backups():
+        assert each.verifications[-1]["outcome"] == "unexpected"
+        assert not each.verified
+
+
+def test_backup_that_is_removed_before_its_turn_is_left_out(
+    repository: Repository, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    databases.add(source, "new")
+    backup.run(backup.Request(path=source, repository=repository.path, compression="gzip"))
+    listed = first, second = repository.backups()
+    repository.remove(first, action="Test")
+    monkeypatch.setattr(repository, "backups", lambda: [*listed])
+    result = verify.verify_backups(repository, "all", Expectations())
+    assert _checks(result) == {f"{second.id}: artifacts": "passed"}
+    with pytest.raises(BackupNotFoundError):
+        verify.verify_backups(repository, first.id, Expectations())

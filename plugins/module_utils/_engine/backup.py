@@ -6,26 +6,30 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import socket
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
-from . import clock, codec, database, files, include, manifest, proof, snapshot
+from . import base, clock, codec, database, evidence, files, include, manifest, pin, proof, snapshot
+from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
-from .errors import BackupDamagedError, EngineError, SourceCorruptError, translated
+from .draft import IMAGE_NAME, Draft, Drafting, Wanted
+from .encryption import NOT_ENCRYPTED, Encryption
+from .errors import EngineError, SourceCorruptError, translated
 from .include import Include
-from .manifest import Image, Manifest, Origin, StoredFile
-from .proof import Check, Proof
+from .manifest import Manifest, Origin, StoredFile
+from .proof import Check
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository, check_new_place
-from .snapshot import Progress, Snapshot
+from .snapshot import Progress
+from .store import Storage
 
-SCHEMA_NAME = "schema.sql"
-IMAGE_NAME = "database.sqlite"
+# Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
+# is encrypted: a plain copy in the repository would stay there when the run is killed.
+_FAST_COMPRESSIONS = ("none", "zstd")
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,11 @@ class Request:
     repository: Path
     name: str = ""
     type: str = "auto"
+    full_every_seconds: float = base.DEFAULT_FULL_EVERY_SECONDS
+    max_chain: int = base.DEFAULT_MAX_CHAIN
     compression: str = "auto"
     compression_level: int | None = None
+    encryption: Encryption = NOT_ENCRYPTED
     check: str = "quick"
     include: tuple[Include, ...] = ()
     reason: str = ""
@@ -67,6 +74,9 @@ class Outcome:
     backup: Backup | None
     previous: Backup | None
     changed_pages: int
+    type: str = "full"
+    parent: str | None = None
+    tables: dict[str, int] = field(default_factory=dict)
     durations: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: EngineError | None = None
@@ -84,7 +94,9 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
             # The audit log must not hide the failure itself.
             with contextlib.suppress(EngineError):
                 repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
-                repository.record("backup", outcome="failed", code=error.code, message=error.message)
+                # A message may quote what only the encrypted files may tell: a name, a word of the schema.
+                message = error.message if request.encryption.method == "none" else type(error).__name__
+                repository.record("backup", outcome="failed", code=error.code, message=message)
         raise
 
 
@@ -92,17 +104,31 @@ def _run(request: Request, *, dry_run: bool, progress: Progress | None) -> Outco
     action = f"Cannot back up {request.path}"
     source = database.locate(request.path, action=action, allow_empty=request.allow_empty)
     included = include.gather(request.include, source=source.path, action=action)
-    codec.check_level(codec.choose_compression(request.compression), request.compression_level)
+    compression = codec.choose_compression(request.compression)
+    codec.check_level(compression, request.compression_level)
+    request.encryption.check(action)
     if dry_run and not Repository.exists(request.repository):
         check_new_place(request.repository, action=action)
         return _first_preview(request, source, action=action)
     repository = _open_repository(request, source, action=action, dry_run=dry_run)
-    started = clock.now()
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
         backups = repository.backups()
-        job = _Job(request, repository, backups, included, action=action, started=started, dry_run=dry_run)
+        wanted = Wanted(
+            policy=Policy(request.type, request.full_every_seconds, request.max_chain),
+            compression=compression,
+            level=request.compression_level,
+            encryption=request.encryption,
+            check=request.check,
+            included=included,
+            tags=request.tags,
+            pinned=request.pinned,
+            force=request.force,
+            # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
+            now=clock.now(),
+        )
+        job = _Job(request, repository, backups, wanted, action=action, dry_run=dry_run)
         return job.run(source, progress)
 
 
@@ -121,19 +147,19 @@ def _open_repository(request: Request, source: Source, *, action: str, dry_run: 
 def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
     """What a first backup would find: the source is read where it is, since there is no repository to copy it to."""
     checks: list[Check] = []
+    page_count = 0
+
+    def examine(connection: sqlite3.Connection) -> list[Check]:
+        nonlocal page_count
+        (page_count,) = connection.execute("PRAGMA page_count").fetchone()
+        return proof.check_structure(connection, "quick" if request.check == "none" else request.check)
+
     if source.header is not None:
-        level = "quick" if request.check == "none" else request.check
         deadline = Deadline(request.timeout_seconds)
-        checks = snapshot.examine(
-            source,
-            lambda connection: proof.check_structure(connection, level),
-            action=action,
-            deadline=deadline,
-            traceless=True,
-        )
+        checks = pin.examine(source, examine, action=action, deadline=deadline, traceless=True)
     failed = next((each for each in checks if each.outcome == proof.FAILED), None)
     suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {failed.detail}.") if failed else None
-    return Outcome(True, None, None, 0, error=suspicion)
+    return Outcome(True, None, None, page_count, error=suspicion)
 
 
 class _Job:
@@ -144,164 +170,164 @@ class _Job:
         request: Request,
         repository: Repository,
         backups: list[Backup],
-        included: list[include.Included],
+        wanted: Wanted,
         *,
         action: str,
-        started: datetime,
         dry_run: bool,
     ) -> None:
         self.request = request
         self.repository = repository
         self.backups = backups
         self.newest = backups[-1] if backups else None
-        self.included = included
+        self.wanted = wanted
         self.action = action
-        self.started = started
         self.dry_run = dry_run
+        self.encrypted = wanted.encryption.method != "none"
         self.phases = Phases()
-        self.warnings: list[str] = []
+        self.warnings: list[str] = [warning] if (warning := wanted.encryption.warning()) else []
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
-        needed_bytes = self._needed_bytes(source)
-        files.require_space(self.repository.path, needed_bytes, action=self.action)
-        identity = self.repository.new_id(self.started, "full", self.backups)
-        with self.repository.staging(f"{identity}-{os.getpid()}") as staging:
-            with self.phases.phase("snapshot"):
-                image = self._take(source, staging, progress)
-            with image:
-                if self.newest is not None and self._is_unchanged(image):
-                    return self._confirm(self.newest)
-                if self.dry_run:
-                    return Outcome(True, None, self.newest, image.page_count, self.phases.seconds, self.warnings)
-                document = self._store(image, identity, staging, source)
-                if image.writers_waited:
-                    self.warnings.append(
-                        f"the journal mode made writers wait for {image.pinned_seconds} s; WAL mode would not"
-                    )
-            return self._publish(staging, document, source)
+        files.require_space(self.repository.path, 0, action=self.action)
+        with self.repository.staging(f"{clock.to_stamp(self.wanted.now)}-{os.getpid()}") as staging:
+            with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
+                drafting = Drafting(
+                    self.wanted,
+                    found,
+                    staging,
+                    action=self.action,
+                    dry_run=self.dry_run,
+                    full_bytes=self._full_bytes(source),
+                    progress=progress,
+                )
+                draft = self._read(source, staging, drafting, progress)
+            if not draft.type and self.newest is not None:
+                return self._confirm(self.newest)
+            self._warn(draft, found)
+            if self.dry_run:
+                return self._outcome(draft, None)
+            with self.phases.phase("publish"):
+                published = self._publish(draft, drafting, source)
+            return self._recorded(draft, published, source)
 
-    def _needed_bytes(self, source: Source) -> int:
-        """A lower bound of what the run will write: the private copy, and about what the last backup took."""
-        copy_bytes = source.status.st_size + files.size_of(database.sidecar(source.path, database.WAL))
-        last_bytes = self.newest.manifest.stored_bytes if self.newest and self.newest.manifest else 0
-        return copy_bytes + (copy_bytes if self.request.compression == "none" else last_bytes)
+    def _full_bytes(self, source: Source) -> int:
+        """A lower bound of what a full backup will take: about what the last one took."""
+        if self.wanted.compression == "none":
+            return source.status.st_size
+        fulls = [each.manifest for each in self.backups if each.manifest and each.manifest.type == "full"]
+        return fulls[-1].stored_bytes if fulls else 0
 
-    def _take(self, source: Source, staging: Path, progress: Progress | None) -> Snapshot:
+    def _parent(self, draft: Draft) -> str | None:
+        return self.newest.id if self.newest and draft.type == "incremental" else None
+
+    def _read(self, source: Source, staging: Path, drafting: Drafting, progress: Progress | None) -> Draft:
         deadline = Deadline(self.request.timeout_seconds)
+
+        def work(image: snapshot.Snapshot) -> Draft:
+            return drafting.draft(image, deadline if image.held else Deadline(None))
+
         try:
-            return snapshot.take(
-                source, staging, action=self.action, deadline=deadline, progress=progress, traceless=self.dry_run
+            return snapshot.use(
+                source,
+                staging,
+                work,
+                action=self.action,
+                deadline=deadline,
+                progress=progress,
+                traceless=self.dry_run,
+                hasty=self.encrypted or (self.wanted.compression in _FAST_COMPRESSIONS and self.wanted.check != "full"),
             )
         except SourceCorruptError as error:
             if database.needs_recovery(source.path):
                 raise
-            return snapshot.salvage(source, staging, corruption=error.message)
+            with snapshot.salvage(source, staging, corruption=error.message) as image:
+                return work(image)
 
-    def _is_unchanged(self, image: Snapshot) -> bool:
-        """Whether the newest backup holds this image and all that is asked for, with artifacts that are whole."""
+    def _warn(self, draft: Draft, found: Base | None) -> None:
+        self.warnings.extend(draft.evidence.doubts)
+        damage = found.damage if found is not None else self.newest.damage if self.newest is not None else None
+        if damage is not None:
+            self.warnings.append(f"{damage.message} A new full backup takes its place.")
+        if self.request.type == "incremental" and draft.type == "full":
+            self.warnings.append(f"a full backup instead of an incremental one: {draft.why_full}")
+        if draft.writers_waited_seconds:
+            self.warnings.append(
+                f"the journal mode made writers wait for {draft.writers_waited_seconds} s; WAL mode would not"
+            )
         newest = self.newest.manifest if self.newest else None
-        if newest is None or self.request.force or newest.image.bytes != image.image_bytes:
-            return False
-        if (self.request.pinned and not newest.pinned) or not set(self.request.tags) <= set(newest.tags):
-            return False
-        if bool(image.corruption) != newest.suspect and image.corruption:
-            return False
-        if include.digests(self.included) != include.stored_digests(newest):
-            return False
-        digest = hashlib.sha256()
-        with self.phases.phase("compare"):
-            for chunk in image.chunks():
-                digest.update(chunk)
-            if digest.hexdigest() != newest.image.sha256:
-                return False
-            return self._is_whole(newest, self.repository.path / newest.id)
-
-    def _is_whole(self, newest: Manifest, path: Path) -> bool:
-        try:
-            manifest.check_files(newest, path)
-        except BackupDamagedError as error:
-            self.warnings.append(f"{error.message} A new backup takes its place.")
-            return False
-        return True
+        if newest is not None and newest.started > clock.to_text(self.wanted.now):
+            self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
 
     def _confirm(self, newest: Backup) -> Outcome:
         if not self.dry_run:
-            newest = self.repository.confirm(newest, self.started)
+            newest = self.repository.confirm(newest, self.wanted.now)
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
-        error = self._suspicion(newest) if newest.trusted().suspect else None
-        return Outcome(False, newest, self.newest, 0, self.phases.seconds, self.warnings, error)
+        document = newest.trusted()
+        return Outcome(
+            False,
+            newest,
+            self.newest,
+            0,
+            document.type,
+            document.parent,
+            document.proof.tables if document.proof else {},
+            self.phases.seconds,
+            self.warnings,
+            self._suspicion(newest, document.checks) if document.suspect else None,
+        )
 
-    def _store(self, image: Snapshot, identity: str, staging: Path, source: Source) -> Manifest:
-        with self.phases.phase("check"):
-            checks, evidence, schema = self._examine(image)
-        with self.phases.phase("store"):
-            stored, digest = self._store_image(image, staging)
-            stored_files = [stored, *include.store(self.included, staging)]
-            if image.corruption:
-                stored_files.extend(_store_sidecars(source, staging))
-            if schema is not None:
-                stored_files.append(_store_bytes(staging, SCHEMA_NAME, manifest.SCHEMA_ROLE, schema.encode()))
-        self._warn_of_clock()
+    def _publish(self, draft: Draft, drafting: Drafting, source: Source) -> Backup:
+        if draft.stored is None:
+            raise EngineError(f"{self.action}: nothing was staged.")
+        storage = drafting.storage
+        included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
+        stored = [draft.stored, *included]
+        if draft.corruption:
+            stored.extend(_store_sidecars(source, storage))
+        stored.extend(evidence.store(draft.evidence, names, storage))
+        document = self._manifest(draft, stored, source)
+        drafting.keep_index(self.repository.index_path(document.id))
+        return self.repository.publish(drafting.directory, document)
+
+    def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
+        owner, group, mode = files.ownership(source.status)
         return Manifest(
-            id=identity,
+            id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
-            type="full",
-            parent=None,
-            database=self._origin(source),
+            type=draft.type,
+            parent=self._parent(draft),
+            database=Origin(self.request.database_name, str(source.given), socket.gethostname(), owner, group, mode),
             reason=self.request.reason,
             tags=self.request.tags,
             pinned=self.request.pinned,
-            suspect=proof.overall(checks) == proof.FAILED,
-            started=clock.to_text(self.started),
+            suspect=draft.evidence.suspect,
+            started=clock.to_text(self.wanted.now),
             finished=clock.to_text(clock.now()),
-            image=Image(image.image_bytes, image.page_size, image.page_count, digest),
-            proof=evidence,
-            files=tuple(stored_files),
-            checks=tuple(checks),
+            image=draft.image,
+            proof=None if self.encrypted else draft.evidence.proof,
+            files=tuple(stored),
+            checks=evidence.told(draft.evidence.checks, encrypted=self.encrypted),
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
         )
 
-    def _origin(self, source: Source) -> Origin:
-        owner, group, mode = files.ownership(source.status)
-        return Origin(self.request.database_name, str(source.given), socket.gethostname(), owner, group, mode)
-
-    def _examine(self, image: Snapshot) -> tuple[list[Check], Proof | None, str | None]:
-        """Check the image and count its rows; what cannot be read makes the backup suspect, never fails the copy."""
-        if image.connection is None:
-            return [Check("readable", proof.FAILED, image.corruption)], None, None
-        wanted = self.request.check
-        checks = [] if wanted == "none" else proof.check_structure(image.connection, wanted)
-        try:
-            schema = proof.schema_sql(image.connection, image.header)
-            tables = proof.table_rows(image.connection)
-        except sqlite3.DatabaseError as error:
-            return [*checks, Check("rows", proof.FAILED, str(error))], None, None
-        self.warnings.extend(each.detail for each in checks if each.outcome == proof.INCONCLUSIVE)
-        facts = image.header.facts() if image.header else {}
-        return checks, Proof(proof.schema_digest(schema), tables, facts), schema
-
-    def _store_image(self, image: Snapshot, staging: Path) -> tuple[StoredFile, str]:
-        compression = codec.choose_compression(self.request.compression)
-        name = IMAGE_NAME + codec.SUFFIXES[compression]
-        digest = hashlib.sha256()
-        with codec.ArtifactWriter(
-            staging / name, compression=compression, level=self.request.compression_level
-        ) as writer:
-            for chunk in image.chunks():
-                digest.update(chunk)
-                writer.write(chunk)
-        stored = StoredFile(name, manifest.IMAGE_ROLE, writer.stored_bytes, writer.stored_sha256, compression)
-        return stored, digest.hexdigest()
-
-    def _publish(self, staging: Path, document: Manifest, source: Source) -> Outcome:
-        with self.phases.phase("publish"):
-            published = self.repository.publish(staging, document)
-            self.repository.adopt_source(source.given)
-        error = self._suspicion(published) if document.suspect else None
-        outcome = Outcome(
-            True, published, self.newest, document.image.page_count, self.phases.seconds, self.warnings, error
+    def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:
+        return Outcome(
+            True,
+            published,
+            self.newest,
+            draft.changed_pages,
+            draft.type,
+            self._parent(draft),
+            draft.evidence.proof.tables if draft.evidence.proof else {},
+            self.phases.seconds,
+            self.warnings,
+            self._suspicion(published, draft.evidence.checks) if draft.evidence.suspect else None,
         )
+
+    def _recorded(self, draft: Draft, published: Backup, source: Source) -> Outcome:
+        """What is left to do. The backup is on the disk and listed: to fail now would deny that."""
+        document = published.trusted()
+        facts = {"why_full": draft.why_full} if draft.why_full else {}
         try:
             self.repository.record(
                 "backup",
@@ -310,40 +336,33 @@ class _Job:
                 reason=document.reason,
                 outcome="suspect" if document.suspect else "passed",
                 stored_bytes=document.stored_bytes,
+                **facts,
             )
+            with translated(f"Cannot write to the repository {self.repository.path}"):
+                self.repository.adopt_source(source.given)
+                self.repository.remove_old_indexes(document.id)
         except EngineError as failure:
-            # The backup is on the disk and listed: failing now would deny that.
-            outcome.warnings.append(failure.message)
-        return outcome
+            self.warnings.append(failure.message)
+        return self._outcome(draft, published)
 
-    def _suspicion(self, suspect: Backup) -> SourceCorruptError:
-        found = next((each for each in suspect.trusted().checks if each.outcome == proof.FAILED), None)
+    def _suspicion(self, suspect: Backup | None, checks: Sequence[Check]) -> SourceCorruptError:
+        """``suspect`` is where its bytes are kept, None in check mode."""
+        found = next((each for each in checks if each.outcome == proof.FAILED), None)
         good = next((each.id for each in reversed(self.backups) if each.verified), None)
+        kept = f" Its bytes are kept in {suspect.id}, marked suspect." if suspect else ""
         return SourceCorruptError(
-            f"The source {self.request.path} is corrupt: {found.detail if found else 'unreadable'}."
-            f" Its bytes are kept in {suspect.id}, marked suspect.",
+            f"The source {self.request.path} is corrupt: {(found and found.detail) or 'it cannot be read'}.{kept}",
             hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
         )
 
-    def _warn_of_clock(self) -> None:
-        newest = self.newest.manifest if self.newest else None
-        if newest is not None and newest.started > clock.to_text(self.started):
-            self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
 
-
-def _store_sidecars(source: Source, staging: Path) -> list[StoredFile]:
+def _store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
     """What is beside a source that SQLite cannot read belongs to its bytes: commits may be in there."""
     stored = []
     for suffix in (database.WAL, database.JOURNAL):
         side = database.sidecar(source.path, suffix)
         if files.size_of(side):
             with translated(f"Cannot copy {side}"):
-                stored.append(_store_bytes(staging, IMAGE_NAME + suffix, manifest.SIDECAR_ROLE, side.read_bytes()))
+                content = side.read_bytes()
+            stored.append(storage.write(IMAGE_NAME + suffix, manifest.SIDECAR_ROLE, [content]))
     return stored
-
-
-def _store_bytes(staging: Path, name: str, role: str, content: bytes) -> StoredFile:
-    """Store small content as an artifact of its own."""
-    with codec.ArtifactWriter(staging / name) as writer:
-        writer.write(content)
-    return StoredFile(name, role, writer.stored_bytes, writer.stored_sha256)

@@ -1,17 +1,18 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Time: UTC moments, durations as operators write them, phases and deadlines."""
+"""Time: UTC moments, time zones, durations as operators write them, phases and deadlines."""
 
 from __future__ import annotations
 
 import contextlib
 import re
 import time
+import zoneinfo
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timezone, tzinfo
 
-from .errors import UsageError
+from .errors import ProgramMissingError, UsageError
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -44,6 +45,26 @@ def from_text(text: str) -> datetime:
 def to_stamp(moment: datetime) -> str:
     """``moment`` as the first part of a backup's id, for example ``20251230T120000Z``."""
     return moment.astimezone(timezone.utc).strftime(_ID_FORMAT)
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone with this name in the IANA database, for example ``Europe/Berlin``.
+
+    ``UTC`` needs no data on the host; any other name raises ``ProgramMissingError`` where there is none.
+    """
+    if name == "UTC":
+        return timezone.utc
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        if zoneinfo.available_timezones():
+            raise UsageError(
+                f"There is no time zone {name!r}.", hint="Write it like Europe/Berlin, or use UTC."
+            ) from None
+        raise ProgramMissingError(
+            f"Cannot use the time zone {name!r}: this host has no time zone data.",
+            hint="Install the package tzdata there, or use UTC.",
+        ) from None
 
 
 def parse_duration(text: str) -> float:

@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stream filters: image → compression → file, and back. No stage holds more than a few MiB."""
+"""Stream filters: image → compression → encryption → file, and back. No stage holds more than a few MiB."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import hashlib
 import lzma
 import os
 import shutil
-import subprocess
-import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import IO, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol
 
-from . import files
-from .errors import BackupDamagedError, EngineError, ProgramMissingError, UsageError, from_os_error
+from . import encryption as encryptions
+from . import files, programs
+from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
+from .errors import BackupDamagedError, EngineError, UsageError, from_os_error, translated
+from .programs import Command, ProgramFailedError, Sink
 
 SUFFIXES = {"none": "", "gzip": ".gz", "xz": ".xz", "zstd": ".zst"}
 _LEVELS = {"gzip": range(1, 10), "xz": range(10), "zstd": range(1, 20)}
 _DEFAULT_LEVELS = {"none": 0, "gzip": 6, "xz": 6, "zstd": 3}
 _DECODE_ERRORS = (EOFError, lzma.LZMAError, zlib.error)
+_TOO_LONG = "it holds more than it should"
 _GZIP_WINDOW_BITS = 31  # zlib's number for "gzip header and trailer": https://zlib.net/manual.html#Advanced
 
 
@@ -33,12 +35,9 @@ class Readable(Protocol):
         """Up to ``size`` bytes; none at the end."""
 
 
-class _Sink(Protocol):
-    def write(self, data: bytes, /) -> int:
-        """Take all of ``data``."""
-
-    def close(self) -> None:
-        """Pass on what is still held back."""
+def suffix(compression: str, encryption: str = "none") -> str:
+    """What the name of an artifact ends with: ".zst.age" for zstd in age."""
+    return SUFFIXES[compression] + encryptions.SUFFIXES[encryption]
 
 
 def choose_compression(wanted: str) -> str:
@@ -63,22 +62,38 @@ def check_level(compression: str, level: int | None) -> int:
 
 
 class ArtifactWriter:
-    """Writes one artifact: compresses what it is given, counts and digests what is stored.
+    """Writes one artifact: compresses and encrypts what it is given, counts and digests what is stored.
 
-    Use it as a context manager; ``stored_bytes`` and ``stored_sha256`` are final after the block, and the bytes are
-    on the disk. After an exception the file is incomplete and its directory is the caller's to remove.
+    Use it as a context manager; ``stored_bytes`` and ``stored_sha256`` are final after the block, the bytes are on the
+    disk, and an encrypted artifact begins as one that exactly the wanted readers can read. After an exception the file
+    is incomplete and its directory is the caller's to remove.
     """
 
-    def __init__(self, path: Path, *, compression: str = "none", level: int | None = None) -> None:
-        self._action = f"Cannot write {path}"
+    def __init__(
+        self,
+        path: Path,
+        *,
+        compression: str = "none",
+        level: int | None = None,
+        encryption: Encryption = NOT_ENCRYPTED,
+    ) -> None:
+        self._path = path
+        self._encryption = encryption
         level = check_level(compression, level)
-        with self._translated():
+        with self._translated(), contextlib.ExitStack() as stack:
             self._file = _DigestedFile(path)
-            try:
-                self._filter = _open_filter(self._file, compression, level)
-            except BaseException:
-                self._file.close_file()
-                raise
+            stack.callback(self._file.close_file)
+            commands = stack.enter_context(encryptions.encrypting(encryption))
+            if compression == "zstd":
+                commands = [Command(("zstd", "-q", "-c", "-T0", f"-{level}")), *commands]
+            self._filter: Sink = self._file
+            if commands:
+                pipeline = programs.Filter(commands, self._file)
+                stack.callback(pipeline.end)
+                self._filter = pipeline
+            if compression in _COMPRESSORS:
+                self._filter = _Compressed(self._filter, _COMPRESSORS[compression](level))
+            self._open = stack.pop_all()
 
     def __enter__(self) -> ArtifactWriter:
         return self
@@ -86,15 +101,12 @@ class ArtifactWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with self._open:
             if kind is None:
                 with self._translated():
                     self._filter.close()
                     self._file.sync()
-        finally:
-            if isinstance(self._filter, _Program):
-                self._filter.kill()
-            self._file.close_file()
+                    encryptions.check_ciphertext(self._path, self._encryption)
 
     def write(self, data: bytes) -> None:
         with self._translated():
@@ -102,10 +114,13 @@ class ArtifactWriter:
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
+        action = f"Cannot write {self._path}"
         try:
             yield
         except OSError as error:
-            raise from_os_error(self._action, error) from error
+            raise from_os_error(action, error) from error
+        except ProgramFailedError as error:
+            raise error.of_the_host(action) or EngineError(f"{action}: {error.message}") from error
 
     @property
     def stored_bytes(self) -> int:
@@ -140,16 +155,6 @@ class _DigestedFile:
         self._file.close()
 
 
-def _open_filter(sink: _DigestedFile, compression: str, level: int) -> _Sink:
-    if compression == "gzip":
-        return _Compressed(sink, zlib.compressobj(level, wbits=_GZIP_WINDOW_BITS))
-    if compression == "xz":
-        return _Compressed(sink, lzma.LZMACompressor(preset=level))
-    if compression == "zstd":
-        return _Program(["zstd", "-q", "-c", "-T0", f"-{level}"], sink)
-    return sink
-
-
 class _Compressor(Protocol):
     def compress(self, data: bytes, /) -> bytes:
         """Take data; what can be written by now."""
@@ -161,7 +166,7 @@ class _Compressor(Protocol):
 class _Compressed:
     """One compressed stream. The writers of ``gzip`` and ``lzma`` would write to a closed file after a failure."""
 
-    def __init__(self, sink: _DigestedFile, compressor: _Compressor) -> None:
+    def __init__(self, sink: Sink, compressor: _Compressor) -> None:
         self._sink = sink
         self._compressor = compressor
 
@@ -171,104 +176,89 @@ class _Compressed:
 
     def close(self) -> None:
         self._sink.write(self._compressor.flush())
+        self._sink.close()
 
 
-def _start(command: list[str], **streams: object) -> subprocess.Popen[bytes]:
-    try:
-        # pylint: disable-next=ansible-bad-function
-        return subprocess.Popen(command, **streams)  # type: ignore[call-overload,no-any-return]
-    except FileNotFoundError:
-        raise ProgramMissingError(
-            f"Cannot run {command[0]}: it is not installed.", hint=f"Install {command[0]}, or name another compression."
-        ) from None
-
-
-def _piped(stream: IO[bytes] | None) -> BinaryIO:
-    """One end of a pipe to a program that ``_start`` was asked to make."""
-    if stream is None:
-        raise EngineError("A program was started without the pipe that is needed.")
-    return cast(BinaryIO, stream)
-
-
-class _Program:
-    """A program between us and the sink: what is written goes to its input, its output goes to the sink."""
-
-    def __init__(self, command: list[str], sink: _DigestedFile) -> None:
-        self._name = command[0]
-        self._sink = sink
-        self._failure: OSError | None = None
-        pipe = subprocess.PIPE
-        self._process = _start(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
-        self._pump = threading.Thread(target=self._run_pump, daemon=True)
-        self._pump.start()
-
-    def _run_pump(self) -> None:
-        try:
-            while chunk := _piped(self._process.stdout).read(files.CHUNK_BYTES):
-                self._sink.write(chunk)
-        except OSError as error:
-            self._failure = error
-            # Ends the writer's side too: its next write meets a closed pipe instead of waiting for ever.
-            self._process.kill()
-
-    def write(self, data: bytes, /) -> int:
-        try:
-            files.write_all(_piped(self._process.stdin), data)
-        except BrokenPipeError:
-            self._raise_failure()
-        return len(data)
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            _piped(self._process.stdin).close()
-        self._pump.join()
-        if self._process.wait() != 0 or self._failure:
-            self._raise_failure()
-
-    def _raise_failure(self) -> None:
-        self._pump.join()
-        if self._failure:
-            raise self._failure
-        said = _piped(self._process.stderr).read().decode(errors="replace").strip()
-        raise EngineError(f"{self._name} failed with exit code {self._process.wait()}: {said}")
-
-    def kill(self) -> None:
-        """End the program if it still runs, and release its pipes."""
-        self._process.kill()
-        self._process.wait()
-        self._pump.join()
-        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+_COMPRESSORS: dict[str, Callable[[int], _Compressor]] = {
+    "gzip": lambda level: zlib.compressobj(level, wbits=_GZIP_WINDOW_BITS),
+    "xz": lambda level: lzma.LZMACompressor(preset=level),
+}
 
 
 @contextlib.contextmanager
-def open_artifact(path: Path, compression: str) -> Iterator[Readable]:
-    """The content of an artifact as a stream.
+def open_artifact(path: Path, compression: str, encryption: str = "none", keys: Keys = NO_KEYS) -> Iterator[Readable]:
+    """The content of an artifact as a stream; ``compression`` and ``encryption`` are those of the manifest.
 
-    Raises ``BackupDamagedError`` when it cannot be unpacked to its end, ``ProgramMissingError`` without the program.
+    Raises ``BackupDamagedError`` when it cannot be unpacked to its end, ``KeyRejectedError`` when it cannot be
+    decrypted with these keys, ``ProgramMissingError`` without the program.
     """
+    with _explained(path, keys), _opened(path, compression, encryption, keys) as (commands, file):
+        if not commands:
+            yield _unpacking(file, compression)
+            return
+        with programs.reading(commands, file) as stream:
+            content = _unpacking(stream, compression)
+            yield content
+            # Only a stream that was read to its end has shown that it was whole.
+            if content.read(1):
+                raise EOFError(_TOO_LONG)
+
+
+def unpack_into(
+    path: Path, file: BinaryIO, *, compression: str, encryption: str = "none", keys: Keys = NO_KEYS, limit_bytes: int
+) -> int:
+    """Write the whole content of an artifact into the empty open file, as fast as can be; the bytes that it has.
+
+    Errors as of ``open_artifact``, and ``OSError`` when the file cannot be written. More than ``limit_bytes`` is
+    damage, noticed before it fills the disk; whether it is less is the caller's to check, and so is the content.
+    """
+    with _explained(path, keys), _opened(path, compression, encryption, keys) as (commands, source):
+        if commands and compression not in _DECOMPRESSORS:
+            programs.pour(commands, source, file, limit_bytes=limit_bytes)
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > limit_bytes:
+                raise EOFError(_TOO_LONG)
+            return size_bytes
+    left_bytes = limit_bytes
+    with open_artifact(path, compression, encryption, keys) as stream:
+        while chunk := stream.read(files.CHUNK_BYTES):
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                raise _unpack_error(path, _TOO_LONG)
+            files.write_all(file, chunk)
+    return limit_bytes - left_bytes
+
+
+@contextlib.contextmanager
+def _opened(path: Path, compression: str, encryption: str, keys: Keys) -> Iterator[tuple[list[Command], BinaryIO]]:
+    """The programs that an artifact goes through before Python sees it, and its file."""
+    if compression not in SUFFIXES:
+        raise UsageError(f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection.")
+    unpacking = [Command(("zstd", "-d", "-q", "-c"))] if compression == "zstd" else []
+    with contextlib.ExitStack() as stack:
+        with translated(f"Cannot read {path}"):
+            file = stack.enter_context(open(path, "rb", buffering=0))
+            decrypting = stack.enter_context(encryptions.decrypting(path, encryption, keys))
+        yield [*decrypting, *unpacking], file
+
+
+@contextlib.contextmanager
+def _explained(path: Path, keys: Keys) -> Iterator[None]:
+    """Turn what decoders and programs say into the engine's errors."""
     try:
-        if compression == "zstd":
-            with _program_output(["zstd", "-d", "-q", "-c"], path) as stream:
-                yield stream
-        elif compression in SUFFIXES:
-            with open(path, "rb", buffering=0) as file:
-                yield _unpacking(file, compression)
-        else:
-            raise UsageError(
-                f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection."
-            )
+        yield
     except _DECODE_ERRORS as error:
         raise _unpack_error(path, str(error)) from error
+    except ProgramFailedError as error:
+        if error.name in encryptions.SUFFIXES:
+            raise encryptions.explained(error, f"Cannot decrypt {path}", keys) from error
+        host = error.of_the_host(f"Cannot unpack {path}")
+        raise host or _unpack_error(path, error.words or "it cannot be read") from error
 
 
 def _unpacking(file: Readable, compression: str) -> Readable:
-    if compression == "gzip":
-        return _Unpacked(file, _Gunzip())
-    if compression == "xz":
-        return _Unpacked(file, lzma.LZMADecompressor(lzma.FORMAT_XZ))
+    if compression in _DECOMPRESSORS:
+        return _Unpacked(file, _DECOMPRESSORS[compression]())
     return file
 
 
@@ -332,28 +322,14 @@ class _Unpacked:
             if starved:
                 raise EOFError("it ends too early")
         if self._decompressor.unused_data or self._file.read(1):
-            raise EOFError("it holds more than it should")
+            raise EOFError(_TOO_LONG)
         return b""
 
 
-@contextlib.contextmanager
-def _program_output(command: list[str], path: Path) -> Iterator[Readable]:
-    with open(path, "rb") as source:
-        process = _start(command, stdin=source, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with process:
-        stream = _piped(process.stdout)
-        try:
-            yield stream
-            # Only a stream that was read to its end says by its exit code that it was whole.
-            at_end = not stream.read(1)
-            said = _piped(process.stderr).read().decode(errors="replace").strip() if at_end else ""
-            code = process.wait() if at_end else 1
-        finally:
-            process.kill()
-    if code < 0:
-        raise EngineError(f"Cannot unpack {path}: {command[0]} was ended by signal {-code}.", hint="Run again.")
-    if code != 0:
-        raise _unpack_error(path, said or "it holds more than it should")
+_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
+    "gzip": _Gunzip,
+    "xz": lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ),
+}
 
 
 def _unpack_error(path: Path, cause: str) -> BackupDamagedError:

@@ -49,11 +49,19 @@ def make_private_directory(path: Path) -> None:
         sync_directory(each.parent)
 
 
-def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
     """Write every byte of ``data``: a raw file may take fewer than it is given."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
+
+
+def read_exactly(file: BinaryIO, size: int) -> bytes:
+    """The next ``size`` bytes, fewer at the end of the file: a raw file may give fewer at once."""
+    data = file.read(size)
+    while len(data) < size and (piece := file.read(size - len(data))):
+        data += piece
+    return data
 
 
 def sync_file(path: Path) -> None:
@@ -135,7 +143,13 @@ def remove_file(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory of ours with everything in it; one that is gone already is fine."""
+    """Remove a directory of ours with everything in it; one that is gone already is fine.
+
+    Of a symbolic link in its place, only the link.
+    """
+    if path.is_symlink():
+        with translated(f"Cannot remove {path}"):
+            path.unlink()
     shutil.rmtree(path, ignore_errors=True)
     if path.exists():
         with translated(f"Cannot remove {path}"):
@@ -234,6 +248,18 @@ def size_of(path: Path) -> int:
         return os.stat(path).st_size
     except FileNotFoundError:
         return 0
+
+
+def tree_bytes(directory: Path) -> int:
+    """Bytes in all files below ``directory``; what goes away meanwhile, and what a link leads to, is left out."""
+    total_bytes = 0
+    if directory.is_symlink():
+        return 0
+    for parent, _directories, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total_bytes += os.lstat(os.path.join(parent, name)).st_size
+    return total_bytes
 
 
 def require_space(directory: Path, needed_bytes: int, *, action: str) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import codec, files
+from . import files
 from .errors import SourceMissingError, UsageError, translated
 from .manifest import INCLUDE_ROLE, Manifest, StoredFile
 
 DIRECTORY = "files"
+Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
+"""Stores what an iterable yields under a path, in a role."""
+
 _REDACTED = b"<redacted>"
 _SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
 # An apostrophe inside a word opens nothing.
@@ -164,14 +167,11 @@ def stored_digests(manifest: Manifest) -> dict[str, str]:
     return {each.path[len(prefix) :]: each.sha256 for each in manifest.files if each.role == INCLUDE_ROLE}
 
 
-def store(included: Sequence[Included], staging: Path) -> list[StoredFile]:
-    """Store every file in the staged backup."""
-    stored = []
-    for each in included:
-        path = staging / DIRECTORY / each.name
-        files.make_private_directory(path.parent)
-        with codec.ArtifactWriter(path) as writer:
-            for chunk in each.chunks():
-                writer.write(chunk)
-        stored.append(StoredFile(f"{DIRECTORY}/{each.name}", INCLUDE_ROLE, writer.stored_bytes, writer.stored_sha256))
-    return stored
+def store(included: Sequence[Included], write: Writing, *, opaque: bool) -> tuple[list[StoredFile], dict[str, str]]:
+    """Store every file; and which stored path, without endings, is which name. ``opaque`` paths tell nothing of it."""
+    stored, names = [], {}
+    for number, each in enumerate(included, start=1):
+        path = f"{DIRECTORY}/{number if opaque else each.name}"
+        stored.append(write(path, INCLUDE_ROLE, each.chunks()))
+        names[path] = each.name
+    return stored, names

@@ -7,22 +7,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import clock
+from . import clock, evidence
+from .encryption import NO_KEYS, Keys
+from .errors import BackupDamagedError
 from .manifest import Manifest
 from .repository import Backup, Repository
 
 
-def describe_backup(backup: Backup) -> dict[str, Any]:
-    """One backup as the modules return it. Of a damaged one only ``id``, ``path`` and ``damage`` are known."""
+def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
+    """One backup as the modules return it. Of a damaged manifest only ``id``, ``path`` and ``damage`` are known.
+
+    ``tables`` of an encrypted one are empty unless ``keys`` are given.
+    """
     common: dict[str, Any] = {"id": backup.id, "path": str(backup.path), "damage": ""}
     if backup.manifest is None:
         return {**common, "damage": str(backup.damage)}
-    return {
+    described = {
         **common,
         **_describe_manifest(backup.manifest),
+        "tables": {},
         "verified": backup.verified,
         "confirmed": backup.confirmed or None,
     }
+    try:
+        described["tables"] = _tables(backup, keys)
+    except BackupDamagedError as error:
+        # One damaged backup must not hide the others from a listing.
+        described["damage"] = error.message
+    return described
 
 
 def _describe_manifest(document: Manifest) -> dict[str, Any]:
@@ -39,18 +51,27 @@ def _describe_manifest(document: Manifest) -> dict[str, Any]:
         "page_size": document.image.page_size,
         "page_count": document.image.page_count,
         "sha256": document.image.sha256,
-        "tables": dict(document.proof.tables) if document.proof else {},
+        "encryption": document.encryption,
     }
 
 
-def describe_repository(repository: Repository, *, rpo_seconds: float | None = None) -> dict[str, Any]:
+def _tables(backup: Backup, keys: Keys) -> dict[str, int]:
+    if backup.trusted().encryption != "none" and keys == NO_KEYS:
+        return {}
+    proof = evidence.proof_of(backup, keys)
+    return dict(proof.tables) if proof else {}
+
+
+def describe_repository(
+    repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
+) -> dict[str, Any]:
     """All backups of a repository, oldest first, and how old its newest verified one is.
 
     ``age_seconds`` is the age of the data that a restore is known to bring back; None without a verified backup.
     ``rpo_met`` is None when no RPO is asked for.
     """
     backups = repository.backups()
-    described = [describe_backup(each) for each in backups]
+    described = [describe_backup(each, keys) for each in backups]
     # The newest by order, not by its time: a backup from when the clock was ahead must not hide that none came since.
     newest = next((each for each in reversed(backups) if each.verified), None)
     age_seconds = max(0, int((clock.now() - newest.current_at).total_seconds())) if newest else None

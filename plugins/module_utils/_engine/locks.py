@@ -68,6 +68,19 @@ def held(path: Path, *, timeout_seconds: float, action: str, shared: bool = Fals
         os.close(descriptor)
 
 
+def is_held(path: Path, *, action: str) -> bool:
+    """Whether somebody holds the lock ``path``, alone or shared, right now. No file is created."""
+    with translated(f"{action}: the lock {path} cannot be used"):
+        try:
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(descriptor, shared=False)
+        finally:
+            os.close(descriptor)
+
+
 def _wait_for_lock(descriptor: int, path: Path, *, timeout_seconds: float, action: str, shared: bool) -> None:
     end = time.monotonic() + timeout_seconds
     while not _try_lock(descriptor, shared=shared):

@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as fields_of
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,10 @@ from .proof import Check, Proof
 FORMAT = 1
 COLLECTION_VERSION = "0.1.0"
 MANIFEST_NAME = "manifest.json"
-IMAGE_ROLE, SCHEMA_ROLE, INCLUDE_ROLE, SIDECAR_ROLE = "image", "schema", "include", "sidecar"
+IMAGE_ROLE, PAGES_ROLE, SCHEMA_ROLE, PROOF_ROLE = "image", "pages", "schema", "proof"
+INCLUDE_ROLE, SIDECAR_ROLE = "include", "sidecar"
+# What a backup of each type holds exactly one file of.
+_CONTENT_ROLES = {"full": IMAGE_ROLE, "incremental": PAGES_ROLE}
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,14 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def image_file(self) -> StoredFile:
-        return next(each for each in self.files if each.role == IMAGE_ROLE)
+    def content_file(self) -> StoredFile:
+        """The image of a full backup, the changed pages of an incremental one."""
+        return next(each for each in self.files if each.role in _CONTENT_ROLES.values())
+
+    @property
+    def encryption(self) -> str:
+        """The method, or ``none``. All files but this manifest are encrypted with it."""
+        return self.content_file.encryption
 
     @property
     def stored_bytes(self) -> int:
@@ -129,9 +138,9 @@ def from_bytes(data: bytes, *, where: str) -> Manifest:
         raise _damage(f"{damaged}: {error!r}.") from None
 
 
-def check_files(manifest: Manifest, directory: Path) -> None:
-    """Raise ``BackupDamagedError`` unless every artifact is there, with the bytes that the manifest says."""
-    for each in manifest.files:
+def check_files(manifest: Manifest, directory: Path, stored: Sequence[StoredFile] | None = None) -> None:
+    """Raise ``BackupDamagedError`` unless every artifact, or each of ``stored``, is there with its bytes."""
+    for each in manifest.files if stored is None else stored:
         path = directory / each.path
         try:
             size_bytes = os.stat(path).st_size
@@ -157,8 +166,11 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         path = PurePosixPath(each.path)
         if path.is_absolute() or ".." in path.parts or "\\" in each.path or ":" in each.path:
             raise ValueError(f"the path {each.path!r} leaves the backup")
-    if sum(each.role == IMAGE_ROLE for each in stored) != 1:
-        raise ValueError("there is not exactly one image")
+    contents = [each.role for each in stored if each.role in _CONTENT_ROLES.values()]
+    if contents != [_CONTENT_ROLES[content["type"]]]:
+        raise ValueError(f"a backup of the type {content['type']} holds {contents}")
+    if (content["type"] == "incremental") != isinstance(content["parent"], str):
+        raise ValueError(f"a backup of the type {content['type']} has the parent {content['parent']}")
     content.update(
         database=Origin(**content["database"]),
         image=Image(**content["image"]),

@@ -11,12 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import getpass
 import json
 import os
 import re
-import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, locks, manifest
+from . import clock, files, locks, manifest, notes
 from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 
@@ -32,11 +29,10 @@ FORMAT = 1
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
 _DESCRIPTION_NAME = "repository.json"
 _LOCK_NAME = ".lock"
-_CHECKS_NAME = "checks.json"
-_HISTORY_NAME = "history.jsonl"
 _STAGING_PREFIX = ".staging-"
+_INDEX_NAME = ".index"
+_LOCKS_NAME = ".locks"
 _ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
-_KEPT_VERIFICATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -168,6 +164,10 @@ class Repository:
         order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
         return sorted(backups, key=lambda each: (order[each.id], each.id))
 
+    def load(self, identity: str) -> Backup | None:
+        """The published backup with this id; None when there is none."""
+        return _load(self.path / identity) if _ID.fullmatch(identity) else None
+
     def find(self, wanted: str, *, action: str) -> Backup:
         """The backup with the id ``wanted``, or the newest for ``latest``."""
         backups = self.backups()
@@ -209,17 +209,57 @@ class Repository:
         for entry in list(os.scandir(self.path)):
             if entry.name.startswith(_STAGING_PREFIX):
                 files.remove_tree(Path(entry.path))
+        for name in self._locks():
+            if not os.path.lexists(self.path / name):
+                self._remove_traces(name)
+
+    def remove(self, backup: Backup, *, action: str) -> None:
+        """Remove ``backup``: its name first, durably, so that it is never listed in part. Needs the lock.
+
+        Raises ``RepositoryLockedError`` when somebody reads it.
+        """
+        doomed = self.path / f"{_STAGING_PREFIX}removed-{backup.id}"
+        alone = locks.held(self._lock_file(backup.id), timeout_seconds=0, action=action)
+        with alone, translated(f"{action}: cannot remove {backup.path}"):
+            files.move_file(backup.path, doomed)
+        # From here on a reader that comes too late finds no such backup, whatever becomes of its lock.
+        files.remove_tree(doomed)
+        self._remove_traces(backup.id)
+
+    def _remove_traces(self, identity: str) -> None:
+        """Remove what is kept for a backup outside its directory; what resists is left to the next run."""
+        for directory in (_INDEX_NAME, _LOCKS_NAME):
+            with contextlib.suppress(OSError):
+                os.unlink(self.path / directory / identity)
+
+    def in_use(self) -> set[str]:
+        """The ids of the backups that somebody reads right now."""
+        action = f"Cannot see which backups of {self.path} are in use"
+        return {name for name in self._locks() if locks.is_held(self.path / _LOCKS_NAME / name, action=action)}
+
+    def _locks(self) -> list[str]:
+        """The ids of which there is a lock, held or not."""
+        directory = self.path / _LOCKS_NAME
+        with translated(f"Cannot list {directory}"):
+            return [name for name in os.listdir(directory) if _ID.fullmatch(name)] if directory.is_dir() else []
 
     @contextlib.contextmanager
     def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
         """Keep ``backup`` from being removed while it is read.
 
-        A repository on a read-only medium needs no lock, and check mode makes no file for one.
+        A repository on a read-only medium needs no lock, and check mode makes no file for one. Raises
+        ``BackupNotFoundError`` when the backup was removed since it was listed.
         """
-        if dry_run or not self.writable:
-            yield
-            return
-        with locks.held(self._lock_file(backup.id), timeout_seconds=timeout_seconds, action=action, shared=True):
+        with contextlib.ExitStack() as stack:
+            if self.writable and not dry_run:
+                lock = self._lock_file(backup.id)
+                stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action, shared=True))
+            # Only now: a prune may have been faster than the lock.
+            if not os.path.isdir(backup.path):
+                raise BackupNotFoundError(
+                    f"{action}: the backup {backup.id} was removed meanwhile.",
+                    hint="Choose another one, or set pinned for a backup that must stay.",
+                )
             yield
 
     @property
@@ -227,7 +267,7 @@ class Repository:
         return os.access(self.path, os.W_OK)
 
     def _lock_file(self, name: str) -> Path:
-        directory = self.path / ".locks"
+        directory = self.path / _LOCKS_NAME
         with translated(f"Cannot write to the repository {self.path}"):
             files.make_private_directory(directory)
         return directory / name
@@ -242,6 +282,15 @@ class Repository:
                 yield directory
             finally:
                 files.remove_tree(directory)
+
+    def index_path(self, identity: str) -> Path:
+        """Where the page index of a backup is. Only that of the newest backup is of use."""
+        return self.path / _INDEX_NAME / identity
+
+    def remove_old_indexes(self, newest: str) -> None:
+        for path in self.index_path(newest).parent.glob("*"):
+            if path.name != newest:
+                files.remove_file(path)
 
     def publish(self, staging: Path, document: Manifest) -> Backup:
         """Make the staged backup visible: manifest last, everything flushed, then one rename."""
@@ -261,7 +310,7 @@ class Repository:
         entry = {"time": clock.to_text(clock.now()), "level": level, "outcome": outcome}
 
         def add(noted: Backup) -> Backup:
-            return dataclasses.replace(noted, verifications=[*noted.verifications, entry][-_KEPT_VERIFICATIONS:])
+            return dataclasses.replace(noted, verifications=[*noted.verifications, entry])
 
         return self._note(backup, add)
 
@@ -270,28 +319,25 @@ class Repository:
         action = f"Cannot note the check of {backup.id}"
         lock = self._lock_file("checks")
         with translated(action), locks.held(lock, timeout_seconds=DEFAULT_LOCK_TIMEOUT_SECONDS, action=action):
-            confirmed, verifications = _read_checks(backup.path / _CHECKS_NAME)
+            confirmed, verifications = notes.read_checks(backup.path)
             noted = change(dataclasses.replace(backup, confirmed=confirmed, verifications=verifications))
-            content = {"confirmed": noted.confirmed, "verifications": list(noted.verifications)}
-            files.replace_private(backup.path / _CHECKS_NAME, _json_bytes(content))
+            try:
+                notes.write_checks(backup.path, confirmed=noted.confirmed, verifications=noted.verifications)
+            except FileNotFoundError:
+                # Removed since it was read: there is nothing left to note this beside.
+                if os.path.isdir(backup.path):
+                    raise
         return noted
 
     def record(self, event: str, **facts: Any) -> None:
         """Add one line to the audit log; a read-only medium keeps the log that it has."""
         if not self.writable:
             return
-        line = {"time": clock.to_text(clock.now()), "event": event, **_who(), **facts}
-        with translated(f"Cannot write the audit log {self.path / _HISTORY_NAME}"):
-            files.append_line(self.path / _HISTORY_NAME, json.dumps(line, sort_keys=True))
+        notes.append_event(self.path, event, facts)
 
     def history(self) -> list[dict[str, Any]]:
         """The events of the audit log, oldest first; a line that a crash cut short is left out."""
-        events = []
-        with contextlib.suppress(FileNotFoundError), open(self.path / _HISTORY_NAME, encoding="utf-8") as log:
-            for line in log:
-                with contextlib.suppress(ValueError):
-                    events.append(json.loads(line))
-        return events
+        return notes.read_events(self.path)
 
 
 def check_new_place(path: Path, *, action: str) -> None:
@@ -325,22 +371,8 @@ def _load(path: Path) -> Backup | None:
         return Backup(path.name, path, None, BackupDamagedError(f"Cannot read {where}: {error.strerror}."))
     except EngineError as error:
         return Backup(path.name, path, None, error)
-    confirmed, verifications = _read_checks(path / _CHECKS_NAME)
+    confirmed, verifications = notes.read_checks(path)
     return Backup(path.name, path, document, None, confirmed, verifications)
-
-
-def _read_checks(path: Path) -> tuple[str, list[dict[str, str]]]:
-    """What is noted beside a manifest. It is an aid, no proof: when damaged it counts as never written."""
-    try:
-        content = json.loads(path.read_bytes())
-        verifications = [
-            {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
-        ]
-        if content["confirmed"]:
-            clock.from_text(content["confirmed"])
-        return str(content["confirmed"]), verifications
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
-        return "", []
 
 
 def _after(backup: Backup, order: dict[str, float]) -> float:
@@ -350,13 +382,3 @@ def _after(backup: Backup, order: dict[str, float]) -> float:
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
-
-
-@functools.lru_cache(maxsize=1)
-def _who() -> dict[str, Any]:
-    """Who runs this, for the audit log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        user = str(getattr(os, "getuid", lambda: "unknown")())
-    return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import clock, database, files, image, processes, proof, switch
+from . import chain, clock, database, evidence, files, image, processes, proof, switch
 from .clock import Phases
+from .encryption import NO_KEYS, Keys
 from .errors import (
     BackupDamagedError,
     EngineError,
@@ -23,6 +24,7 @@ from .errors import (
     translated,
 )
 from .manifest import Manifest, Origin
+from .proof import Proof
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
 
 
@@ -44,6 +46,7 @@ class Request:
     check: str = "quick"
     force: bool = False
     force_identity: bool = False
+    keys: Keys = NO_KEYS
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
 
 
@@ -78,7 +81,9 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
     timeout_seconds = request.lock_timeout_seconds
     with repository.reading(backup, action=action, timeout_seconds=timeout_seconds, dry_run=dry_run):
         with phases.phase("check_artifacts"):
-            image.check_artifacts(backup)
+            links = chain.links(repository, backup)
+            chain.check_artifacts(links)
+        expected = evidence.proof_of(backup, request.keys)
         with phases.phase("compare"):
             same = _holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds)
@@ -88,14 +93,18 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
                 switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
             outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
             return outcome
-        _check_switch_is_safe(request, document, dest, action=action)
+        _check_switch_is_safe(request, links, expected, dest, action=action)
         if dry_run:
             return outcome
         with switch.workplace(dest, action=action, timeout_seconds=timeout_seconds) as directory:
-            staged = _stage(request, backup, dest, directory, phases, outcome.warnings, action=action)
+            staging = _Staging(request, links, expected, dest, directory, action=action)
+            with phases.phase("stage"):
+                written = image.write_image(links, staging.staged, request.keys, action=action)
+            with phases.phase("check"):
+                outcome.warnings.extend(staging.prove(written))
             with phases.phase("switch"):
                 undo_set = switch.install(
-                    dest, staged, directory, check=lambda: _compare_installed(dest, document, action=action)
+                    dest, written.path, directory, check=lambda: _compare_installed(dest, document, action=action)
                 )
     outcome.undo_set = str(undo_set or "")
     _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
@@ -193,20 +202,22 @@ def _holds(dest: Path, document: Manifest) -> bool:
         return files.sha256_file(dest) == document.image.sha256
 
 
-def _check_switch_is_safe(request: Request, document: Manifest, dest: Path, *, action: str) -> None:
+def _check_switch_is_safe(
+    request: Request, links: Sequence[Backup], expected: Proof | None, dest: Path, *, action: str
+) -> None:
     if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
         raise RefusedError(f"{action}: that is inside the repository.", hint="Restore to another directory.")
     if dest.exists():
-        _check_identity(request, document, dest, action=action)
+        _check_identity(request, links[-1].trusted(), expected, dest, action=action)
     _check_not_in_use(request, dest, action=action)
     with translated(action):
         old_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL))
         # With a -wal or journal to fold, a copy of the old main file is needed for a moment, too.
         folding_bytes = 2 * old_bytes + files.size_of(dest) if old_bytes else 0
-        files.require_space(dest.parent, document.image.bytes + folding_bytes, action=action)
+        files.require_space(dest.parent, image.needed_bytes(links) + folding_bytes, action=action)
 
 
-def _check_identity(request: Request, document: Manifest, dest: Path, *, action: str) -> None:
+def _check_identity(request: Request, document: Manifest, proven: Proof | None, dest: Path, *, action: str) -> None:
     """Refuse to replace a database by that of another application."""
     if request.force_identity:
         return
@@ -219,7 +230,7 @@ def _check_identity(request: Request, document: Manifest, dest: Path, *, action:
     if dest.name not in known_names:
         raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
     header = database.read_header(dest)
-    expected = document.proof.header.get("application_id") if document.proof else None
+    expected = proven.header.get("application_id") if proven else None
     if header is not None and expected is not None and header.application_id != expected:
         raise RefusedError(
             f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
@@ -238,45 +249,61 @@ def _check_not_in_use(request: Request, dest: Path, *, action: str) -> None:
         )
 
 
-def _stage(
-    request: Request,
-    backup: Backup,
-    dest: Path,
-    directory: Path,
-    phases: Phases,
-    warnings: list[str],
-    *,
-    action: str,
-) -> Path:
-    """Write the image beside ``dest``, prove it, and give it the attributes that it will need."""
-    document = backup.trusted()
-    staged = directory / "restored"
-    with phases.phase("stage"):
-        image.write_image(backup, staged, action=action)
-    with phases.phase("check"):
-        if not document.suspect and document.image.bytes:
-            _check_staged(staged, document, request.check, action=action)
-    with translated(f"{action}: cannot set owner and mode"):
-        if dest.exists():
-            files.copy_attributes(dest, staged)
-        else:
-            warnings.extend(_apply_origin(staged, document.database))
-        _apply_wanted(staged, request)
-    files.sync_file(staged)
-    return staged
+class _Staging:
+    """The image beside ``dest``, which is proven there and gets the attributes that it will need."""
+
+    def __init__(
+        self,
+        request: Request,
+        links: Sequence[Backup],
+        expected: Proof | None,
+        dest: Path,
+        directory: Path,
+        *,
+        action: str,
+    ) -> None:
+        self.request = request
+        self.links = links
+        self.document = links[-1].trusted()
+        self.expected = expected
+        self.dest = dest
+        self.staged = directory / "restored"
+        self.action = action
+
+    def prove(self, written: image.Written) -> Sequence[str]:
+        """Raises unless the image is the right one; afterwards only the switch is left. Says what could not be had."""
+        image.prove(self.links[-1], written, self._check, action=self.action)
+        warnings: Sequence[str] = ()
+        with translated(f"{self.action}: cannot set owner and mode"):
+            if self.dest.exists():
+                files.copy_attributes(self.dest, self.staged)
+            else:
+                warnings = _apply_origin(self.staged, self.document.database)
+            _apply_wanted(self.staged, self.request)
+        files.sync_file(self.staged)
+        return warnings
+
+    def _check(self) -> None:
+        level, document = self.request.check, self.document
+        if document.suspect or not document.image.bytes or (level == "quick" and _has_passed(document)):
+            return
+        with contextlib.closing(database.connect(self.staged, immutable=True)) as connection:
+            checks = proof.check_structure(connection, level)
+            if level == "full" and self.expected is not None:
+                checks.extend(proof.check_rows(connection, self.expected))
+        failed = [each for each in checks if each.outcome == proof.FAILED]
+        if failed:
+            raise ProofFailedError(
+                f"{self.action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
+                hint="The live database was not touched. Choose another backup.",
+            )
 
 
-def _check_staged(staged: Path, document: Manifest, level: str, *, action: str) -> None:
-    with contextlib.closing(database.connect(staged, immutable=True)) as connection:
-        checks = proof.check_structure(connection, level)
-        if level == "full" and document.proof is not None:
-            checks.extend(proof.check_rows(connection, document.proof))
-    failed = [each for each in checks if each.outcome == proof.FAILED]
-    if failed:
-        raise ProofFailedError(
-            f"{action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
-            hint="The live database was not touched. Choose another backup.",
-        )
+def _has_passed(document: Manifest) -> bool:
+    """Whether the very bytes of this image passed the quick check, or a deeper one, when they were backed up."""
+    return any(
+        each.name in ("quick_check", "integrity_check") and each.outcome == proof.PASSED for each in document.checks
+    )
 
 
 def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:

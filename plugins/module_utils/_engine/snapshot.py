@@ -3,27 +3,28 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The snapshot: one consistent image of a live database, read under one pinned transaction.
 
-Nothing here writes to the source, checkpoints it or changes its journal mode.
+Two ways: the pages as they lie in the database and its write-ahead log, which writes nothing (``DirectSnapshot``),
+and a private copy made by SQLite, for whatever is unusual (``CopiedSnapshot``).
 """
 
 from __future__ import annotations
 
 import abc
 import contextlib
+import mmap
 import os
 import sqlite3
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import BinaryIO, TypeVar
 
-from . import database, files, proof
+from . import database, files, pin, wal
 from .clock import Deadline
-from .database import JOURNAL, SHM, WAL, Source
-from .errors import EngineError, SourceBusyError, SourceCorruptError, SourceMissingError, translated
-from .proof import Check
+from .database import SHM, WAL, Source
+from .errors import SourceBusyError, SourceCorruptError, translated
+from .pin import Pinned
 
 Progress = Callable[[int, int], None]
 """Called with the pages that are done and all pages."""
@@ -31,26 +32,19 @@ Progress = Callable[[int, int], None]
 Result = TypeVar("Result")
 
 _STEP_BYTES = 4 * 1024 * 1024
-_BUSY_SECONDS = 3600.0
 _BUSY_SLEEP_SECONDS = 0.02
-_ATTEMPTS = 5
-_SETTLED_SECONDS = 0.05
-
-
-class Stamp(NamedTuple):
-    """What differs in a file when somebody wrote to it, or put another one in its place."""
-
-    inode: int
-    size_bytes: int
-    changed_ns: int
+# How often to look for a moment between two commits. Even thousands of commits a second leave one within a few tries.
+_MATCH_ATTEMPTS = 500
+# The page at this place is for locks alone, and never written: https://www.sqlite.org/fileformat2.html#the_lock_byte_page
+_LOCK_BYTE = 1 << 30
 
 
 class Snapshot(abc.ABC):
     """One image of a database. ``connection`` sees exactly this image; it is None when SQLite cannot open it.
 
-    ``page_size`` is in bytes and 0 for an empty image. ``pinned_seconds`` says for how long the source was held,
-    ``writers_waited`` whether its journal mode makes writers wait meanwhile. ``corruption`` says why the image is
-    only a copy of the bytes, when it is.
+    ``page_size`` is in bytes and 0 for an empty image. ``held`` says whether the source is still pinned, and
+    ``writers_waited`` whether its journal mode makes writers wait meanwhile. ``corruption`` says why the image is only
+    a copy of the bytes, when it is.
     """
 
     connection: sqlite3.Connection | None
@@ -58,9 +52,14 @@ class Snapshot(abc.ABC):
     page_count: int
     image_bytes: int
     header: database.Header | None
-    pinned_seconds: float
     writers_waited: bool
-    corruption: str
+    held: bool
+    corruption: str = ""
+
+    @property
+    @abc.abstractmethod
+    def pinned_seconds(self) -> float:
+        """For how long the source was held, or has been by now."""
 
     @abc.abstractmethod
     def read(self, first_page: int, count: int) -> bytes:
@@ -97,25 +96,162 @@ class CopiedSnapshot(Snapshot):
         # A damaged header may name no page size; such an image is still read whole, in pieces of this size.
         self._read_size = self.page_size or 4096
         self.page_count = -(-self.image_bytes // self._read_size)
-        self.pinned_seconds = round(pinned_seconds, 3)
+        self._pinned_seconds = round(pinned_seconds, 3)
         self.writers_waited = writers_waited
+        self.held = False
         self.corruption = corruption
         self.connection = None if corruption else database.connect(path, immutable=True)
+
+    @property
+    def pinned_seconds(self) -> float:
+        return self._pinned_seconds
 
     def read(self, first_page: int, count: int) -> bytes:
         self._file.seek((first_page - 1) * self._read_size)
         wanted = min(count * self._read_size, self.image_bytes - (first_page - 1) * self._read_size)
-        pieces = []
-        while wanted > 0 and (piece := self._file.read(wanted)):
-            pieces.append(piece)
-            wanted -= len(piece)
-        return b"".join(pieces)
+        return files.read_exactly(self._file, max(0, wanted))
 
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
         self._file.close()
         files.remove_file(self._path)
+
+
+class DirectSnapshot(Snapshot):
+    """A snapshot that is read where the database is, under its pinned transaction. It writes nothing.
+
+    Why the pages stand still: a rollback journal lets nobody write to the file while a reader has its shared lock. With
+    a write-ahead log, a checkpoint copies nothing into the file that is newer than what the oldest reader sees, and the
+    log does not start again from its beginning while a reader uses it (https://www.sqlite.org/wal.html#concurrency).
+    """
+
+    def __init__(self, pinned: Pinned, frames: wal.Frames | None, deadline: Deadline, *, action: str) -> None:
+        self._pinned = pinned
+        self._file = pinned.open()
+        self._frames = frames
+        self._deadline = deadline
+        self._action = action
+        self.connection = pinned.connection
+        (self.page_size,) = pinned.connection.execute("PRAGMA page_size").fetchone()
+        (self.page_count,) = pinned.connection.execute("PRAGMA page_count").fetchone()
+        self.image_bytes = self.page_size * self.page_count
+        self.header = database.parse_header(self.read(1, 1))
+        self.held = True
+        self.writers_waited = not pinned.idle and frames is None and not (self.header and self.header.wal)
+
+    @property
+    def pinned_seconds(self) -> float:
+        return 0.0 if self._pinned.idle else round(time.monotonic() - self._pinned.begin, 3)
+
+    def read(self, first_page: int, count: int) -> bytes:
+        if self._deadline.passed():
+            raise SourceBusyError(
+                f"{self._action}: the timeout passed at page {first_page} of {self.page_count}.",
+                hint="Raise timeout, or run when the host is less busy.",
+            )
+        count = min(count, self.page_count - first_page + 1)
+        with translated(self._action):
+            self._file.seek((first_page - 1) * self.page_size)
+            data = files.read_exactly(self._file, count * self.page_size)
+        logged = self._frames.pages(first_page, count) if self._frames else ()
+        if len(data) < count * self.page_size:
+            elsewhere = {_LOCK_BYTE // self.page_size + 1, *(page for page, _frame in logged)}
+            self._check_elsewhere(range(first_page + len(data) // self.page_size, first_page + count), elsewhere)
+            data = data.ljust(count * self.page_size, b"\0")
+        return self._merged(data, first_page, logged, self._frames) if logged and self._frames else data
+
+    def _check_elsewhere(self, behind_the_end: range, elsewhere: set[int]) -> None:
+        """Raise unless the pages that the file does not have are in the log, or used by nobody."""
+        missing = next((page for page in behind_the_end if page not in elsewhere), None)
+        if missing is not None:
+            raise SourceCorruptError(
+                f"{self._action}: the file ends before page {missing}.",
+                hint="Verify it, and restore the newest good backup.",
+            )
+
+    def _merged(self, data: bytes, first_page: int, logged: Sequence[tuple[int, int]], frames: wal.Frames) -> bytes:
+        """``data`` with the newer pages of the log."""
+        merged = bytearray(data)
+        try:
+            for page, frame in logged:
+                begin = (page - first_page) * self.page_size
+                merged[begin : begin + self.page_size] = frames.read(frame)
+        except ValueError as error:
+            raise SourceBusyError(f"{self._action}: {error}.", hint="Run again.") from None
+        return bytes(merged)
+
+    def close(self) -> None:
+        """Nothing is private; the source is released where it was pinned."""
+
+
+def use(
+    source: Source,
+    directory: Path,
+    work: Callable[[Snapshot], Result],
+    *,
+    action: str,
+    deadline: Deadline,
+    progress: Progress | None = None,
+    traceless: bool = False,
+    hasty: bool = True,
+) -> Result:
+    """What ``work`` returns for a snapshot of ``source``; it is done again when it was of a file that is gone.
+
+    The pages are read where they are, if that can be done; else, or when writers would have to wait for work that is
+    not ``hasty``, SQLite makes a private copy in ``directory`` first. ``traceless`` as for ``pin.read``.
+    """
+    in_place = source.header is not None and os.name != "nt" and (hasty or source.header.wal)
+
+    def work_in_place(pinned: Pinned) -> tuple[Result] | None:
+        with translated(action):
+            image = _open_in_place(pinned, deadline, action=action)
+        return (work(image),) if image else None
+
+    done = None
+    if in_place:
+        done = pin.read(source, directory, work_in_place, action=action, deadline=deadline, traceless=traceless)
+    if done is None:
+        with take(source, directory, action=action, deadline=deadline, progress=progress, traceless=traceless) as image:
+            done = (work(image),)
+    return done[0]
+
+
+def _open_in_place(pinned: Pinned, deadline: Deadline, *, action: str) -> DirectSnapshot | None:
+    """The pinned image where it is; None when the write-ahead log cannot be matched with what SQLite sees."""
+    (journal_mode,) = pinned.connection.execute("PRAGMA journal_mode").fetchone()
+    frames = None
+    if journal_mode == "wal" and not pinned.idle:
+        try:
+            matched, frames = _match_log(pinned)
+        except (OSError, ValueError):
+            return None
+        if not matched:
+            return None
+    return DirectSnapshot(pinned, frames, deadline, action=action)
+
+
+def _match_log(pinned: Pinned) -> tuple[bool, wal.Frames | None]:
+    """Whether it is known what of the log the pinned transaction sees, and that; None when all is in the file.
+
+    The index is the same before and after the transaction began, so the transaction sees just this commit. When all
+    frames were in the file before it began, it may not hold the log, only the file. When they were not afterwards, it
+    does hold the log. In between it could be either.
+    """
+    shared = mmap.mmap(pinned.open(SHM).fileno(), wal.INDEX_BYTES, access=mmap.ACCESS_READ)
+    pinned.keep(shared)
+    log = pinned.open(WAL)
+    for _attempt in range(_MATCH_ATTEMPTS):
+        before = wal.parse_index(shared[:])
+        pinned.begin_again()
+        after = wal.parse_index(shared[:])
+        if before is None or after is None or before.header != after.header:
+            continue
+        if before.backfilled >= before.frames:
+            return True, None
+        if after.backfilled < after.frames:
+            return True, wal.Frames(log.fileno(), after)
+    return False, None
 
 
 def take(
@@ -129,23 +265,25 @@ def take(
 ) -> Snapshot:
     """Copy one consistent image of ``source`` into the private ``directory`` with SQLite's backup API.
 
-    ``traceless`` as for ``read``.
+    ``traceless`` as for ``pin.read``.
     Raises ``SourceBusyError`` past the deadline, ``SourceCorruptError`` when SQLite cannot read the source.
     """
     image = directory / "snapshot.sqlite"
+    copy_bytes = source.status.st_size + files.size_of(database.sidecar(source.path, WAL))
+    files.require_space(directory, copy_bytes, action=action)
     if source.header is None:
         files.write_private(image, b"")
         return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False)
     begin = time.monotonic()
 
-    def copy(connection: sqlite3.Connection) -> None:
+    def copy(pinned: Pinned) -> None:
         nonlocal begin
-        begin = time.monotonic()
+        begin = pinned.begin
         files.remove_file(image)
         files.write_private(image, b"")
-        _copy(connection, image, action=action, deadline=deadline, progress=progress)
+        _copy(pinned.connection, image, action=action, deadline=deadline, progress=progress)
 
-    read(source, directory, copy, action=action, deadline=deadline, traceless=traceless)
+    pin.read(source, directory, copy, action=action, deadline=deadline, traceless=traceless)
     return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=not source.header.wal)
 
 
@@ -156,167 +294,6 @@ def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
     with translated(f"Cannot copy {source.given}"):
         files.copy_private(source.path, image)
     return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False, corruption=corruption)
-
-
-def read(
-    source: Source,
-    scratch: Path,
-    work: Callable[[sqlite3.Connection], Result],
-    *,
-    action: str,
-    deadline: Deadline,
-    traceless: bool = False,
-) -> Result:
-    """What ``work`` returns for a read-only connection to ``source`` with one read transaction open.
-
-    The transaction pins the image: in WAL mode writers go on and the connection never sees what they commit; in
-    rollback mode they wait. Until ``work`` ends this process must not open and close the file in any other way
-    (see ``database.read_header``). When another file took the place of the source meanwhile, ``work`` is done again.
-    ``scratch`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
-    the case whenever SQLite would have to create a sidecar.
-    """
-    for attempt in range(_ATTEMPTS):
-        # Only once without a lock: an application that comes and goes would make every such attempt void.
-        idle = attempt == 0 and _is_idle(source)
-        in_place = idle or may_open_in_place(source, traceless=traceless)
-        before = _stamp(source.path)
-        try:
-            aside = None if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
-            with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as connection:
-                result = work(connection)
-        except EngineError:
-            if _is_still(before, _stamp(source.path), idle=idle):
-                raise
-        else:
-            if _is_still(before, _stamp(source.path), idle=idle):
-                return result
-        source = database.locate(source.given, action=action)
-    raise SourceBusyError(
-        f"{action}: the file was replaced {_ATTEMPTS} times while it was read.",
-        hint="Find what replaces it, and back up when that is done.",
-    )
-
-
-def examine(
-    source: Source,
-    work: Callable[[sqlite3.Connection], list[Check]],
-    *,
-    action: str,
-    deadline: Deadline,
-    traceless: bool = False,
-) -> list[Check]:
-    """What ``work`` finds in ``source`` where it is, as ``read`` does it.
-
-    A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
-    """
-    with tempfile.TemporaryDirectory(prefix="sqlite-examine-") as scratch:
-        try:
-            return read(source, Path(scratch), work, action=action, deadline=deadline, traceless=traceless)
-        except SourceCorruptError as error:
-            if database.needs_recovery(source.path):
-                raise
-            return [Check("readable", proof.FAILED, error.message)]
-
-
-def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:
-    """Whether the path still names the file that was read, and an idle one was not written to."""
-    return before == after if idle else before.inode == after.inode
-
-
-def _is_idle(source: Source) -> bool:
-    """Whether ``source`` is in WAL mode with nobody using it, so that it can be read without locks and sidecars.
-
-    Opening it as usual would create a ``-wal`` and a ``-shm`` that a read-only connection cannot remove. Who starts to
-    write meanwhile changes the main file only by a checkpoint, and that shows in its stamp. A file that was written
-    to just now may not show it.
-    """
-    if source.header is None or not source.header.wal or os.path.exists(database.sidecar(source.path, WAL)):
-        return False
-    if not _is_settled(_stamp(source.path)):
-        time.sleep(_SETTLED_SECONDS)
-    return _is_settled(_stamp(source.path))
-
-
-def _is_settled(stamp: Stamp) -> bool:
-    """Whether a write after now will show in the stamp; a time in the future, by a wrong clock, shows it as well."""
-    return abs(time.time() - stamp.changed_ns / 1e9) > _SETTLED_SECONDS
-
-
-@contextlib.contextmanager
-def _pinned(
-    source: Source, aside: Path | None, *, idle: bool, action: str, deadline: Deadline
-) -> Iterator[sqlite3.Connection]:
-    path, mode = (source.path, "ro") if aside is None else (aside, "rw")
-    busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
-    try:
-        connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
-        with contextlib.closing(connection):
-            connection.execute("BEGIN")
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            yield connection
-    except sqlite3.Error as error:
-        raise database.from_sqlite_error(action, error, source.path) from error
-    finally:
-        if aside is not None:
-            for suffix in ("", *database.SIDECARS):
-                files.remove_file(database.sidecar(aside, suffix))
-
-
-def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
-    """Whether SQLite may open the source where it is without leaving files that its application cannot use.
-
-    Opening a WAL database creates a missing ``-wal`` or ``-shm``. As root SQLite gives them the owner of the
-    database; any other user must be that owner, and the directory must be writable.
-    """
-    wal_exists = os.path.exists(database.sidecar(source.path, WAL))
-    if os.name == "nt" or not (wal_exists or (source.header is not None and source.header.wal)):
-        return True
-    shm = database.sidecar(source.path, SHM)
-    if wal_exists and os.access(shm, os.R_OK):
-        return True
-    return not traceless and os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
-
-
-def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Path:
-    """Copy a WAL database that must not be opened in place, with its ``-wal``, while nobody writes to it."""
-    copy = scratch / "aside.sqlite"
-    parts = ("", WAL)
-    while True:
-        before = _stamps(source)
-        if all(_is_settled(stamp) for stamp in before if stamp):
-            for suffix in parts:
-                files.remove_file(database.sidecar(copy, suffix))
-                part = database.sidecar(source.path, suffix)
-                with translated(action), contextlib.suppress(FileNotFoundError):
-                    files.copy_private(part, database.sidecar(copy, suffix))
-            if _stamps(source) == before:
-                return copy
-        if deadline.passed():
-            raise SourceBusyError(
-                f"{action}: it is written to, and this user may not join its readers.",
-                hint="Run as the owner of the database, or as root.",
-            )
-        time.sleep(_BUSY_SLEEP_SECONDS)
-
-
-def _stamps(source: Source) -> list[Stamp | None]:
-    """The stamps of the database, its ``-wal`` and its ``-journal``."""
-    stamps: list[Stamp | None] = [_stamp(source.path)]
-    for suffix in (WAL, JOURNAL):
-        try:
-            stamps.append(_stamp(database.sidecar(source.path, suffix)))
-        except SourceMissingError:
-            stamps.append(None)
-    return stamps
-
-
-def _stamp(path: Path) -> Stamp:
-    """The stamp of ``path``. A stat by name opens nothing, so it drops no lock."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        raise SourceMissingError(f"Cannot read {path}: it was removed.", hint="Check the path.") from None
-    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _copy(

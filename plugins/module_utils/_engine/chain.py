@@ -1,0 +1,43 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The chain: a full backup and the incrementals that build on it, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from . import manifest
+from .errors import BackupDamagedError
+from .repository import Backup, Repository
+
+
+def links(repository: Repository, backup: Backup) -> list[Backup]:
+    """What a restore of ``backup`` reads: its full backup first, itself last.
+
+    Raises ``BackupDamagedError`` when a link is missing, or is none that this chain can hold.
+    """
+    found = [backup]
+    while (parent := found[-1].trusted().parent) is not None:
+        previous = repository.load(parent)
+        if previous is None or previous.manifest is None or not _fits(previous, found[-1]):
+            state = "is missing" if previous is None else "is damaged"
+            raise BackupDamagedError(
+                f"The backup {backup.id} builds on {parent}, which {state}.",
+                hint="Use another backup, or a copy of this one from off-site.",
+            )
+        found.append(previous)
+    return found[::-1]
+
+
+def _fits(previous: Backup, following: Backup) -> bool:
+    """Whether the one can be the parent of the other: an older one with pages of the same size."""
+    before, after = previous.trusted(), following.trusted()
+    return before.sequence < after.sequence and before.image.page_size == after.image.page_size
+
+
+def check_artifacts(chain: Sequence[Backup]) -> None:
+    """Raise ``BackupDamagedError`` unless all files of the last link, and the pages of all others, are as stored."""
+    for each in chain[:-1]:
+        manifest.check_files(each.trusted(), each.path, [each.trusted().content_file])
+    manifest.check_files(chain[-1].trusted(), chain[-1].path)

@@ -1,0 +1,103 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The evidence of a backup: what was found in the snapshot, and where that is stored."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from . import codec, manifest
+from . import proof as proofs
+from .encryption import Keys
+from .errors import BackupDamagedError
+from .manifest import PROOF_ROLE, SCHEMA_ROLE, StoredFile
+from .proof import Check, Proof
+from .repository import Backup
+from .snapshot import Snapshot
+from .store import Storage
+
+SCHEMA_NAME = "schema.sql"
+PROOF_NAME = "proof.json"
+_LONGEST_BYTES = 64 * 1024 * 1024
+# The checks whose names tell nothing about the content.
+_NEUTRAL = ("quick_check", "integrity_check", "foreign_key_check", "readable", "rows", "schema")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The checks of a snapshot; its proof and its schema as SQL text, None when it could not be read."""
+
+    checks: tuple[Check, ...]
+    proof: Proof | None = None
+    schema: str | None = None
+
+    @property
+    def suspect(self) -> bool:
+        return proofs.overall(self.checks) == proofs.FAILED
+
+    @property
+    def doubts(self) -> list[str]:
+        return [each.detail for each in self.checks if each.outcome == proofs.INCONCLUSIVE]
+
+
+def examine(image: Snapshot, level: str) -> Evidence:
+    """Check the image and count its rows; what cannot be read makes the backup suspect, never fails the copy."""
+    if image.connection is None:
+        return Evidence((Check("readable", proofs.FAILED, image.corruption),))
+    checks = () if level == "none" else tuple(proofs.check_structure(image.connection, level))
+    try:
+        schema = proofs.schema_sql(image.connection, image.header)
+        tables = proofs.table_rows(image.connection)
+    except sqlite3.DatabaseError as error:
+        return Evidence((*checks, Check("rows", proofs.FAILED, str(error))))
+    facts = image.header.facts() if image.header else {}
+    return Evidence(checks, Proof(proofs.schema_digest(schema), tables, facts), schema)
+
+
+def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[StoredFile]:
+    """Store the schema, and in an encrypted backup all that the manifest must not tell: proof, checks, names."""
+    stored = []
+    if found.schema is not None:
+        stored.append(storage.write(SCHEMA_NAME, SCHEMA_ROLE, [found.schema.encode()]))
+    if storage.encryption.method != "none":
+        content = {
+            "proof": found.proof.to_json() if found.proof else None,
+            "checks": [each.to_json() for each in found.checks],
+            "names": names,
+        }
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        stored.append(storage.write(PROOF_NAME, PROOF_ROLE, [text.encode()]))
+    return stored
+
+
+def told(checks: tuple[Check, ...], *, encrypted: bool) -> tuple[Check, ...]:
+    """The checks as the manifest may tell them: of an encrypted backup without names and details."""
+    if not encrypted:
+        return checks
+    return tuple(Check(each.name if each.name in _NEUTRAL else "content", each.outcome) for each in checks)
+
+
+def proof_of(backup: Backup, keys: Keys) -> Proof | None:
+    """The proof of a backup, decrypted if need be; None when its source could not be read.
+
+    Raises ``KeyRejectedError``, or ``BackupDamagedError`` when its file is not as stored, or holds no proof.
+    """
+    document = backup.trusted()
+    stored = next((each for each in document.files if each.role == PROOF_ROLE), None)
+    if stored is None:
+        return document.proof
+    manifest.check_files(document, backup.path, [stored])
+    path = backup.path / stored.path
+    content = b""
+    with codec.open_artifact(path, stored.compression, stored.encryption, keys) as stream:
+        while len(content) < _LONGEST_BYTES and (piece := stream.read(_LONGEST_BYTES)):
+            content += piece
+    try:
+        found: dict[str, Any] = json.loads(content)
+        return Proof(**found["proof"]) if found["proof"] else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackupDamagedError(f"Cannot read {path}: {error!r}.", hint="Use another backup.") from None

@@ -1,0 +1,74 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is written down after a backup was made: the checks beside its manifest, and the audit log of the repository."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import getpass
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import clock, files
+from .errors import UsageError, translated
+
+_CHECKS_NAME = "checks.json"
+_HISTORY_NAME = "history.jsonl"
+_KEPT_VERIFICATIONS = 50
+
+
+def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
+    """When the backup in ``directory`` was last confirmed, and its verifications, oldest first.
+
+    They are an aid, no proof: when damaged they count as never written.
+    """
+    try:
+        content = json.loads((directory / _CHECKS_NAME).read_bytes())
+        verifications = [
+            {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
+        ]
+        if content["confirmed"]:
+            clock.from_text(content["confirmed"])
+        return str(content["confirmed"]), verifications
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
+        return "", []
+
+
+def write_checks(directory: Path, *, confirmed: str, verifications: Sequence[Mapping[str, str]]) -> None:
+    """Replace what is noted in ``directory``; of the verifications the newest are kept."""
+    content = {"confirmed": confirmed, "verifications": [*verifications][-_KEPT_VERIFICATIONS:]}
+    text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+    files.replace_private(directory / _CHECKS_NAME, text.encode())
+
+
+def append_event(repository: Path, event: str, facts: Mapping[str, Any]) -> None:
+    """Add one line to the audit log in the directory ``repository``."""
+    line = {"time": clock.to_text(clock.now()), "event": event, **_who(), **facts}
+    with translated(f"Cannot write the audit log {repository / _HISTORY_NAME}"):
+        files.append_line(repository / _HISTORY_NAME, json.dumps(line, sort_keys=True))
+
+
+def read_events(repository: Path) -> list[dict[str, Any]]:
+    """The events of the audit log, oldest first; a line that a crash cut short is left out."""
+    events = []
+    with contextlib.suppress(FileNotFoundError), open(repository / _HISTORY_NAME, encoding="utf-8") as log:
+        for line in log:
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+    return events
+
+
+@functools.lru_cache(maxsize=1)
+def _who() -> dict[str, Any]:
+    """Who runs this, for the audit log."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = str(getattr(os, "getuid", lambda: "unknown")())
+    return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}

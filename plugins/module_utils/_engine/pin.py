@@ -1,0 +1,247 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A read transaction on a live database: pinned, and without a trace beside it.
+
+Nothing here writes to the source, checkpoints it or changes its journal mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+from . import database, files, proof
+from .clock import Deadline
+from .database import JOURNAL, SHM, WAL, Source
+from .errors import EngineError, SourceBusyError, SourceCorruptError, SourceMissingError, translated
+from .proof import Check
+
+Result = TypeVar("Result")
+
+_BUSY_SECONDS = 3600.0
+_BUSY_SLEEP_SECONDS = 0.02
+_ATTEMPTS = 5
+_SETTLED_SECONDS = 0.05
+
+
+class Stamp(NamedTuple):
+    """What differs in a file when somebody wrote to it, or put another one in its place."""
+
+    inode: int
+    size_bytes: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A read-only ``connection`` to the file ``path`` with a read transaction open since ``begin`` (monotonic, s).
+
+    ``path`` is the source, or a private copy of it. ``idle``: nobody uses it, and no lock is held.
+    """
+
+    connection: sqlite3.Connection
+    path: Path
+    idle: bool
+    begin: float
+    _closed_last: contextlib.ExitStack
+
+    def begin_again(self) -> None:
+        """End the transaction and begin the next one, which sees what was committed meanwhile."""
+        self.connection.execute("ROLLBACK")
+        _begin(self.connection)
+
+    def open(self, suffix: str = "") -> BinaryIO:
+        """The pinned file, or a sidecar of it, for reading; see ``keep``."""
+        file = open(database.sidecar(self.path, suffix), "rb", buffering=0)  # noqa: SIM115
+        self.keep(file)
+        return file
+
+    def keep(self, resource: contextlib.AbstractContextManager[object]) -> None:
+        """Close ``resource`` only when SQLite is done.
+
+        When a process closes any descriptor of a file, all of its locks on that file are gone, SQLite's too
+        (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+        """
+        self._closed_last.enter_context(resource)
+
+
+def read(
+    source: Source,
+    scratch: Path,
+    work: Callable[[Pinned], Result],
+    *,
+    action: str,
+    deadline: Deadline,
+    traceless: bool = False,
+) -> Result:
+    """What ``work`` returns for ``source``, pinned.
+
+    In WAL mode writers go on and the connection never sees what they commit; in rollback mode they wait. Until
+    ``work`` ends this process must not open and close the file in any other way (see ``Pinned.keep``). When another
+    file took the place of the source meanwhile, or somebody wrote to an idle one, ``work`` is done again.
+    ``scratch`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
+    the case whenever SQLite would have to create a sidecar.
+    """
+    for attempt in range(_ATTEMPTS):
+        # First of all: a write after it must show, also one right after the look at whether the source is idle.
+        before = _stamp(source.path)
+        # Only once without a lock: an application that comes and goes would make every such attempt void.
+        idle = attempt == 0 and _is_idle(source)
+        in_place = idle or may_open_in_place(source, traceless=traceless)
+        try:
+            aside = None if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
+            with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as pinned:
+                result = work(pinned)
+        except EngineError:
+            if _is_still(before, _stamp(source.path), idle=idle):
+                raise
+        else:
+            if _is_still(before, _stamp(source.path), idle=idle):
+                return result
+        source = database.locate(source.given, action=action)
+    raise SourceBusyError(
+        f"{action}: the file was replaced {_ATTEMPTS} times while it was read.",
+        hint="Find what replaces it, and back up when that is done.",
+    )
+
+
+def examine(
+    source: Source,
+    work: Callable[[sqlite3.Connection], list[Check]],
+    *,
+    action: str,
+    deadline: Deadline,
+    traceless: bool = False,
+) -> list[Check]:
+    """What ``work`` finds in ``source`` where it is, as ``read`` does it.
+
+    A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="sqlite-examine-") as scratch:
+        try:
+            return read(
+                source,
+                Path(scratch),
+                lambda pinned: work(pinned.connection),
+                action=action,
+                deadline=deadline,
+                traceless=traceless,
+            )
+        except SourceCorruptError as error:
+            if database.needs_recovery(source.path):
+                raise
+            return [Check("readable", proof.FAILED, error.message)]
+
+
+def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:
+    """Whether the path still names the file that was read, and an idle one was not written to."""
+    return before == after if idle else before.inode == after.inode
+
+
+def _is_idle(source: Source) -> bool:
+    """Whether ``source`` is in WAL mode with nobody using it, so that it can be read without locks and sidecars.
+
+    Opening it as usual would create a ``-wal`` and a ``-shm`` that a read-only connection cannot remove. Who starts to
+    write meanwhile changes the main file only by a checkpoint, and that shows in its stamp. A file that was written
+    to just now may not show it.
+    """
+    if source.header is None or not source.header.wal or os.path.exists(database.sidecar(source.path, WAL)):
+        return False
+    if not _is_settled(_stamp(source.path)):
+        time.sleep(_SETTLED_SECONDS)
+    return _is_settled(_stamp(source.path))
+
+
+def _is_settled(stamp: Stamp) -> bool:
+    """Whether a write after now will show in the stamp; a time in the future, by a wrong clock, shows it as well."""
+    return abs(time.time() - stamp.changed_ns / 1e9) > _SETTLED_SECONDS
+
+
+@contextlib.contextmanager
+def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, deadline: Deadline) -> Iterator[Pinned]:
+    path, mode = (source.path, "ro") if aside is None else (aside, "rw")
+    busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
+    try:
+        with contextlib.ExitStack() as closed_last:
+            connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
+            with contextlib.closing(connection):
+                begin = time.monotonic()
+                _begin(connection)
+                yield Pinned(connection, path, idle, begin, closed_last)
+    except sqlite3.Error as error:
+        raise database.from_sqlite_error(action, error, source.path) from error
+    finally:
+        if aside is not None:
+            for suffix in ("", *database.SIDECARS):
+                files.remove_file(database.sidecar(aside, suffix))
+
+
+def _begin(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN")
+    # A deferred transaction begins with the first read.
+    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+
+def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
+    """Whether SQLite may open the source where it is without leaving files that its application cannot use.
+
+    Opening a WAL database creates a missing ``-wal`` or ``-shm``. As root SQLite gives them the owner of the
+    database; any other user must be that owner, and the directory must be writable.
+    """
+    wal_exists = os.path.exists(database.sidecar(source.path, WAL))
+    if os.name == "nt" or not (wal_exists or (source.header is not None and source.header.wal)):
+        return True
+    shm = database.sidecar(source.path, SHM)
+    if wal_exists and os.access(shm, os.R_OK):
+        return True
+    return not traceless and os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
+
+
+def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Path:
+    """Copy a WAL database that must not be opened in place, with its ``-wal``, while nobody writes to it."""
+    copy = scratch / "aside.sqlite"
+    parts = ("", WAL)
+    while True:
+        before = _stamps(source)
+        if all(_is_settled(stamp) for stamp in before if stamp):
+            for suffix in parts:
+                files.remove_file(database.sidecar(copy, suffix))
+                part = database.sidecar(source.path, suffix)
+                with translated(action), contextlib.suppress(FileNotFoundError):
+                    files.copy_private(part, database.sidecar(copy, suffix))
+            if _stamps(source) == before:
+                return copy
+        if deadline.passed():
+            raise SourceBusyError(
+                f"{action}: it is written to, and this user may not join its readers.",
+                hint="Run as the owner of the database, or as root.",
+            )
+        time.sleep(_BUSY_SLEEP_SECONDS)
+
+
+def _stamps(source: Source) -> list[Stamp | None]:
+    """The stamps of the database, its ``-wal`` and its ``-journal``."""
+    stamps: list[Stamp | None] = [_stamp(source.path)]
+    for suffix in (WAL, JOURNAL):
+        try:
+            stamps.append(_stamp(database.sidecar(source.path, suffix)))
+        except SourceMissingError:
+            stamps.append(None)
+    return stamps
+
+
+def _stamp(path: Path) -> Stamp:
+    """The stamp of ``path``. A stat by name opens nothing, so it drops no lock."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        raise SourceMissingError(f"Cannot read {path}: it was removed.", hint="Check the path.") from None
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,174 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Prune a repository: remove every backup that no rule and no promise of retention keeps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from . import clock, files, proof, retention
+from .errors import EngineError, RepositoryLockedError
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .retention import Decision, Entry, Policy
+
+_UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which repository to prune and what to keep; the options of the module ``sqlite_backup_prune``."""
+
+    repository: Path
+    policy: Policy = field(default_factory=Policy)
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+
+
+@dataclass
+class Outcome:
+    """What a run did, or in check mode would do; every list is oldest first.
+
+    ``kept`` has ``id`` and ``reasons`` of each backup that stays, ``removed`` ``id`` and ``bytes`` of each that went.
+    ``before`` and ``after`` are the ids that the repository lists.
+    """
+
+    kept: list[dict[str, Any]] = field(default_factory=list)
+    removed: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.removed)
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(each["bytes"] for each in self.removed)
+
+
+def run(request: Request, *, dry_run: bool = False) -> Outcome:
+    """Remove what the policy does not keep. With ``dry_run`` the same plan is made, and nothing is written."""
+    outcome = Outcome()
+    try:
+        _run(request, outcome, dry_run=dry_run)
+    except EngineError as error:
+        if not dry_run and Repository.exists(request.repository):
+            # The audit log must not hide the failure itself.
+            with contextlib.suppress(EngineError):
+                repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
+                _record(repository, outcome, outcome="failed", code=error.code, message=error.message)
+        raise
+    return outcome
+
+
+def _run(request: Request, outcome: Outcome, *, dry_run: bool) -> None:
+    action = f"Cannot prune {request.repository}"
+    # A policy that is refused must not wait for a lock first.
+    retention.check(request.policy)
+    repository = Repository.open_existing(request.repository, action=action)
+    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
+        if not dry_run:
+            repository.remove_leftovers()
+        _Job(request.policy, repository, outcome, action=action).run(dry_run=dry_run)
+        if outcome.removed and not dry_run:
+            try:
+                _record(repository, outcome, outcome="passed")
+            except EngineError as failure:
+                # The backups are gone: failing now would deny that.
+                outcome.warnings.append(failure.message)
+
+
+def _record(repository: Repository, done: Outcome, **facts: Any) -> None:
+    removed = [each["id"] for each in done.removed]
+    repository.record("prune", removed=removed, freed_bytes=done.freed_bytes, **facts)
+
+
+class _Job:
+    """One run under the lock of the repository."""
+
+    def __init__(self, policy: Policy, repository: Repository, outcome: Outcome, *, action: str) -> None:
+        self.policy = policy
+        self.repository = repository
+        self.outcome = outcome
+        self.action = action
+        self.now = clock.now()
+        self.backups = {each.id: each for each in repository.backups()}
+        self.in_use = repository.in_use()
+        self.outcome.before = list(self.backups)
+
+    def run(self, *, dry_run: bool) -> None:
+        decisions = self._plan()
+        self._warn(decisions)
+        # A backup that somebody began to read since stays, with all that it builds on: then the plan is another one.
+        while not all(self._remove(each.entry.id, dry_run=dry_run) for each in decisions if not each.kept):
+            decisions = self._plan()
+        self.outcome.removed.reverse()
+        self.outcome.after = list(self.backups)
+        self.outcome.kept = [
+            {"id": each.entry.id, "reasons": list(each.reasons)} for each in reversed(decisions) if each.kept
+        ]
+
+    def _plan(self) -> list[Decision]:
+        entries = [_entry(backup, order) for order, backup in enumerate(self.backups.values())]
+        return retention.plan(entries, self.policy, now=self.now, in_use=self.in_use)
+
+    def _remove(self, identity: str, *, dry_run: bool) -> bool:
+        """Remove one backup; False when somebody reads it."""
+        backup = self.backups[identity]
+        size_bytes = files.tree_bytes(backup.path)
+        try:
+            if not dry_run:
+                self.repository.remove(backup, action=self.action)
+        except RepositoryLockedError:
+            self.in_use.add(identity)
+            return False
+        except EngineError:
+            if not os.path.lexists(backup.path):
+                # No longer listed, though its files resist: the audit log must know.
+                self._count(identity, 0)
+            raise
+        self._count(identity, size_bytes)
+        return True
+
+    def _count(self, identity: str, freed_bytes: int) -> None:
+        del self.backups[identity]
+        self.outcome.removed.append({"id": identity, "bytes": freed_bytes})
+
+    def _warn(self, decisions: Sequence[Decision]) -> None:
+        """Say what an operator should look at: what only a person can judge, and what goes whatever the policy."""
+        for backup in self.backups.values():
+            if backup.manifest is None:
+                self.outcome.warnings.append(f"{backup.id} stays until somebody looks at it: {backup.damage}")
+        future = [each.entry.id for each in decisions if "future-dated" in each.reasons]
+        if future:
+            self.outcome.warnings.append(
+                f"the clock is behind, or was ahead: {', '.join(sorted(future))} began later than now"
+            )
+        useless = [each.entry.id for each in decisions if each.reasons == (retention.USELESS,)]
+        if useless:
+            self.outcome.warnings.append(f"no rule counts {', '.join(sorted(useless))}: {retention.USELESS}")
+
+
+def _entry(backup: Backup, order: int) -> Entry:
+    """What retention knows of ``backup``."""
+    document = backup.manifest
+    if document is None:
+        return Entry(backup.id, order, _UNKNOWN, type=backup.id.rsplit("-", maxsplit=1)[1], damaged=True)
+    failed = bool(backup.verifications) and backup.verifications[-1]["outcome"] == proof.FAILED
+    return Entry(
+        backup.id,
+        order,
+        clock.from_text(document.started),
+        type=document.type,
+        parent=document.parent,
+        pinned=document.pinned,
+        counts=not document.suspect and not failed,
+        verified=backup.verified,
+    )

@@ -1,0 +1,212 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Retention: from backups and a policy to decisions, each with its reasons. Nothing here reads or writes.
+
+The rules are those of ``restic forget``: newest first, a rule keeps one backup in each of the newest periods that have
+one, and a period without any does not count. What is promised on top is in docs/retention.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, tzinfo
+
+from . import clock
+from .errors import RefusedError, UsageError
+
+FULL = "full"
+UNWANTED = "no rule keeps it"
+USELESS = "suspect, failed its verification, or without what it builds on"
+
+_Key = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How many backups each rule keeps; 0 turns a rule off. Periods begin and end in ``timezone``."""
+
+    keep_last: int = 0
+    keep_hourly: int = 24
+    keep_daily: int = 7
+    keep_weekly: int = 4
+    keep_monthly: int = 12
+    keep_yearly: int = 0
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What retention knows of one backup.
+
+    ``order`` is its place in the repository, greater is newer: a clock may go backwards, this does not. ``counts`` is
+    False for a suspect backup and for one that failed its verification. Of a ``damaged`` one, whose manifest cannot be
+    read, only ``id``, ``order`` and ``type`` are looked at.
+    """
+
+    id: str
+    order: int
+    started: datetime
+    type: str = FULL
+    parent: str | None = None
+    pinned: bool = False
+    counts: bool = True
+    verified: bool = False
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether ``entry`` stays, and every reason for that; of one that goes, why nothing keeps it."""
+
+    entry: Entry
+    kept: bool
+    reasons: tuple[str, ...]
+
+
+def _hour(local: datetime) -> _Key:
+    return local.year, local.month, local.day, local.hour
+
+
+def _day(local: datetime) -> _Key:
+    return local.year, local.month, local.day
+
+
+def _week(local: datetime) -> _Key:
+    """The ISO 8601 week; the year is the one that the week belongs to."""
+    return tuple(local.isocalendar()[:2])
+
+
+def _month(local: datetime) -> _Key:
+    return local.year, local.month
+
+
+def _year(local: datetime) -> _Key:
+    return (local.year,)
+
+
+_PERIODS: tuple[tuple[str, Callable[[datetime], _Key]], ...] = (
+    ("hourly", _hour),
+    ("daily", _day),
+    ("weekly", _week),
+    ("monthly", _month),
+    ("yearly", _year),
+)
+
+
+def check(policy: Policy) -> tzinfo:
+    """The time zone of ``policy``. Raises unless the policy keeps something and can be carried out on this host."""
+    counts = {each.name: getattr(policy, each.name) for each in fields(policy) if each.name.startswith("keep_")}
+    for name, count in counts.items():
+        if count < 0:
+            raise UsageError(f"Cannot use {name} {count}: it is negative.", hint="0 turns a rule off.")
+    if not any(counts.values()):
+        raise RefusedError(
+            "Cannot prune by a policy that keeps nothing.", hint=f"Set at least one of {', '.join(counts)}."
+        )
+    return clock.zone(policy.timezone)
+
+
+def plan(
+    entries: Iterable[Entry], policy: Policy, *, now: datetime, in_use: Collection[str] = frozenset()
+) -> list[Decision]:
+    """Decide on every backup of a repository, the newest first; ``in_use`` are the ids that somebody reads.
+
+    Newest first is also the order in which to remove: at no moment has an incremental lost what it builds on.
+    """
+    zone = check(policy)
+    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    whole = _restorable(newest_first)
+    reasons: dict[str, list[str]] = {each.id: [] for each in newest_first}
+    for word, each in (
+        *_by_rules([each for each in newest_first if each.id in whole and each.started <= now], policy, zone),
+        *_by_promises(newest_first, whole, now, in_use),
+    ):
+        reasons[each.id].append(word)
+    _add_needs(newest_first, reasons)
+    return [_decide(each, reasons[each.id], whole) for each in newest_first]
+
+
+def _decide(entry: Entry, reasons: Sequence[str], whole: Collection[str]) -> Decision:
+    if reasons:
+        return Decision(entry, kept=True, reasons=tuple(reasons))
+    return Decision(entry, kept=False, reasons=(UNWANTED if entry.id in whole else USELESS,))
+
+
+def _restorable(newest_first: Sequence[Entry]) -> set[str]:
+    """The backups that a restore can be made from: they are good, and so is all that they build on."""
+    whole: set[str] = set()
+    for each in reversed(newest_first):
+        if each.counts and not each.damaged and (each.type == FULL or each.parent in whole):
+            whole.add(each.id)
+    return whole
+
+
+def _by_rules(newest_first: Sequence[Entry], policy: Policy, zone: tzinfo) -> list[tuple[str, Entry]]:
+    """What the rules of the policy keep of the backups that count."""
+    kept = [("last", each) for each in newest_first[: policy.keep_last]]
+    for word, key in _PERIODS:
+        periods: dict[_Key, list[Entry]] = {}
+        for each in newest_first:
+            periods.setdefault(key(each.started.astimezone(zone)), []).append(each)
+        # By the calendar: the order of the backups is another one where a clock went backwards.
+        newest = sorted(periods, reverse=True)[: getattr(policy, f"keep_{word}")]
+        kept.extend((word, _best(periods[each])) for each in newest)
+    return kept
+
+
+def _best(newest_first: Sequence[Entry]) -> Entry:
+    """A full backup needs no other one to be kept, so it stands for its period."""
+    return next((each for each in newest_first if each.type == FULL), newest_first[0])
+
+
+def _by_promises(
+    newest_first: Sequence[Entry], whole: Collection[str], now: datetime, in_use: Collection[str]
+) -> list[tuple[str, Entry]]:
+    """What stays whatever the policy says."""
+    readable = [each for each in newest_first if not each.damaged]
+    kept = [("newest", each) for each in readable[:1]]
+    kept.extend([("newest verified", each) for each in readable if each.verified and each.id in whole][:1])
+    kept.extend(("pinned", each) for each in readable if each.pinned)
+    kept.extend(("future-dated", each) for each in readable if each.started > now)
+    kept.extend(("in use", each) for each in newest_first if each.id in in_use)
+    # What it was, whether it is pinned and whether it can be repaired, only a person can find out.
+    kept.extend(("damaged", each) for each in newest_first if each.damaged)
+    damaged = {each.id for each in newest_first if each.damaged}
+    for each in reversed(readable):
+        if each.type != FULL and each.parent in damaged:
+            damaged.add(each.id)
+            kept.append(("builds on a damaged one", each))
+    return kept
+
+
+def _add_needs(newest_first: Sequence[Entry], reasons: dict[str, list[str]]) -> None:
+    """Keep what a kept incremental builds on, all the way down to its full backup."""
+    bases = _bases(newest_first)
+    kept = [each.id for each in newest_first if reasons[each.id]]
+    for child in kept:
+        base = bases.get(child)
+        if base is None:
+            continue
+        if not reasons[base]:
+            kept.append(base)
+        reasons[base].append(f"needed by {child}")
+
+
+def _bases(newest_first: Sequence[Entry]) -> dict[str, str]:
+    """What each incremental builds on, where that is still there.
+
+    A damaged one no longer says it. It was made from the newest backup of its time, so that is the one before it.
+    """
+    ids = {each.id for each in newest_first}
+    bases = {}
+    for place, each in enumerate(newest_first):
+        older = newest_first[place + 1 : place + 2]
+        if each.type == FULL:
+            continue
+        if each.damaged and older:
+            bases[each.id] = older[0].id
+        elif each.parent is not None and each.parent in ids:
+            bases[each.id] = each.parent
+    return bases

@@ -1,0 +1,44 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of whole backups share."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, clock
+from support import words
+from support.sites import Site
+
+
+@pytest.fixture
+def moment(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
+    """The clock shows what is in the list: noon."""
+    shown = [datetime(2025, 12, 30, 12, tzinfo=timezone.utc)]
+    monkeypatch.setattr(clock, "now", lambda: shown[0])
+    return shown
+
+
+@pytest.fixture
+def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No database is too small for incremental backups."""
+    monkeypatch.setattr(base, "SMALL_BYTES", 0)
+
+
+@pytest.fixture
+def site(tmp_path: Path, nothing_is_small: None, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A database, and where its backups will be. Its tests look at files, and need not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def telling(site: Site) -> Site:
+    """A site whose database says distinctive words, and that has a file to include."""
+    words.put_into(site.database)
+    return site

@@ -1,0 +1,53 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Notes beside a manifest and the audit log; what others make of them is in test_repository.py."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import notes
+
+
+def test_notes_are_read_as_they_were_written(tmp_path: Path) -> None:
+    entry = {"time": "2025-12-30T12:00:00Z", "level": "quick", "outcome": "passed"}
+    assert notes.read_checks(tmp_path) == ("", [])
+    notes.write_checks(tmp_path, confirmed="2025-12-30T13:00:00Z", verifications=[entry])
+    assert notes.read_checks(tmp_path) == ("2025-12-30T13:00:00Z", [entry])
+
+
+def test_only_the_newest_verifications_are_kept(tmp_path: Path) -> None:
+    """A backup that is verified every hour for years must not grow for ever."""
+    entries = [{"time": str(number), "level": "quick", "outcome": "passed"} for number in range(60)]
+    notes.write_checks(tmp_path, confirmed="", verifications=entries)
+    assert notes.read_checks(tmp_path)[1] == entries[-50:]
+
+
+def test_event_says_who_did_what(tmp_path: Path) -> None:
+    notes.append_event(tmp_path, "prune", {"removed": ["a"]})
+    (event,) = notes.read_events(tmp_path)
+    assert set(event) == {"time", "event", "user", "host", "pid", "removed"}
+    assert (event["event"], event["removed"]) == ("prune", ["a"])
+
+
+def test_user_without_a_name_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container the user id often has no entry in /etc/passwd."""
+
+    def nameless() -> str:
+        raise KeyError("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+    notes._who.cache_clear()
+    try:
+        notes.append_event(tmp_path, "prune", {})
+    finally:
+        notes._who.cache_clear()
+    assert notes.read_events(tmp_path)[0]["user"].isdigit()
+
+
+def test_log_that_does_not_exist_has_no_events(tmp_path: Path) -> None:
+    assert notes.read_events(tmp_path) == []
