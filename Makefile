@@ -5,11 +5,13 @@
 # make demo [DB=/path]  see a backup, a loss and a restore, with a database made up for it or a copy of yours
 # make check            the quick checks, before each commit
 # make test             everything; nothing needs to be set up first
+# make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
+#                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: check clean demo programs test
+.PHONY: benchmark check clean demo programs test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -18,7 +20,9 @@ NOX := $(PYTHON) -m nox
 PYTEST := $(PYTHON) -m pytest
 
 # A command:package list of what tests run beside Python.
-PROGRAMS := sqlite3:sqlite3 zstd:zstd
+PROGRAMS := sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic
+# The same for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
+BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup
 
 # What a machine sets for its own network must not reach the servers that tests start on loopback.
 HERMETIC := env -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
@@ -37,6 +41,12 @@ test: programs $(READY)
 	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json
 	$(HERMETIC) $(PYTEST)
 
+benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)
+benchmark: programs $(BUILD)/venv/.benchmark
+	@$(HERMETIC) $(PYTHON) tests/benchmark/run.py $(if $(SIZE),--size "$(SIZE)") \
+		$(if $(DAY_SIZE),--day-size "$(DAY_SIZE)") $(if $(ROUNDS),--rounds "$(ROUNDS)") \
+		$(if $(ONLY),--only "$(ONLY)",--document docs/benchmark.md)
+
 programs:
 	@missing=; for pair in $(PROGRAMS); do \
 		command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair##*:}"; \
@@ -45,7 +55,7 @@ programs:
 	if [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; \
 	else \
-		echo "MISSING, the tests that need them are skipped:$$missing" >&2; \
+		echo "MISSING, what needs them is left out:$$missing" >&2; \
 	fi
 
 $(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requirements/test.txt
@@ -58,6 +68,14 @@ $(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requir
 	set -x; $$python -m venv --clear $(BUILD)/venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements/dev.txt
 	@touch $@
+
+# Without Litestream all the others are measured, and the next run tries again.
+$(BUILD)/venv/.benchmark: $(READY) tests/requirements/benchmark.txt
+	@if $(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements/benchmark.txt; then \
+		touch $@; \
+	else \
+		echo "MISSING, what needs it is left out: litestream" >&2; \
+	fi
 
 clean:
 	rm -rf $(BUILD)

@@ -1,0 +1,131 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the engine once, as a host does it: in an archive with the engine, and with the rooms that the work needs.
+
+    python3 engine_driver.py backup SOURCE REPOSITORY
+    python3 engine_driver.py verify REPOSITORY
+    python3 engine_driver.py restore REPOSITORY BACKUP DEST
+    python3 engine_driver.py list REPOSITORY
+    python3 engine_driver.py multiply REPOSITORY COUNT
+    python3 engine_driver.py versions
+
+The answer is one line of JSON. It runs on every Python that a host may have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "plugins" / "module_utils"))
+
+from _engine.errors import EngineError
+
+ZSTD_LEVEL = 3  # as the pipelines that it is compared with
+FIRST_COPY = datetime(2020, 1, 1, tzinfo=timezone.utc)
+
+
+def back_up(source: str, repository: str) -> dict[str, Any]:
+    from _engine import backup
+
+    request = backup.Request(
+        path=Path(source),
+        repository=Path(repository),
+        type="auto",
+        compression="zstd",
+        compression_level=ZSTD_LEVEL,
+    )
+    outcome = backup.run(request)
+    if outcome.error:
+        raise outcome.error
+    document = outcome.backup.trusted() if outcome.backup else None
+    return {
+        "changed": outcome.changed,
+        "type": document.type if document else None,
+        "durations": outcome.durations,
+    }
+
+
+def verify_latest(repository: str) -> dict[str, Any]:
+    from _engine import verify
+    from _engine.repository import Repository
+
+    opened = Repository.open_existing(Path(repository), action="Cannot verify")
+    result = verify.verify_backups(opened, "latest", verify.Expectations(level="full"))
+    if result.error:
+        raise result.error
+    return {"outcome": result.outcome}
+
+
+def restore_one(repository: str, wanted: str, dest: str) -> dict[str, Any]:
+    from _engine import restore
+
+    outcome = restore.run(restore.Request(repository=Path(repository), backup=wanted, dest=Path(dest)))
+    return {"durations": outcome.durations}
+
+
+def list_all(repository: str) -> dict[str, Any]:
+    from _engine import info
+    from _engine.repository import Repository
+
+    described = info.describe_repository(Repository.open_existing(Path(repository), action="Cannot list"))
+    return {"backups": len(described["backups"])}
+
+
+def multiply(repository: str, count: str) -> dict[str, Any]:
+    """Copy the one backup of a repository until there are `count`, each with a manifest of its own."""
+    from _engine import clock, manifest
+    from _engine.repository import Repository
+
+    opened = Repository.open_existing(Path(repository), action="Cannot multiply")
+    original = opened.backups()[0]
+    document = original.trusted()
+    for number in range(1, int(count)):
+        moment = FIRST_COPY + timedelta(minutes=number)
+        copy = dataclasses.replace(
+            document,
+            id=f"{clock.to_stamp(moment)}-{document.type}",
+            sequence=document.sequence + number,
+            started=clock.to_text(moment),
+            finished=clock.to_text(moment),
+        )
+        shutil.copytree(original.path, original.path.with_name(copy.id))
+        (original.path.with_name(copy.id) / manifest.MANIFEST_NAME).write_bytes(manifest.to_bytes(copy))
+    return {"backups": int(count)}
+
+
+def versions() -> dict[str, str]:
+    from _engine import manifest
+
+    return manifest.versions()
+
+
+COMMANDS: dict[str, Callable[..., Mapping[str, Any]]] = {
+    "backup": back_up,
+    "verify": verify_latest,
+    "restore": restore_one,
+    "list": list_all,
+    "multiply": multiply,
+    "versions": versions,
+}
+
+
+def main() -> int:
+    try:
+        answer = COMMANDS[sys.argv[1]](*sys.argv[2:])
+    except EngineError as error:
+        print(error.message, file=sys.stderr)
+        return error.code
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The benchmark still runs from its first line to its last, and its arithmetic is right. Its figures are not tested."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARK = ROOT / "tests" / "benchmark"
+MARKED = "before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter\n"
+RUN_SECONDS = 120
+MEBIBYTE = 1 << 20
+PAGES_OF_A_COMMIT = 40  # at the most; a change ends with the commit that reaches its share
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of the benchmark; they are not a package."""
+    for folder in (ROOT / "tests" / "support", BENCHMARK):
+        monkeypatch.syspath_prepend(folder)
+    names = {path.stem for path in BENCHMARK.glob("*.py")}
+
+    def load_module(name: str) -> ModuleType:
+        for each in names:
+            monkeypatch.delitem(sys.modules, each, raising=False)
+        return importlib.import_module(name)
+
+    yield load_module
+    for each in names:
+        sys.modules.pop(each, None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("zstd") and shutil.which("sqlite3")), reason="needs zstd and sqlite3")
+def test_a_short_run_with_one_peer_that_works_and_one_that_fails(tmp_path: Path) -> None:
+    document, scratch, programs = tmp_path / "benchmark.md", tmp_path / "scratch", tmp_path / "programs"
+    document.write_text(MARKED, encoding="utf-8")
+    programs.mkdir()
+    (programs / "restic").write_text("#!/bin/sh\necho 'it is | broken' >&2\nexit 1\n", encoding="utf-8")
+    (programs / "restic").chmod(0o755)
+    command = [sys.executable, str(BENCHMARK / "run.py"), "--size", "20M", "--rounds", "1", "--brief"]
+    command += ["--only", "pipeline,restic", "--scratch", str(scratch), "--document", str(document)]
+    env = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+    assert done.returncode == 0, done.stderr
+    assert document.read_text(encoding="utf-8").split("<!--")[0] == "before\n"
+    assert done.stdout.strip() in document.read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    failed = [row for row in rows if any(cell.startswith("failed") for cell in row)]
+    assert [row[:3] for row in failed] == [
+        ["full backup", "restic", "failed: it is / broken"],
+        ["restic", "failed: it is / broken", ""],
+    ]
+    measured = {(row[0], row[1]) for row in rows if len(row) == 9}
+    for work in ("full backup", "verify (full)", "restore", "incremental, 0.5 % changed", "nothing changed"):
+        assert {(work, "sqliteops.backup"), (work, ".backup + zstd")} <= measured
+    verdicts = [row[3] for row in rows if len(row) == 4 and row[0] not in ("what", "---")]
+    # Without restic and borg, what a day takes beside them has no verdict.
+    assert (len(verdicts), verdicts.count("")) == (12, 2)
+    assert set(verdicts) <= {"met", "**missed**", ""}
+    assert "**borg**" in done.stdout
+    assert "Left out: not asked for." in done.stdout
+    assert list(scratch.iterdir()) == []
+
+
+def test_ratios_are_of_pairs_and_a_failure_hides_the_rest(load: Any) -> None:
+    results = load("results")
+    usage = sys.modules["measure"].Usage
+    measured = results.Results()
+    for number, (ours, theirs) in enumerate([(1.0, 2.0), (9.0, 9.0), (4.0, 2.0)], start=1):
+        for tool, seconds in (("a", ours), ("b", theirs)):
+            measured.add("w", tool, number, results.Sample(usage(seconds, 0.0, 0, 0, ""), 0))
+    assert measured.median("w", "a", results.wall) == 4.0
+    assert measured.ratio(("w", "a"), ("w", "b")) == results.Ratio(1.0, 0.5, 2.0)
+    measured.fail("w", "b", "stuck")
+    assert measured.ratio(("w", "a"), ("w", "b")) is None
+    assert measured.median("w", "b", results.wall) is None
+    assert measured.why_not(("w", "a"), ("w", "b")) == "failed: stuck"
+
+
+def test_the_length_of_a_chain_begins_at_its_last_full_backup(load: Any) -> None:
+    day = load("results").Day
+    assert day(types=["full", "incremental", "incremental"]).links == 2
+    assert day(types=["full", "incremental", "full"]).links == 0
+
+
+def test_a_change_touches_its_share_of_the_pages_and_is_the_same_in_each_copy(load: Any, tmp_path: Path) -> None:
+    live = load("live")
+    pristine = tmp_path / "pristine.db"
+    importlib.import_module("agent_db").create(pristine, runs=500)
+    first, second = (live.measure_changes(pristine, tmp_path / name, (0.02, 0.1)) for name in ("a", "b"))
+    assert first == second
+    for share, change in first.items():
+        assert share * change.of_pages - 1 <= change.pages <= share * change.of_pages + PAGES_OF_A_COMMIT
+        assert 0 < change.compressed_bytes < change.pages * live.PAGE_BYTES
+
+
+def test_the_whole_tree_is_measured(load: Any, tmp_path: Path) -> None:
+    measure = load("measure")
+    work = "b = bytearray(60 << 20); open('f', 'wb').write(b[:5 << 20]); import time; time.sleep(0.2)"
+    usage = measure.run(
+        ["bash", "-c", '"$0" -c "$1" & "$0" -c "$1"; wait', sys.executable, work],
+        env=os.environ,
+        cwd=tmp_path,
+        limit_seconds=30,
+    )
+    assert 120 * MEBIBYTE < usage.memory_bytes < 220 * MEBIBYTE
+    assert usage.written_bytes >= 5 * MEBIBYTE
+    assert usage.wall_seconds > 0.2
+    assert usage.cpu_seconds > 0
+
+
+def test_a_run_that_hangs_is_ended_with_its_children(load: Any, tmp_path: Path) -> None:
+    measure = load("measure")
+    with pytest.raises(measure.RunFailedError, match="time limit"):
+        measure.run(["bash", "-c", "sleep 60 & sleep 60"], env=os.environ, cwd=tmp_path, limit_seconds=0.2)
