@@ -101,6 +101,14 @@ class Demo:
                 step.tell(f"{path.name}: {backup['type']}, {sizes}, in {sum(backup['durations'].values()):.2f} s")
             step.tell(f"the writer committed {running.last - before:,} times meanwhile")
 
+    @staticmethod
+    def _what_was_stored(result: dict[str, Any]) -> str:
+        if not result["changed"]:
+            return "not changed, so nothing is stored"
+        backup = result["backup"]
+        stored = f"{backup['type']}, {size(backup['stored_bytes'])} stored"
+        return f"{stored} for {backup['changed_pages']:,} of {backup['page_count']:,} pages"
+
     def _back_up_again(self, running: writer.RunningWriter) -> None:
         with self.report.step("Back up both again") as step:
             self._before_last = running.last
@@ -109,7 +117,7 @@ class Demo:
             self._proven = {path: result["backup"] for path, result in results.items()}
             held = {repository["name"]: repository for repository in self._info}
             for path, result in results.items():
-                happened = "changed, so a new backup" if result["changed"] else "not changed, so nothing is stored"
+                happened = self._what_was_stored(result)
                 age = held[self._repositories[path].name]["age_seconds"]
                 step.tell(f"{path.name}: {happened}; its age for the RPO is {age:.0f} s")
         kept = {path: len(held[repository.name]["backups"]) for path, repository in self._repositories.items()}
