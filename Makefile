@@ -17,7 +17,7 @@ BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
 READY := $(BUILD)/venv/.ready
 NOX := $(PYTHON) -m nox
-PYTEST := $(PYTHON) -m pytest
+PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
 # A command:package list of what tests run beside Python.
 PROGRAMS := sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic

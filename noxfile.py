@@ -49,6 +49,9 @@ HERMETIC = dict.fromkeys(
     ]
 )
 
+# One process a core, each with tests of its own.
+PARALLEL = ["--numprocesses", "auto", "--dist", "worksteal"]
+
 nox.options.envdir = str(BUILD / "nox")
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_venv = "yes"
@@ -95,7 +98,7 @@ def lint(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """The engine on every Python that a managed host may have; what is slow runs once, in the closing pytest run."""
     _install(session, "test")
-    session.run("pytest", "tests/unit", *(session.posargs or ["-m", "not slow"]), env=HERMETIC)
+    session.run("pytest", *PARALLEL, "tests/unit", *(session.posargs or ["-m", "not slow"]), env=HERMETIC)
 
 
 @nox.session
@@ -104,7 +107,7 @@ def integration(session: nox.Session, core: str) -> None:
     """The modules and playbooks under each supported ansible-core."""
     _install(session, "test")
     session.install(f"ansible-core=={CORES[core][0]}")
-    session.run("pytest", "tests/integration", *session.posargs, env=HERMETIC)
+    session.run("pytest", *PARALLEL, "tests/integration", *session.posargs, env=HERMETIC)
 
 
 @nox.session

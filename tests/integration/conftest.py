@@ -16,10 +16,9 @@ from integration.place import Place
 
 @pytest.fixture(scope="module")
 def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    folder = tmp_path_factory.mktemp("ansible")
-    with harness.session(folder) as session:
+    with harness.session(tmp_path_factory.mktemp("ansible")) as session:
         yield session
-    assert list((folder / "tmp").iterdir()) == [], "a module left scratch files behind"
+    assert session.leftovers == [], "a module left scratch files behind"
 
 
 @pytest.fixture

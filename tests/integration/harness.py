@@ -14,9 +14,11 @@ import json
 import locale
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +59,7 @@ def environment(folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
     if "utf" not in locale.getpreferredencoding(do_setlocale=False).lower():
         kept["LC_ALL"] = "C.UTF-8"  # Ansible refuses to start in any other encoding
-    for name in ("home", "tmp"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "home").mkdir(parents=True, exist_ok=True)
     config = folder / "ansible.cfg"
     config.write_text("[defaults]\n", encoding="utf-8")
     return {
@@ -74,7 +75,6 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "TMPDIR": str(folder / "tmp"),
     }
 
 
@@ -89,7 +89,10 @@ class _Process:
         self._results, theirs = os.pipe()
         self._buffer = b""
         descriptors = [theirs] if requests is None else [theirs, requests]
-        env = {**environment(folder), "RECORDER_RESULTS": str(theirs)}
+        # Not below `folder`: ansible-core 2.21 makes a socket there, and the name of a socket must be short.
+        self._scratch = Path(tempfile.mkdtemp(prefix="ansible-"))
+        self.leftovers: list[str] = []
+        env = {**environment(folder), "RECORDER_RESULTS": str(theirs), "TMPDIR": str(self._scratch)}
         if requests is not None:
             env["RECORDER_REQUESTS"] = str(requests)
         with self.log.open("wb") as log:
@@ -126,7 +129,7 @@ class _Process:
             self._buffer += received
 
     def stop(self) -> int:
-        """Wait for the end; a process that does not end by itself is killed."""
+        """Wait for the end; a process that does not end by itself is killed. Notes what was left in its TMPDIR."""
         with contextlib.suppress(OSError):
             os.close(self._results)
         try:
@@ -134,6 +137,9 @@ class _Process:
         except subprocess.TimeoutExpired:
             _kill(self.process.pid)
             return self.process.wait()
+        finally:
+            self.leftovers = [each.name for each in self._scratch.iterdir()]
+            shutil.rmtree(self._scratch)
 
 
 class Session:
@@ -155,6 +161,11 @@ class Session:
         # With -vvv so that everything that Ansible could ever print of a task is in the output.
         self._process = _Process(folder, ["-vvv", str(playbook)], umask=umask, requests=theirs)
         self._receive()
+
+    @property
+    def leftovers(self) -> list[str]:
+        """Scratch files that were left behind, once it is closed."""
+        return self._process.leftovers
 
     @property
     def output(self) -> str:

@@ -361,10 +361,13 @@ def test_database_that_was_written_to_just_now_is_given_a_moment(tmp_path: Path,
     assert (time.monotonic() - begin >= 0.05) == (seconds == 0)
 
 
-def test_database_that_is_written_to_all_the_time_is_not_idle(tmp_path: Path, scratch: Path) -> None:
+def test_database_that_is_written_to_again_is_not_idle(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = databases.make(tmp_path / "a.db")
-    with touched(path):
-        assert not read(path, scratch, lambda pinned: pinned.idle)
+    os.utime(path)
+    monkeypatch.setattr(pin.time, "sleep", lambda _seconds: os.utime(path))
+    assert not read(path, scratch, lambda pinned: pinned.idle)
 
 
 def test_database_with_a_log_is_not_idle(tmp_path: Path, scratch: Path) -> None:
