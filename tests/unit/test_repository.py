@@ -257,3 +257,15 @@ def test_ten_thousand_backups_are_listed(repository: Repository) -> None:
     assert len(listed) == 10_003
     sequences = [each.trusted().sequence for each in listed]
     assert sequences == sorted(sequences)
+
+
+def test_repository_that_another_run_makes_meanwhile_is_no_stranger(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 15: two first runs at once, and this one looked just before the other one was done."""
+    looks = iter([False])
+    exists = Repository.exists
+    monkeypatch.setattr(Repository, "exists", lambda path: next(looks, None) is None and exists(path))
+    source = Path(repository.source)
+    opened = Repository.open_or_create(repository.path, name=repository.name, source=source, action="Test")
+    assert opened.backups() == repository.backups()

@@ -341,7 +341,7 @@ class Repository:
 
 
 def check_new_place(path: Path, *, action: str) -> None:
-    """Raise unless ``path`` is missing or an empty directory, where a repository may begin."""
+    """Raise unless ``path`` is missing or an empty directory, where a repository may begin, or has begun meanwhile."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
@@ -349,7 +349,8 @@ def check_new_place(path: Path, *, action: str) -> None:
     with translated(f"{action}: cannot read {path}"):
         ours = {_LOCK_NAME, files.temporary_name(_DESCRIPTION_NAME)}
         strangers = set(os.listdir(path)) - ours
-    if strangers:
+    # Asked last: another run may have made it a repository just now.
+    if strangers and not Repository.exists(path):
         raise UsageError(
             f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
             hint="Name a directory of its own for each database.",
