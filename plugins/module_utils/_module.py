@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, from_os_error
 
@@ -47,24 +46,16 @@ def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any
 
 def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:
     """Fail with the message of ``error``, and its code and hint for programs."""
-    described = {"code": error.code, "class": type(error).__name__, "hint": error.hint}
-    module.fail_json(msg=str(error), error=described, **facts)
-
-
-def seconds(module: AnsibleModule, option: str) -> float | None:
-    """The value of a duration option in seconds; None when it is not given."""
-    text = module.params[option]
-    return None if text is None else clock.parse_duration(text)
+    module.fail_json(msg=str(error), error=answers.error(error), **facts)
 
 
 def keys(module: AnsibleModule) -> Keys:
     """How to decrypt, from the options in ``KEYS``."""
-    given = Keys(*(Path(module.params[each]) if module.params[each] else None for each in KEYS))
-    if given.warning():
-        module.warn(given.warning())
+    given = options.keys(module.params)
+    warn_all(module, [given.warning()])
     return given
 
 
 def warn_all(module: AnsibleModule, warnings: list[str]) -> None:
-    for warning in warnings:
+    for warning in filter(None, warnings):
         module.warn(warning)

@@ -348,15 +348,12 @@ error:
       sample: Check the path.
 """
 
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, database, info
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, backup, options
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},
@@ -398,45 +395,7 @@ ARGUMENT_SPEC = {
 }
 
 
-def _request(module: AnsibleModule) -> backup.Request:
-    params = module.params
-    chdir = Path(params["chdir"]) if params["chdir"] else None
-    path = Path(params["path"]) if params["path"] else database.path_from_url(params["database_url"], chdir=chdir)
-    return backup.Request(
-        path=path,
-        repository=Path(params["repository"]),
-        name=params["name"] or "",
-        type=params["type"],
-        full_every_seconds=_module.seconds(module, "full_every") or 0.0,
-        max_chain=params["max_chain"],
-        compression=params["compression"],
-        compression_level=params["compression_level"],
-        encryption=_encryption(params["encryption"]),
-        check=params["check"],
-        include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in params["include"]),
-        reason=params["reason"],
-        tags=tuple(params["tags"]),
-        pinned=params["pinned"],
-        timeout_seconds=_module.seconds(module, "timeout"),
-        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
-        force=params["force"],
-        allow_empty=params["allow_empty"],
-    )
-
-
-def _encryption(given: dict[str, Any] | None) -> Encryption:
-    if given is None:
-        return NOT_ENCRYPTED
-    passphrase_file = Path(given["passphrase_file"]) if given["passphrase_file"] else None
-    return Encryption(given["method"], tuple(given["recipients"]), passphrase_file)
-
-
 def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
-    described: dict[str, Any] = {"type": outcome.type, "parent": outcome.parent}
-    if outcome.backup is not None:
-        # Just stored, it is known even of an encrypted backup what is in it.
-        described = {**info.describe_backup(outcome.backup), "tables": outcome.tables}
-    described.update(changed_pages=outcome.changed_pages, durations=outcome.durations, warnings=outcome.warnings)
     previous = outcome.previous.id if outcome.previous else None
     newest = outcome.backup.id if outcome.backup else "a new backup"
     diff = {
@@ -445,11 +404,11 @@ def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
         "before": {"latest": previous},
         "after": {"latest": newest if outcome.changed else previous},
     }
-    return {"changed": outcome.changed, "backup": described, "diff": diff}
+    return {"changed": outcome.changed, "backup": answers.backed_up(outcome), "diff": diff}
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = _request(module)
+    request = options.backup_request(module.params)
     outcome = backup.run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
     answer = _answer(request, outcome)

@@ -236,7 +236,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info, options
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 
 ARGUMENT_SPEC = {
@@ -247,7 +247,7 @@ ARGUMENT_SPEC = {
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    rpo_seconds = _module.seconds(module, "rpo")
+    rpo_seconds = options.seconds(module.params, "rpo")
     opened = [Repository.open_existing(Path(each), action="Cannot list") for each in module.params["repository"]]
     keys = _module.keys(module)
     described = [info.describe_repository(each, rpo_seconds=rpo_seconds, keys=keys) for each in opened]

@@ -162,14 +162,12 @@ error:
       sample: Check the path.
 """
 
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import prune
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, prune
 
 POLICY_SPEC: dict[str, Any] = {
     "keep_last": {"type": "int", "default": 0},
@@ -187,16 +185,8 @@ ARGUMENT_SPEC = {
 }
 
 
-def _request(module: AnsibleModule) -> prune.Request:
-    return prune.Request(
-        repository=Path(module.params["repository"]),
-        policy=Policy(**{name: module.params[name] for name in POLICY_SPEC}),
-        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
-    )
-
-
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = _request(module)
+    request = options.prune_request(module.params)
     outcome = prune.run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
     diff = {
@@ -205,13 +195,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "before": {"backups": outcome.before},
         "after": {"backups": outcome.after},
     }
-    return {
-        "changed": outcome.changed,
-        "kept": outcome.kept,
-        "removed": outcome.removed,
-        "freed_bytes": outcome.freed_bytes,
-        "diff": diff,
-    }
+    return {"changed": outcome.changed, **answers.pruned(outcome), "diff": diff}
 
 
 def main() -> None:

@@ -169,14 +169,12 @@ error:
       sample: Check the path.
 """
 
-import dataclasses
-from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, restore
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path"},
@@ -195,38 +193,19 @@ ARGUMENT_SPEC = {
 }
 
 
-def _request(module: AnsibleModule) -> restore.Request:
-    params = module.params
-    return restore.Request(
-        repository=Path(params["repository"]) if params["repository"] else None,
-        backup=params["backup"],
-        before=params["before"] or "",
-        dest=Path(params["dest"]) if params["dest"] else None,
-        owner=params["owner"] or "",
-        group=params["group"] or "",
-        mode=restore.check_mode_option(params["mode"] or ""),
-        check=params["check"],
-        force=params["force"],
-        force_identity=params["force_identity"],
-        keys=_module.keys(module),
-        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
-    )
-
-
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = _request(module)
+    request = options.restore_request(module.params)
+    _module.warn_all(module, [request.keys.warning()])
     run = restore.undo if module.params["undo"] else restore.run
     outcome = run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
-    described = dataclasses.asdict(outcome)
-    changed, before, after = (described.pop(key) for key in ("changed", "before", "after"))
     diff = {
         "before_header": str(outcome.dest),
         "after_header": str(outcome.dest),
-        "before": before,
-        "after": {**after, "backup": outcome.backup} if changed else before,
+        "before": outcome.before,
+        "after": {**outcome.after, "backup": outcome.backup} if outcome.changed else outcome.before,
     }
-    return {"changed": changed, "restore": {**described, "dest": str(outcome.dest)}, "diff": diff}
+    return {"changed": outcome.changed, "restore": answers.restored(outcome), "diff": diff}
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, verify
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 
 ARGUMENT_SPEC = {
@@ -187,12 +187,12 @@ ARGUMENT_SPEC = {
 
 def _verify(module: AnsibleModule) -> verify.Verification:
     params = module.params
-    expected = verify.Expectations(params["level"], params["expect_tables"], params["assertions"])
+    expected = options.expectations(params)
     if params["path"]:
         return verify.verify_database(
             Path(params["path"]),
             expected,
-            timeout_seconds=_module.seconds(module, "timeout"),
+            timeout_seconds=options.seconds(params, "timeout"),
             dry_run=module.check_mode,
         )
     return verify.verify_backups(
@@ -201,13 +201,13 @@ def _verify(module: AnsibleModule) -> verify.Verification:
         expected,
         dry_run=module.check_mode,
         keys=_module.keys(module),
-        lock_timeout_seconds=_module.seconds(module, "lock_timeout") or 0.0,
+        lock_timeout_seconds=options.seconds(params, "lock_timeout") or 0.0,
     )
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     result = _verify(module)
-    described = {"outcome": result.outcome, "checks": [each.to_json() for each in result.checks]}
+    described = answers.verified(result)
     if result.error is not None:
         _module.fail(module, result.error, verification=described)
     return {"changed": False, "verification": described}

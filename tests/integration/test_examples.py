@@ -24,8 +24,9 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import ba
 from support import agent_db, databases
 
 MODULES = sorted(path.stem for path in (harness.ROOT / "plugins" / "modules").glob("sqlite_*.py"))
-# What Ansible itself adds to results.
+# What Ansible itself adds to results, and to those with a path.
 COMMON = {"changed", "deprecations", "diff", "exception", "failed", "invocation", "msg", "warnings"}
+COMMON |= {"gid", "group", "mode", "owner", "secontext", "size", "state", "uid"}
 TYPES = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "path": str, "str": str}
 
 Documentation = dict[str, Any]
@@ -48,6 +49,7 @@ def host(tmp_path: Path) -> Path:
     (app / "prisma").mkdir(parents=True)
     (app / "prisma" / "schema.prisma").write_text("model AgentRun {}\n")
     (app / ".env").write_text("DATABASE_URL=file:../agent.db\n")
+    (tmp_path / "home" / "ci-fixer" / ".local" / "bin").mkdir(parents=True)
     agent_db.create(app / "agent.db", runs=20)
     repository = tmp_path / "var" / "backups" / "sqlite" / "agent"
     with mock.patch.object(clock, "now", return_value=clock.from_text("2025-12-30T11:00:00Z")):
@@ -58,7 +60,7 @@ def host(tmp_path: Path) -> Path:
 def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, Documentation], host: Path) -> None:
     live = host / "srv" / "ci-fixer" / "agent.db"
 
-    for name in ("sqlite_backup", "sqlite_backup_info", "sqlite_verify", "sqlite_backup_prune"):
+    for name in ("sqlite_backup", "sqlite_backup_info", "sqlite_verify", "sqlite_backup_prune", "sqlite_backup_runner"):
         assert _failures(ansible, _examples(documentation[name], host)) == []
     _change(live)
     assert _failures(ansible, _examples(documentation["sqlite_restore"], host)) == []
@@ -70,7 +72,14 @@ def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, 
 
 def test_every_module_has_examples_that_run(documentation: Mapping[str, Documentation], host: Path) -> None:
     """`test_examples_run_as_they_are` knows the order; a new module must be added there."""
-    assert MODULES == ["sqlite_backup", "sqlite_backup_info", "sqlite_backup_prune", "sqlite_restore", "sqlite_verify"]
+    assert MODULES == [
+        "sqlite_backup",
+        "sqlite_backup_info",
+        "sqlite_backup_prune",
+        "sqlite_backup_runner",
+        "sqlite_restore",
+        "sqlite_verify",
+    ]
     for name in MODULES:
         used = [task for task in _examples(documentation[name], host) if f"{harness.NAMESPACE}.{name}" in task]
         assert used, name
@@ -100,9 +109,12 @@ def test_samples_are_what_is_documented(documentation: Mapping[str, Documentatio
 
 def _examples(documented: Documentation, host: Path) -> list[dict[str, Any]]:
     text = documented["examples"]
-    for directory in ("srv", "var"):
-        text = text.replace(f"/{directory}/", f"{host}/{directory}/")
+    for directory in ("home", "srv", "var"):
+        text = text.replace(f" /{directory}/", f" {host}/{directory}/")
     tasks: list[dict[str, Any]] = yaml.safe_load(text)
+    for each in tasks:
+        if each.get(f"{harness.NAMESPACE}.sqlite_backup_runner", {}) is None:
+            each["check_mode"] = True  # it takes the default path, where nothing of a test belongs
     return tasks
 
 
@@ -153,6 +165,13 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
     assert prunes[1]["removed"]
     damaged = place.backed_up(force=True)
     databases.flip_bit(damaged / "manifest.json", 40)
+    runner = {"path": str(place.srv / "sqlite-backup")}
+    runners = [
+        ansible.task("sqlite_backup_runner", runner, check_mode=True),
+        ansible.task("sqlite_backup_runner", runner),
+        ansible.task("sqlite_backup_runner", {**runner, "state": "absent"}),
+        ansible.task("sqlite_backup_runner", {"path": str(place.database)}),
+    ]
     infos = [
         ansible.task("sqlite_backup_info", {**repository, "rpo": "1h"}),
         ansible.task("sqlite_backup_info", missing),
@@ -167,6 +186,7 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         "sqlite_backup": backups,
         "sqlite_backup_info": infos,
         "sqlite_backup_prune": prunes,
+        "sqlite_backup_runner": runners,
         "sqlite_restore": restores,
         "sqlite_verify": verifications,
     }

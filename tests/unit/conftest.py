@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, clock
 from support import words
+from support.hosts import Host
 from support.sites import Site
 
 
@@ -42,3 +43,11 @@ def telling(site: Site) -> Site:
     """A site whose database says distinctive words, and that has a file to include."""
     words.put_into(site.database)
     return site
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Host:
+    """A host with the database ``agent``. Its tests look at files, and need not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    monkeypatch.delenv("SQLITE_BACKUP_CONFIG", raising=False)
+    return Host(tmp_path, capfd)

@@ -18,34 +18,39 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "files", "locks", "clock"),
+    ("errors", "files", "locks", "clock", "host"),
     ("database", "proof", "processes", "manifest", "notes", "wal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
-    ("repository", "retention", "pin", "snapshot", "include", "switch"),
+    ("repository", "retention", "pin", "snapshot", "include", "switch", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft"),
-    ("backup", "restore", "verify", "prune", "info"),
+    ("backup", "restore", "verify", "prune", "info", "doctor"),
+    ("options", "answers", "report", "config"),
+    ("commands", "guard", "console"),
+    ("cli",),
 )
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What a proof says
 # of a database is a part of the manifest; which processes use a database is asked by its sidecars; streams are
 # encrypted by programs, with keys from files, and looked at afterwards; a snapshot is read from a pinned database; a
-# base is the end of a chain; a draft is made of a base, of what is stored and of what that proves.
+# base is the end of a chain; a draft is made of a base, of what is stored and of what that proves; a configuration is
+# checked by what becomes of it; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("snapshot", "pin"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
+    ("config", "options"), ("guard", "commands"), ("console", "commands"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400
 
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
-    "__future__", "abc", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime", "errno",
-    "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "io", "itertools", "json", "lzma", "mmap", "msvcrt",
-    "os", "pathlib", "pwd", "re", "secrets", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess",
-    "sys", "tempfile", "threading", "time", "types", "typing", "urllib", "zlib",
-    "zoneinfo",
+    "__future__", "abc", "argparse", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime",
+    "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "importlib", "io", "itertools",
+    "json", "lzma", "mmap", "msvcrt", "os", "pathlib", "platform", "pwd", "re", "secrets", "shlex", "shutil", "signal",
+    "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback",
+    "types", "typing", "urllib", "zlib", "zipfile", "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import secrets
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -72,7 +72,7 @@ def digest_of(included: Sequence[Included], known: str = "") -> str:
 
 def _salt(known: str) -> str:
     """The salt before the colon of what is known, or a new one."""
-    return known.partition(":")[0] or secrets.token_hex(16)
+    return known.partition(":")[0] or os.urandom(16).hex()
 
 
 def readers_of(encryption: Encryption, known: str = "") -> str:

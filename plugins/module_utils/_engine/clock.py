@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-import zoneinfo
 from collections.abc import Iterator
 from datetime import datetime, timezone, tzinfo
 
@@ -54,6 +53,9 @@ def zone(name: str) -> tzinfo:
     """
     if name == "UTC":
         return timezone.utc
+    # Only here: it takes as long to load as a room of the engine.
+    import zoneinfo
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):

@@ -127,11 +127,16 @@ def _new_undo_set(dest: Path) -> Path:
     return path
 
 
+def undo_sets(dest: Path) -> list[Path]:
+    """What restores of ``dest`` put aside, oldest first."""
+    prefix = f"{dest.name}{_MARK}"
+    return sorted(each for each in dest.parent.iterdir() if each.name.startswith(prefix) and each.is_dir())
+
+
 def newest_undo_set(dest: Path, *, action: str) -> Path:
     """The undo set of the last restore of ``dest``; raises ``BackupNotFoundError`` without any."""
-    prefix = f"{dest.name}{_MARK}"
     with translated(action):
-        found = sorted(each for each in dest.parent.iterdir() if each.name.startswith(prefix) and each.is_dir())
+        found = undo_sets(dest)
     if not found:
         raise BackupNotFoundError(f"{action}: no undo set is beside {dest}.", hint="Restore a backup instead.")
     return found[-1]

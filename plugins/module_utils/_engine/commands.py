@@ -1,0 +1,220 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the runner does with one configured database, a function a command.
+
+``asked`` are the values of the command line. A result is plain values for programs, and the error to fail with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import answers, backup, clock, doctor, info, options, prune, report, restore, verify
+from .config import Database
+from .errors import (
+    BackupNotFoundError,
+    CancelledError,
+    EngineError,
+    ObjectiveMissedError,
+    PartialError,
+    ProofFailedError,
+    SourceCorruptError,
+    UsageError,
+    from_os_error,
+)
+from .repository import Repository
+from .snapshot import Progress
+
+Asked = Mapping[str, Any]
+
+
+@dataclass
+class Result:
+    """What came of a command for the database ``name``; ``error`` is None when it succeeded."""
+
+    name: str
+    error: EngineError | None = None
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> int:
+        return self.error.code if self.error else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "error": failure(self.error), "warnings": self.warnings, **self.facts}
+
+
+def failure(error: EngineError | None) -> dict[str, Any] | None:
+    """An error as the runner's JSON has it."""
+    return {**answers.error(error), "message": error.message} if error else None
+
+
+def attempt(name: str, work: Callable[[], Result]) -> Result:
+    """The result of ``work``, or of its failure, whatever that is: the next database must have its turn."""
+    try:
+        return work()
+    except EngineError as error:
+        return Result(name, error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
+        return Result(name, explained(error))
+
+
+def explained(error: BaseException) -> EngineError:
+    """The engine's error for one that nobody expected where it came up."""
+    if isinstance(error, KeyboardInterrupt):
+        return CancelledError("Interrupted.", hint="What was complete before stays, and nothing half-made counts.")
+    if isinstance(error, OSError):
+        return from_os_error("An unexpected failure", error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return EngineError(
+        f"An unexpected failure: {type(error).__name__}: {error}{where}.",
+        hint=f"Please report it, with this message and the version of Python, {sys.version.split()[0]}.",
+    )
+
+
+def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Make sure that a proven backup of the present content exists, then prune by the policy of the database.
+
+    ``stored`` tells whether a new one was needed; ``changed`` also counts what was pruned.
+    """
+    given = {
+        **settings.options,
+        "type": asked["type"] or settings.options["type"],
+        "tags": [*settings.options["tags"], *asked["tags"]],
+        **{name: asked[name] for name in ("reason", "pinned", "force")},
+    }
+    outcome = backup.run(options.backup_request(given), dry_run=asked["dry_run"], progress=progress)
+    made = answers.backed_up(outcome)
+    facts = {"changed": outcome.changed, "stored": outcome.changed, "backup": made, "pruned": None}
+    result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
+    # What a corrupt database leaves behind is no reason to part with an older backup.
+    if outcome.error is None and asked["prune"]:
+        _prune_after(settings, result, dry_run=asked["dry_run"])
+    return result
+
+
+def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
+    if dry_run and not Repository.exists(settings.repository):
+        return
+    pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": dry_run}))
+    result.warnings.extend(pruned.warnings)
+    if isinstance(pruned.error, CancelledError):
+        result.error = pruned.error
+    elif pruned.error is not None:
+        made = result.facts["backup"].get("id", "")
+        message = f"The backup {made} is good, but old ones could not be removed: {pruned.error.message}"
+        result.error = PartialError(message, hint=pruned.error.hint)
+    else:
+        result.facts["changed"] |= pruned.facts.pop("changed")
+        result.facts["pruned"] = pruned.facts
+
+
+def prune_one(settings: Database, asked: Asked) -> Result:
+    outcome = prune.run(options.prune_request(settings.options), dry_run=asked["dry_run"])
+    facts = {"changed": outcome.changed, **answers.pruned(outcome)}
+    return Result(settings.name, None, outcome.warnings, facts)
+
+
+def list_one(settings: Database, _asked: Asked) -> Result:
+    # Without keys: to decrypt what tells about each backup takes a program a backup.
+    described = info.describe_repository(_open(settings, "Cannot list the backups"))
+    return Result(settings.name, None, [], {"repository": described})
+
+
+def verify_one(settings: Database, asked: Asked) -> Result:
+    """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
+    expected = options.expectations({**settings.options, "level": asked["level"]})
+    if asked["live"]:
+        timeout_seconds = options.seconds(settings.options, "timeout")
+        found = verify.verify_database(settings.path, expected, timeout_seconds=timeout_seconds)
+    else:
+        found = verify.verify_backups(
+            _open(settings, "Cannot verify the backups"),
+            asked["backup"],
+            expected,
+            keys=options.keys(settings.options),
+            lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
+        )
+    return Result(settings.name, found.error, _key_warnings(settings), {"verification": answers.verified(found)})
+
+
+def restore_one(settings: Database, asked: Asked) -> Result:
+    """Put a backup in place of the database, or at ``dest``; with ``undo``, what the last restore replaced."""
+    if asked["undo"] and (asked["before"] or asked["backup"] != "latest"):
+        raise UsageError("Cannot undo: a backup is chosen, too.", hint="--undo brings the newest undo set back.")
+    given = {
+        **settings.options,
+        **dict.fromkeys(("owner", "group", "mode")),
+        **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
+        "dest": asked["dest"] or settings.path,
+    }
+    run = restore.undo if asked["undo"] else restore.run
+    outcome = run(options.restore_request(given), dry_run=asked["dry_run"])
+    facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
+    return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
+
+
+def status(settings: Database, _asked: Asked) -> Result:
+    """How much could be lost right now, and whether that is more than the RPO of the database."""
+    rpo = settings.options["rpo"]
+    facts: dict[str, Any] = {"rpo": rpo, "rpo_met": False, "age_seconds": None, "latest": None}
+    facts.update(backups=0, total_bytes=0, last_failure=None)
+    with contextlib.suppress(BackupNotFoundError):
+        repository = _open(settings, "Cannot tell the status")
+        described = info.describe_repository(repository, rpo_seconds=options.seconds(settings.options, "rpo"))
+        facts.update({name: described[name] for name in ("rpo_met", "age_seconds", "latest", "total_bytes")})
+        facts.update(backups=len(described["backups"]), last_failure=_last_failure(repository))
+    missed = ""
+    if facts["age_seconds"] is None:
+        missed = f"{settings.name} has no verified backup."
+    elif facts["rpo_met"] is False:
+        old = report.age(facts["age_seconds"])
+        missed = f"The newest verified backup of {settings.name} is {old} old, more than its RPO of {rpo}."
+    failed = facts["last_failure"]
+    hint = (
+        f"The last run failed: {failed['message']}" if failed else "Make a backup, and see whether its schedule runs."
+    )
+    return Result(settings.name, ObjectiveMissedError(missed, hint=hint) if missed else None, [], facts)
+
+
+def diagnose(settings: Database, _asked: Asked) -> Result:
+    """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
+    findings = doctor.examine(options.doctor_request(settings.options, configuration=settings.file))
+    problems = [each for each in findings if each.outcome == doctor.PROBLEM]
+    error = None
+    if problems:
+        error = ProofFailedError(f"{settings.name} has a problem: {problems[0].detail}", hint=problems[0].hint)
+    return Result(settings.name, error, [], {"findings": [dataclasses.asdict(each) for each in findings]})
+
+
+def _last_failure(repository: Repository) -> dict[str, Any] | None:
+    """The newest failure in the audit log, unless a backup succeeded since."""
+    for event in reversed(repository.history()):
+        outcome, backup_id = event.get("outcome"), event.get("backup")
+        if event.get("event") in ("backup", "confirm") and outcome == "passed":
+            return None
+        if outcome == "suspect":
+            message = f"the database was corrupt, its bytes are kept in {backup_id}"
+            return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
+        if outcome == "failed":
+            known = {name: event.get(name) for name in ("time", "event", "code")}
+            return {**known, "message": event.get("message") or f"{backup_id} failed its verification"}
+    return None
+
+
+def _open(settings: Database, action: str) -> Repository:
+    return Repository.open_existing(settings.repository, action=f"{action} of {settings.name}")
+
+
+def _key_warnings(settings: Database) -> list[str]:
+    return [warning] if (warning := options.keys(settings.options).warning()) else []

@@ -1,0 +1,124 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From option values, as Ansible and the runner's configuration have them, to what the use cases ask for.
+
+Each use case is imported where it is built: a module must not load those that it does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import clock, database
+from .encryption import NOT_ENCRYPTED, Encryption, Keys
+from .include import Include
+
+if TYPE_CHECKING:
+    from . import backup, doctor, prune, restore, verify
+
+Options = Mapping[str, Any]
+"""Values by the names of the modules' options; None is an option that was not given and has no default."""
+
+
+def backup_request(given: Options) -> backup.Request:
+    from . import backup
+
+    return backup.Request(
+        path=database_path(given),
+        repository=Path(given["repository"]),
+        name=given["name"] or "",
+        type=given["type"],
+        full_every_seconds=seconds(given, "full_every") or 0.0,
+        max_chain=given["max_chain"],
+        compression=given["compression"],
+        compression_level=given["compression_level"],
+        encryption=encryption(given["encryption"]),
+        check=given["check"],
+        include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in given["include"]),
+        reason=given["reason"],
+        tags=tuple(given["tags"]),
+        pinned=given["pinned"],
+        timeout_seconds=seconds(given, "timeout"),
+        lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
+        force=given["force"],
+        allow_empty=given["allow_empty"],
+    )
+
+
+def prune_request(given: Options) -> prune.Request:
+    from . import prune
+    from .retention import Policy
+
+    return prune.Request(
+        repository=Path(given["repository"]),
+        policy=Policy(**{name: given[name] for name in Policy.__dataclass_fields__}),
+        lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
+    )
+
+
+def restore_request(given: Options) -> restore.Request:
+    from . import restore
+
+    return restore.Request(
+        repository=_path(given, "repository"),
+        backup=given["backup"],
+        before=given["before"] or "",
+        dest=_path(given, "dest"),
+        owner=given["owner"] or "",
+        group=given["group"] or "",
+        mode=restore.check_mode_option(given["mode"] or ""),
+        check=given["check"],
+        force=given["force"],
+        force_identity=given["force_identity"],
+        keys=keys(given),
+        lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
+    )
+
+
+def expectations(given: Options) -> verify.Expectations:
+    from . import verify
+
+    return verify.Expectations(given["level"], given["expect_tables"], given["assertions"])
+
+
+def doctor_request(given: Options, *, configuration: Path | None = None) -> doctor.Request:
+    """``configuration`` is the file that the options come from."""
+    from . import doctor
+
+    return doctor.Request(
+        path=database_path(given),
+        repository=Path(given["repository"]),
+        configuration=configuration,
+        compression=given["compression"],
+        encryption=encryption(given["encryption"]),
+        keys=keys(given),
+    )
+
+
+def database_path(given: Options) -> Path:
+    """The database that ``path`` names, or else ``database_url``."""
+    path = _path(given, "path")
+    return path or database.path_from_url(given["database_url"], chdir=_path(given, "chdir"))
+
+
+def encryption(given: Options | None) -> Encryption:
+    if given is None:
+        return NOT_ENCRYPTED
+    return Encryption(given["method"], tuple(given["recipients"]), _path(given, "passphrase_file"))
+
+
+def keys(given: Options) -> Keys:
+    return Keys(_path(given, "identity_file"), _path(given, "passphrase_file"))
+
+
+def seconds(given: Options, option: str) -> float | None:
+    """The value of a duration in seconds; None when it is not given."""
+    text = given[option]
+    return None if text is None else clock.parse_duration(text)
+
+
+def _path(given: Options, option: str) -> Path | None:
+    return Path(given[option]) if given[option] else None

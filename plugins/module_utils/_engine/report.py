@@ -1,0 +1,163 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results as text for people: one line for what was done, aligned tables for what there is. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import clock
+
+Facts = Mapping[str, Any]
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+_AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, without anything that a terminal or a log would take as a command."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def size(size_bytes: int) -> str:
+    """Bytes as people read them: ``512 B``, ``1.2 MiB``."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    power = min(len(_UNITS), (size_bytes.bit_length() - 1) // 10)
+    return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
+
+
+def age(age_seconds: float) -> str:
+    """Seconds in their largest unit and the next one: ``45 s``, ``2 h 5 min``, ``3 d``."""
+    rest = int(age_seconds)
+    for place, (unit, unit_seconds) in enumerate(_AGES):
+        if rest >= unit_seconds:
+            number, rest = divmod(rest, unit_seconds)
+            finer = _AGES[place + 1 : place + 2]
+            parts = [f"{number} {unit}", *(f"{rest // each} {name}" for name, each in finer if rest >= each)]
+            return " ".join(parts)
+    return "0 s"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
+    """Aligned lines; the columns named in ``right`` end at the same place."""
+    cells = [list(head), *([plain(each) for each in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return ["  ".join(_aligned(row, head, widths, right)).rstrip() for row in cells]
+
+
+def _aligned(row: Sequence[str], head: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> list[str]:
+    return [cell.rjust(width) if name in right else cell.ljust(width) for cell, name, width in zip(row, head, widths)]
+
+
+def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
+    """What a backup, and the prune after it, did."""
+    made = facts["backup"]
+    if dry_run and "id" not in made:
+        text = f"would store a new {made['type']} backup"
+    elif facts["stored"]:
+        text = _stored(made)
+    else:
+        text = f"unchanged, {made['id']} {'would be confirmed' if dry_run else 'confirmed'}"
+    if facts["pruned"] and facts["pruned"]["removed"]:
+        text += f"; {removed(facts['pruned'], dry_run=dry_run)}"
+    return text
+
+
+def _stored(made: Facts) -> str:
+    rows = f", {sum(made['tables'].values())} rows in {len(made['tables'])} tables" if made["tables"] else ""
+    took = sum(made["durations"].values())
+    marks = "".join(f", {word}" for word in ("pinned", "suspect") if made[word])
+    sizes = f"{size(made['stored_bytes'])} of {size(made['database_bytes'])}"
+    return f"stored {made['id']}{marks} ({sizes}{rows}, {took:.1f} s)"
+
+
+def removed(facts: Facts, *, dry_run: bool = False) -> str:
+    count = len(facts["removed"])
+    return f"{'would remove' if dry_run else 'removed'} {_count(count, 'backup')}, {size(facts['freed_bytes'])}"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
+    """What a prune removed, and why each of the others stays."""
+    rows = [[each["id"], "kept", ", ".join(each["reasons"])] for each in facts["kept"]]
+    word = "would go" if dry_run else "removed"
+    rows.extend([each["id"], word, size(each["bytes"])] for each in facts["removed"])
+    told = removed(facts, dry_run=dry_run) if facts["removed"] else "nothing to remove"
+    return [f"{told}, {len(facts['kept'])} kept", *table(("BACKUP", "", "WHY"), sorted(rows))]
+
+
+def listed(repository: Facts) -> list[str]:
+    """Every backup of a repository, the newest last."""
+    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON")
+    where = f"{plain(repository['source'])} in {plain(repository['path'])}"
+    title = f"{_count(len(repository['backups']), 'backup')} of {where}, {size(repository['total_bytes'])}"
+    return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
+
+
+def _backup_row(backup: Facts) -> list[str]:
+    if "created" not in backup:
+        return [backup["id"], "", "", "", "damaged", backup["damage"]]
+    seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
+    state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
+    marks = [state, *(word for word in ("pinned",) if backup[word])]
+    sizes = [size(backup["stored_bytes"]), size(backup["database_bytes"])]
+    return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), backup["reason"]]
+
+
+def verified(facts: Facts) -> list[str]:
+    """The outcome, and every check."""
+    verification = facts["verification"]
+    rows = [[each["name"], each["outcome"], each["detail"]] for each in verification["checks"]]
+    return [str(verification["outcome"]), *table(("CHECK", "OUTCOME", "FOUND"), rows)]
+
+
+def diagnosed(findings: Sequence[Facts]) -> list[str]:
+    """What is not well with what to do about it, then what is."""
+    outcomes = [each["outcome"] for each in findings]
+    worst_first = sorted(findings, key=lambda each: ("problem", "warning", "ok").index(each["outcome"]))
+    rows = []
+    for each in worst_first:
+        rows.append([each["name"], each["outcome"], each["detail"]])
+        rows.extend([["", "", f"-> {each['hint']}"]] if each["hint"] else [])
+    counts = (_count(outcomes.count(word), word) for word in ("problem", "warning"))
+    return [f"{', '.join(counts)}, {outcomes.count('ok')} ok", *table(("CHECK", "OUTCOME", "FOUND"), rows)]
+
+
+def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
+    told = facts["restore"]
+    what, dest = "what was there before" if undo else told["backup"], plain(told["dest"])
+    if not facts["changed"]:
+        return f"{dest} already is {what}, nothing was done"
+    text = f"{'would put' if dry_run else 'put'} {what} in place as {dest}"
+    return text + (f"; what it replaced is in {plain(told['undo_set'])}" if told["undo_set"] else "")
+
+
+def status(results: Sequence[tuple[str, Facts, bool]]) -> list[str]:
+    """A table of databases; each has its name, its facts if they could be had, and whether it is well."""
+    head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "LAST RUN")
+    rows = [[name, _state(facts, well=well), *_status_cells(facts)] for name, facts, well in results]
+    return table(head, rows, right=("BACKUPS", "STORED"))
+
+
+def status_line(facts: Facts) -> str:
+    newest, rpo, backups, stored, last = _status_cells(facts)
+    return f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}, last run {last}"
+
+
+def _state(facts: Facts, *, well: bool) -> str:
+    return "ok" if well else "MISSED" if facts else "ERROR"
+
+
+def _status_cells(facts: Facts) -> list[str]:
+    if not facts:
+        return [""] * 5
+    old, failed = facts["age_seconds"], facts["last_failure"]
+    told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
+    newest = "none" if old is None else f"{age(old)} ago"
+    return [newest, facts["rpo"] or "", str(facts["backups"]), size(facts["total_bytes"]), told]

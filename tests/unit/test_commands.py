@@ -1,0 +1,483 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each command does with one configured database."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import commands, doctor, prune
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    EngineError,
+    RepositoryLockedError,
+)
+from support import databases, keys, processes
+from support.hosts import Host
+
+
+def everything(host: Host) -> dict[str, str]:
+    """All files below the host; a lock is taken also by who only looks."""
+    return {name: digest for name, digest in databases.tree(host.directory).items() if not name.endswith(".lock")}
+
+
+def corrupt(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\x00\xff" * ((len(content) - 4096) // 2))
+
+
+# --- backup --------------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_is_stored_then_confirmed(host: Host) -> None:
+    first = host.run("backup", "agent", "--reason", "why", "--tag", "a", "--json").result
+
+    assert (first["changed"], first["stored"]) == (True, True)
+    assert (first["backup"]["reason"], first["backup"]["tags"]) == ("why", ["a"])
+
+    second = host.run("backup", "agent", "--json").result
+
+    assert (second["changed"], second["stored"]) == (False, False)
+    assert second["backup"]["id"] == first["backup"]["id"]
+    assert second["backup"]["confirmed"]
+    assert "agent: unchanged" in host.run("backup", "agent").out
+
+
+def test_options_of_the_command_line_add_to_the_configuration(host: Host) -> None:
+    host.add("agent", tags=["always"], type="full")
+
+    made = host.run("backup", "agent", "--tag", "b", "--pinned", "--type", "incremental", "--json").result["backup"]
+
+    assert made["tags"] == ["always", "b"]
+    assert made["pinned"]
+
+
+def test_force_stores_what_is_unchanged(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    moment[0] += timedelta(hours=2)
+
+    assert host.run("backup", "agent", "--force", "--json").result["stored"]
+    assert len(host.ids()) == 2
+
+
+def test_old_backups_go_after_a_new_one(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=2)
+    for hour in range(4):
+        host.change(text=f"hour {hour}")
+        moment[0] += timedelta(hours=1)
+        said = host.run("backup", "agent", "--json")
+
+    assert len(host.ids()) == 2
+    assert [each["reasons"] for each in said.result["pruned"]["kept"]] == [
+        ["last"],
+        ["last", "newest", "newest verified"],
+    ]
+    assert len(said.result["pruned"]["removed"]) == 1
+
+
+def test_no_prune_keeps_them(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    for hour in range(3):
+        host.change(text=f"hour {hour}")
+        moment[0] += timedelta(hours=1)
+        result = host.run("backup", "agent", "--no-prune", "--json").result
+
+    assert len(host.ids()) == 3
+    assert result["pruned"] is None
+
+
+def test_time_alone_lets_old_backups_go(host: Host, moment: list[datetime]) -> None:
+    """Nothing new is stored, and yet something changed."""
+    host.add("agent", keep_last=9)
+    host.run("backup", "agent")
+    moment[0] += timedelta(minutes=1)
+    host.run("backup", "agent", "--force")
+    host.add("agent")
+
+    result = host.run("backup", "agent", "--json").result
+
+    assert (result["stored"], result["changed"]) == (False, True)
+    assert len(result["pruned"]["removed"]) == 1
+    assert set(result["pruned"]) == {"kept", "removed", "freed_bytes"}
+
+
+def test_a_suspect_backup_is_told_and_nothing_is_pruned(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    host.run("backup", "agent", "--no-prune")
+    moment[0] += timedelta(hours=1)
+    host.change()
+    host.run("backup", "agent", "--no-prune")
+    moment[0] += timedelta(hours=1)
+    corrupt(host.database())
+    databases.settle(host.database())
+
+    said = host.run("backup", "agent", "--json")
+
+    assert said.code == 12
+    assert said.result["backup"]["suspect"]
+    assert said.result["backup"]["id"] == host.ids()[-1]
+    assert said.result["pruned"] is None
+    assert len(host.ids()) == 3
+
+
+@pytest.mark.parametrize(
+    "failure", [RepositoryLockedError("It is locked.", hint="Wait."), ValueError("surprise"), OSError(28, "full")]
+)
+def test_a_prune_that_fails_does_not_make_the_backup_bad(
+    host: Host, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> Any:
+        raise failure
+
+    monkeypatch.setattr(prune, "run", fail)
+
+    said = host.run("backup", "agent")
+    result = host.run("backup", "agent", "--json").result
+
+    assert said.code == 3
+    (made,) = host.ids()
+    assert f"agent: stored {made}" in said.out
+    assert f"error 3: The backup {made} is good, but old ones could not be removed: " in said.err
+    assert result["error"]["class"] == "PartialError"
+    assert result["backup"]["id"] == made
+
+
+def test_a_policy_that_keeps_nothing_does_not_stop_backups(host: Host) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+
+    said = host.run("backup", "agent")
+
+    assert said.code == 3
+    assert "policy that keeps nothing" in said.err
+    assert host.ids()
+
+
+# --- dry run -------------------------------------------------------------------------------------------------------
+
+
+def test_dry_run_of_a_first_backup_writes_nothing(host: Host) -> None:
+    before = everything(host)
+
+    said = host.run("backup", "agent", "--dry-run")
+
+    assert (said.code, said.out) == (0, "agent: would store a new full backup\n")
+    assert everything(host) == before
+    assert not host.repository().exists()
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    for hour in range(2):
+        host.change(text=f"hour {hour}")
+        moment[0] += timedelta(hours=1)
+        host.run("backup", "agent", "--no-prune")
+    before = everything(host)
+
+    unchanged = host.run("backup", "agent", "--dry-run")
+    pruned = host.run("prune", "agent", "--dry-run")
+    assert everything(host) == before
+    host.change()
+    before = everything(host)
+    backed_up = host.run("backup", "agent", "--dry-run", "--json")
+    restored = host.run("restore", "agent", "--dry-run")
+
+    assert "would be confirmed; would remove 1 backup" in unchanged.out
+    assert "would remove 1 backup" in pruned.out
+    assert f"{host.ids()[0]}  would go" in pruned.out
+    assert (backed_up.result["stored"], "id" in backed_up.result["backup"]) == (True, False)
+    assert f"would put {host.ids()[1]} in place" in restored.out
+    assert everything(host) == before
+
+
+# --- list, prune, verify -------------------------------------------------------------------------------------------
+
+
+def test_list_shows_every_backup_with_its_age_and_reason(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent", "--pinned", "--reason", "before\nmigration 42")
+    moment[0] += timedelta(hours=26, minutes=3)
+    host.change()
+    host.run("backup", "agent")
+
+    title, head, first, second = host.run("list").out.splitlines()
+
+    assert title.startswith(f"agent: 2 backups of {host.database()} in {host.repository()}")
+    assert head.split() == ["BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON"]
+    assert first.split()[:3] == [host.ids()[0], "1", "d"]
+    assert first.endswith("verified, pinned  before\\nmigration 42")
+    assert second.split()[:3] == [host.ids()[1], "0", "s"]
+
+
+def test_list_shows_damaged_ones(host: Host) -> None:
+    host.run("backup", "agent")
+    (host.repository() / host.ids()[0] / "manifest.json").write_text("{")
+
+    said = host.run("list")
+
+    assert said.code == 0
+    assert "damaged" in said.out
+
+
+def test_list_without_a_repository_is_not_found(host: Host) -> None:
+    said = host.run("list")
+
+    assert said.code == 22
+    assert "there is no repository at" in said.err
+
+
+def test_verify_finds_damage(host: Host) -> None:
+    host.run("backup", "agent")
+    assert host.run("verify", "agent", "--level", "full").code == 0
+    (artifact,) = (host.repository() / host.ids()[0]).glob("database.*")
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+
+    said = host.run("verify", "agent", "--backup", "all")
+
+    assert said.code == 13
+    assert said.out.startswith("agent: failed\n")
+    assert "error 13" in said.err
+
+
+def test_verify_looks_for_what_is_configured(host: Host) -> None:
+    host.run("backup", "agent")
+    good = {"sql": "SELECT count(*) FROM item", "equals": 3}
+    host.add("agent", expect_tables=["item"], assertions=[good])
+    assert host.run("verify", "agent").code == 0
+    assert host.run("verify", "agent", "--live").code == 0
+    host.add("agent", assertions=[{**good, "equals": 4}])
+
+    assert host.run("verify", "agent").code == 17
+    assert host.run("verify", "agent", "--live", "--json").result["verification"]["outcome"] == "failed"
+
+
+def test_verify_live_needs_no_repository(host: Host) -> None:
+    assert host.run("verify", "agent", "--live").code == 0
+    corrupt(host.database())
+    assert host.run("verify", "agent", "--live").code == 12
+
+
+# --- restore -------------------------------------------------------------------------------------------------------
+
+
+def test_restore_puts_the_newest_backup_in_place_and_undo_takes_it_back(host: Host) -> None:
+    host.run("backup", "agent")
+    host.change(text="a mistake")
+
+    said = host.run("restore", "agent")
+
+    assert databases.names(host.database()) == ["name 0", "name 1", "name 2"]
+    put, back = said.out.splitlines()
+    assert put.startswith(f"agent: put {host.ids()[0]} in place as {host.database()}; what it replaced is in ")
+    assert "--undo" in back
+    assert f"--config {host.config}" in back
+    databases.settle(host.database())
+    assert host.run("restore", "agent", "--undo").code == 0
+    assert databases.names(host.database())[-1] == "a mistake"
+
+
+def test_restore_of_what_is_there_already_changes_nothing(host: Host) -> None:
+    host.run("backup", "agent")
+
+    assert not host.run("restore", "agent", "--json").result["changed"]
+    assert "nothing was done" in host.run("restore", "agent").out
+
+
+def test_restore_goes_to_where_the_database_is_configured_now(host: Host) -> None:
+    """The database moved since the backup: to bring its old place back to life would help nobody."""
+    host.run("backup", "agent")
+    moved = host.directory / "moved" / "agent.db"
+    moved.parent.mkdir()
+    host.database().unlink()
+    host.add("agent", path=moved, make=False)
+
+    assert host.run("restore", "agent").code == 0
+    assert databases.names(moved) == ["name 0", "name 1", "name 2"]
+    assert not host.database().exists()
+
+
+def test_restore_chooses_by_time_and_to_another_place(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    moment[0] += timedelta(hours=2)
+    host.change()
+    host.run("backup", "agent")
+    dest = host.directory / "look" / "agent.db"
+    dest.parent.mkdir()
+
+    said = host.run("restore", "agent", "--before", "2025-12-30T13:00:00Z", "--dest", dest, "--check", "full", "--json")
+
+    assert said.result["restore"]["backup"] == host.ids()[0]
+    assert databases.names(dest) == ["name 0", "name 1", "name 2"]
+
+
+def test_restore_over_an_open_database_is_refused_unless_forced(host: Host) -> None:
+    host.run("backup", "agent")
+    host.change()
+
+    with processes.application(host.database()):
+        said = host.run("restore", "agent")
+        assert said.code == 18
+        assert "the database is open in" in said.err
+        assert host.run("restore", "agent", "--force").code == 0
+
+
+def test_another_name_needs_force_identity(host: Host) -> None:
+    host.run("backup", "agent")
+    dest = databases.make(host.directory / "orders.db", rows=7)
+
+    assert host.run("restore", "agent", "--dest", dest).code == 18
+    assert host.run("restore", "agent", "--dest", dest, "--force-identity").code == 0
+
+
+@keys.needs_age
+def test_keys_of_the_configuration_decrypt(host: Host) -> None:
+    identity = keys.age_identity()
+    recipient = keys.file_with("recipient", keys.age_recipient())
+    encryption = {"method": "age", "recipients": [str(recipient)]}
+    host.add("agent", encryption=encryption, identity_file=str(identity))
+    content = host.database().read_bytes()
+    assert host.run("backup", "agent").code == 0
+    assert host.run("verify", "agent", "--level", "full").code == 0
+    host.database().unlink()
+    assert host.run("restore", "agent").code == 0
+    assert host.database().read_bytes() == content
+    host.add("agent", encryption=encryption)
+    assert host.run("verify", "agent", "--level", "full").code == 14
+    assert host.run("list").code == 0
+
+
+# --- status --------------------------------------------------------------------------------------------------------
+
+
+def status(host: Host) -> dict[str, Any]:
+    return host.run("status", "--json").result
+
+
+def test_status_without_any_backup_is_missed(host: Host) -> None:
+    result = status(host)
+
+    assert result["error"]["code"] == 30
+    assert (result["age_seconds"], result["rpo_met"], result["backups"]) == (None, False, 0)
+    assert "MISSED" in host.run("status").out
+
+
+def test_status_meets_and_misses_the_rpo(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", rpo="1h")
+    host.run("backup", "agent")
+    moment[0] += timedelta(minutes=60)
+
+    good = status(host)
+    moment[0] += timedelta(seconds=1)
+    late = host.run("status")
+
+    assert (good["error"], good["age_seconds"], good["rpo_met"], good["backups"]) == (None, 3600, True, 1)
+    assert good["total_bytes"] > 0
+    assert late.code == 30
+    assert "error 30: The newest verified backup of agent is 1 h old, more than its RPO of 1h." in late.err
+    host.run("backup", "agent")
+    assert host.run("status").code == 0, "an unchanged database is confirmed as of now"
+
+
+def test_status_without_an_rpo_is_content_with_any_verified_backup(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    moment[0] += timedelta(days=365)
+
+    assert (status(host)["error"], status(host)["rpo_met"]) == (None, None)
+
+
+def test_an_unverified_backup_is_none(host: Host) -> None:
+    host.add("agent", check="none")
+    host.run("backup", "agent")
+    assert status(host)["error"]["code"] == 30
+    host.run("verify", "agent", "--level", "full")
+    assert status(host)["error"] is None
+
+
+def test_status_tells_the_last_failure_until_a_backup_succeeds(host: Host, moment: list[datetime]) -> None:
+    content = host.database().read_bytes()
+    host.run("backup", "agent")
+    assert status(host)["last_failure"] is None
+    host.database().unlink()
+    moment[0] += timedelta(minutes=5)
+    host.run("backup", "agent")
+
+    failed = status(host)["last_failure"]
+    table = host.run("status").out
+
+    assert (failed["time"], failed["event"], failed["code"]) == ("2025-12-30T12:05:00Z", "backup", 10)
+    assert "failed at 2025-12-30T12:05:00Z: Cannot back up" in table
+    host.database().write_bytes(content)
+    databases.settle(host.database())
+    host.run("backup", "agent")
+    assert status(host)["last_failure"] is None
+
+
+def test_status_tells_of_a_suspect_backup_and_of_a_failed_verification(host: Host) -> None:
+    host.run("backup", "agent")
+    (artifact,) = (host.repository() / host.ids()[0]).glob("database.*")
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+    host.run("verify", "agent")
+    assert status(host)["last_failure"]["message"] == f"{host.ids()[0]} failed its verification"
+    corrupt(host.database())
+    host.run("backup", "agent")
+
+    failed = status(host)["last_failure"]
+
+    assert failed["code"] == 12
+    assert failed["message"] == f"the database was corrupt, its bytes are kept in {host.ids()[-1]}"
+
+
+def test_status_of_a_damaged_repository_is_its_damage(host: Host) -> None:
+    host.run("backup", "agent")
+    (host.repository() / "repository.json").write_text("{")
+
+    said = host.run("status")
+
+    assert said.code == 13
+    assert "ERROR" in said.out
+
+
+# --- doctor --------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_a_problem(host: Host) -> None:
+    host.add("orders")
+    host.run("backup", "--all")
+    databases.crashed_journal(host.directory / "hot.db")
+    host.add("hot", path=host.directory / "hot.db")
+
+    said = host.run("doctor")
+
+    assert said.code == 17
+    assert "hot: error 17: hot has a problem: An unfinished transaction is in" in said.err
+    assert "hot: 1 problem, " in said.out
+    findings = host.run("doctor", "agent", "--json").result["findings"]
+    assert {each["outcome"] for each in findings} <= {"ok", "warning"}
+    assert all(each["hint"] for each in findings if each["outcome"] != "ok")
+
+
+def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = ("ok", "problem", "warning")
+    found = [doctor.Finding(each, each, f"It is {each}.", "" if each == "ok" else "Do it.") for each in outcomes]
+    monkeypatch.setattr(doctor, "examine", lambda _request: found)
+
+    lines = host.run("doctor").out.splitlines()
+
+    assert lines[0] == "agent: 1 problem, 1 warning, 1 ok"
+    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok"]
+
+
+# --- failures ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(EngineError("x"), 1), (PermissionError(13, "denied"), 20), (MemoryError(), 1), (KeyboardInterrupt(), 130)],
+)
+def test_every_failure_becomes_a_result(error: BaseException, code: int) -> None:
+    def work() -> commands.Result:
+        raise error
+
+    assert commands.attempt("agent", work).code == code

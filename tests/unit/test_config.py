@@ -1,0 +1,270 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner's configuration is strict: what is not understood is named, with what was probably meant."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    EngineError,
+    RefusedError,
+    UsageError,
+)
+from support import databases
+
+GOOD = {"path": "/srv/agent.db", "repository": "/backups/agent"}
+needs_modes = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
+
+
+def write(directory: Path, content: Any, name: str = "agent") -> Path:
+    file = directory / "databases.d" / f"{name}.json"
+    file.parent.mkdir(mode=0o700, exist_ok=True)
+    file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    file.chmod(0o600)
+    return file
+
+
+def load(directory: Path, content: Any) -> Mapping[str, Any]:
+    write(directory, content)
+    return config.load(directory, "agent").options
+
+
+def refusal(directory: Path, content: Any) -> EngineError:
+    """Why this file is refused; the message always names the file."""
+    file = write(directory, content)
+    with pytest.raises(EngineError) as caught:
+        config.load(directory, "agent")
+    assert caught.value.message.startswith(f"Cannot use {file}: ")
+    assert caught.value.hint
+    return caught.value
+
+
+# --- what is understood --------------------------------------------------------------------------------------------
+
+
+def test_two_keys_are_enough(tmp_path: Path) -> None:
+    found = load(tmp_path, GOOD)
+
+    assert set(found) == set(config.KEYS)
+    assert (found["path"], found["repository"], found["name"]) == ("/srv/agent.db", "/backups/agent", "agent")
+    assert (found["keep_hourly"], found["timeout"], found["rpo"], found["include"]) == (24, "1h", None, [])
+
+
+def test_every_key_can_be_given(tmp_path: Path) -> None:
+    given = {
+        **GOOD,
+        "name": "agent",
+        "type": "full",
+        "full_every": "12h",
+        "max_chain": 5,
+        "compression": "gzip",
+        "compression_level": 9,
+        "encryption": {"method": "gpg", "recipients": ["/etc/key"], "passphrase_file": "/etc/passphrase"},
+        "check": "none",
+        "include": [{"src": "/srv/.env", "name": "env", "redact": True}],
+        "tags": ["a"],
+        "timeout": "30s",
+        "lock_timeout": "5s",
+        "allow_empty": True,
+        **{f"keep_{word}": 3 for word in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
+        "timezone": "Europe/Berlin",
+        "identity_file": "/etc/identity",
+        "passphrase_file": "/etc/passphrase",
+        "rpo": "1h30m",
+        "expect_tables": ["item"],
+        "assertions": [{"sql": "SELECT 1", "equals": [[1, None]]}, {"sql": "SELECT NULL", "equals": None}],
+    }
+    assert set(given) == set(config.KEYS) - {"database_url", "chdir"}
+
+    assert load(tmp_path, given) == {**given, "database_url": None, "chdir": None}
+
+
+def test_a_database_can_be_named_by_its_url(tmp_path: Path) -> None:
+    url = {"repository": "/backups/agent", "database_url": "file:./agent.db?connection_limit=1", "chdir": "/srv/prisma"}
+    write(tmp_path, url)
+
+    assert config.load(tmp_path, "agent").path == Path("/srv/prisma/agent.db")
+
+
+def test_null_is_as_if_the_key_were_not_there(tmp_path: Path) -> None:
+    assert load(tmp_path, {**GOOD, "rpo": None, "keep_daily": None, "encryption": None}) == load(tmp_path, GOOD)
+
+
+@pytest.mark.parametrize("name", databases.ODD_NAMES)
+def test_a_path_may_hold_anything(tmp_path: Path, name: str) -> None:
+    """Case 18."""
+    found = load(tmp_path, {**GOOD, "path": f"/srv/{name}/{name}.db"})
+
+    assert os.fsencode(found["path"]) == os.fsencode(f"/srv/{name}/{name}.db")
+
+
+def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    assert load(tmp_path, b"\xef\xbb\xbf" + json.dumps(GOOD).encode())["path"] == "/srv/agent.db"
+
+
+# --- what is not ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "hint"),
+    [
+        ({"keep_hourli": 3}, "keep_hourli", "Did you mean keep_hourly?"),
+        ({"encryption": {"recipient": []}}, "encryption.recipient", "Did you mean recipients?"),
+        ({"include": [{"src": "/a", "nam": "b"}]}, "include[0].nam", "Did you mean name?"),
+        ({"encryption": {"zzz": 1}}, "encryption.zzz", "Known: method, passphrase_file, recipients."),
+    ],
+)
+def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, Any], key: str, hint: str) -> None:
+    error = refusal(tmp_path, {**GOOD, **extra})
+
+    assert isinstance(error, UsageError)
+    assert f"there is no key {key}." in error.message
+    assert error.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("path", 3, "path is 3, it must be an absolute path"),
+        ("path", "agent.db", 'path is "agent.db", it must be an absolute path'),
+        ("repository", "~/backups", 'repository is "~/backups", it must be an absolute path'),
+        ("path", "/srv/a\0b", "it must be an absolute path"),
+        ("max_chain", "10", 'max_chain is "10", it must be a whole number'),
+        ("max_chain", True, "max_chain is true, it must be a whole number"),
+        ("keep_last", 1.5, "keep_last is 1.5, it must be a whole number"),
+        ("allow_empty", "no", 'allow_empty is "no", it must be true or false'),
+        ("allow_empty", 0, "allow_empty is 0, it must be true or false"),
+        ("type", "ful", 'type is "ful", it must be one of auto, full, incremental'),
+        ("timeout", "soon", 'timeout is "soon", it must be a duration'),
+        ("lock_timeout", 60, "lock_timeout is 60, it must be a duration"),
+        ("full_every", "1 day", 'full_every is "1 day", it must be a duration'),
+        ("rpo", "-1h", 'rpo is "-1h", it must be a duration'),
+        ("tags", "a", 'tags is "a", it must be a list'),
+        ("tags", ["a", 1], "tags[1] is 1, it must be a text"),
+        ("include", ["/a"], 'include[0] is "/a", it must be an object'),
+        ("include", [{"src": "a"}], 'include[0].src is "a", it must be an absolute path'),
+        ("encryption", "age", 'encryption is "age", it must be an object'),
+        ("encryption", {"method": "rot13"}, 'encryption.method is "rot13", it must be one of none, age, gpg'),
+        ("timezone", 1, "timezone is 1, it must be a text"),
+        ("expect_tables", {"a": 1}, 'expect_tables is {"a": 1}, it must be a list'),
+        ("assertions", [{"sql": "SELECT 1"}], "assertions[0].equals is missing"),
+        ("include", [{}], "include[0].src is missing"),
+        ("repository", None, "repository is missing"),
+        ("path", None, "exactly one of path and database_url"),
+        ("database_url", "file:/srv/b.db", "exactly one of path and database_url"),
+        ("name", "other", "its name is 'other'"),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, value: Any, told: str) -> None:
+    error = refusal(tmp_path, {**GOOD, key: value})
+
+    assert isinstance(error, UsageError)
+    assert told in error.message
+
+
+def test_a_huge_wrong_value_is_not_repeated(tmp_path: Path) -> None:
+    assert len(refusal(tmp_path, {**GOOD, "type": "x" * 5000}).message) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "it is no JSON"),
+        (b"{", "it is no JSON"),
+        (b'{"path": "/a",}', "it is no JSON"),
+        (b"\xff\xfe{}", "it is no JSON"),
+        (b"[" * 100_000, "it is no JSON"),
+        (b"[]", "it is [], it must be an object"),
+        (b'{"path": "/a", "path": "/b", "repository": "/c"}', "the key path is there twice"),
+        (b'{"path": "/a", "repository": "/c", "keep_last": NaN}', "keep_last is NaN"),
+    ],
+)
+def test_what_is_no_such_file_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    error = refusal(tmp_path, content)
+
+    assert isinstance(error, UsageError)
+    assert told in error.message
+
+
+def test_a_url_is_read_when_the_file_is(tmp_path: Path) -> None:
+    write(tmp_path, {"repository": "/b", "database_url": "postgres://host/db"})
+
+    with pytest.raises(UsageError, match="postgres"):
+        config.load(tmp_path, "agent")
+
+
+@needs_modes
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+@pytest.mark.parametrize("what", ["file", "directory"])
+def test_what_others_can_write_to_is_refused(tmp_path: Path, mode: int, what: str) -> None:
+    """Whoever can write there would decide what root reads and where it writes."""
+    file = write(tmp_path, GOOD)
+    (file if what == "file" else file.parent).chmod(mode | 0o100)
+
+    with pytest.raises(RefusedError, match="others than its owner can write") as caught:
+        config.load(tmp_path, "agent")
+
+    assert "chmod go-w" in caught.value.hint
+
+
+@needs_modes
+def test_what_others_can_only_read_is_not(tmp_path: Path) -> None:
+    write(tmp_path, GOOD).chmod(0o644)
+
+    assert config.load(tmp_path, "agent").name == "agent"
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a.b", "ä", "a/b", "a\nb"])
+def test_a_name_must_do_everywhere(tmp_path: Path, name: str) -> None:
+    """It becomes a part of file names, units and commands."""
+    with pytest.raises(UsageError, match="cannot be the name of a database"):
+        config.load(tmp_path, name)
+
+
+# --- where it is ---------------------------------------------------------------------------------------------------
+
+
+def test_names_are_those_of_the_files(tmp_path: Path) -> None:
+    """What a program is just putting in place has a dot in front; other endings are copies that a person left."""
+    for name in ("b", "a", "wrong name"):
+        write(tmp_path, GOOD, name)
+    for name in (".ansible_tmp_a.json", "c.json.dpkg-old", "d.txt"):
+        (tmp_path / "databases.d" / name).touch()
+
+    assert config.names(tmp_path) == ["a", "b", "wrong name"]
+    assert config.names(tmp_path / "nowhere") == []
+
+
+def test_directory_is_the_given_one_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SQLITE_BACKUP_CONFIG", "/from/environment")
+
+    assert config.directory("/given") == Path("/given")
+    assert config.directory("given") == Path.cwd() / "given"
+    assert config.directory() == Path("/from/environment")
+
+
+@pytest.mark.parametrize(
+    ("user", "base", "expected"),
+    [
+        (0, "/base", "/etc/sqlite-backup"),
+        (1000, "/base", "/base/sqlite-backup"),
+        (1000, "relative", "/home/app/.config/sqlite-backup"),
+        (1000, "", "/home/app/.config/sqlite-backup"),
+    ],
+)
+def test_directory_of_root_and_of_others(monkeypatch: pytest.MonkeyPatch, user: int, base: str, expected: str) -> None:
+    monkeypatch.delenv("SQLITE_BACKUP_CONFIG", raising=False)
+    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", base)
+    monkeypatch.setenv("HOME", "/home/app")
+
+    assert config.directory() == Path(expected)

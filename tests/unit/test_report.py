@@ -1,0 +1,69 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Texts for people: sizes, ages, tables, and nothing in them that a terminal would obey."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import report
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (KIB, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (MIB - 1, "1024.0 KiB"),
+        (MIB, "1.0 MiB"),
+        (5 * GIB // 2, "2.5 GiB"),
+        (3 * 1024 * GIB, "3.0 TiB"),
+        (5000 * 1024 * GIB, "5000.0 TiB"),
+    ],
+)
+def test_size(size_bytes: int, text: str) -> None:
+    assert report.size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (86400, "1 d"),
+        (86400 + 59, "1 d"),
+        (400 * 86400 + 3 * 3600, "400 d 3 h"),
+    ],
+)
+def test_age(seconds: float, text: str) -> None:
+    assert report.age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain dätä 数据", "plain dätä 数据"),
+        ("two\nlines\r\t", "two\\nlines\\r\\t"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("right\u202eto left", "right\\u202eto left"),
+        ("raw\udcff", "raw\\udcff"),
+    ],
+)
+def test_plain_text_is_one_line_that_no_terminal_obeys(text: str, shown: str) -> None:
+    assert report.plain(text) == shown
+
+
+def test_table_is_aligned() -> None:
+    lines = report.table(("NAME", "SIZE", "WHY"), [["a", "1 B", "x\ny"], ["longer", "100 B", ""]], right=("SIZE",))
+
+    assert lines == ["NAME     SIZE  WHY", "a         1 B  x\\ny", "longer  100 B"]
