@@ -1,0 +1,366 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role `sqlite_backup` writes for each database, worked out on the controller from the variables of the role.
+
+The documentation is in backup_plans.yml.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86400
+_DAY_MINUTES = 1440
+
+# Keys of a database that are for the role; all others are the runner's.
+ROLE_KEYS = ("profile", "every", "active_hours", "first_backup")
+# Keys that tell one database from another: they cannot be the same for all.
+OWN_KEYS = ("name", "path", "database_url", "chdir", "repository")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_HOURS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
+_ALLOWED_EVERY = (
+    "a number of minutes that divides an hour (1m, 5m, 10m, 15m, 20m, 30m), a number of hours that divides a day "
+    "(1h, 2h, 3h, 4h, 6h, 8h, 12h), or 1d"
+)
+_ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
+_TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
+_TRUE = ("true", "yes", "on", "1")
+_FALSE = ("false", "no", "off", "0")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a database gets that says nothing else."""
+
+    every: str
+    active_hours: str
+    keep: Mapping[str, int]
+
+
+PROFILES = {
+    "production": Profile("1h", "0-23", {"keep_hourly": 24, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}),
+    "development": Profile("1d", "7", {"keep_hourly": 0, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The variables of the role, without their prefix; ``host`` and ``home`` are what Ansible knows of the host."""
+
+    host: str
+    config_dir: str
+    repository_dir: str
+    runner_path: str
+    home: str = ""
+    state: str = "present"
+    profile: str = "production"
+    scheduler: str = "cron"
+    scope: str = "system"
+    every: str = ""
+    active_hours: str = ""
+    first_backup: bool = True
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def absolute(self, path: Any, where: str) -> str:
+        """``path`` with the home of the user for ``~``."""
+        text = str(path)
+        if self.home and (text == "~" or text.startswith("~/")):
+            text = self.home + text[1:]
+        if not text.startswith("/") or "\0" in text:
+            raise UsageError(f"{where} is {text!r}. Allowed is an absolute path.")
+        return text
+
+    def place(self, variable: str) -> str:
+        """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
+        text = posixpath.normpath(self.absolute(getattr(self, variable), f"sqlite_backup_{variable}"))
+        if not text.isprintable():
+            raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
+        return text
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The ``minutes`` of the ``hours``, each day."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+
+    @property
+    def cron_minute(self) -> str:
+        return "*" if len(self.minutes) == 60 else ",".join(map(str, self.minutes))
+
+    @property
+    def cron_hour(self) -> str:
+        return "*" if len(self.hours) == 24 else ",".join(map(str, sorted(self.hours)))
+
+    @property
+    def on_calendar(self) -> str:
+        """The same for systemd, see systemd.time(7)."""
+        return f"*-*-* {self.cron_hour}:{self.cron_minute}:00"
+
+    @property
+    def longest_gap_seconds(self) -> int:
+        """The longest time between one run and the next."""
+        runs = sorted(60 * hour + minute for hour in self.hours for minute in self.minutes)
+        gaps = [(after - before) % _DAY_MINUTES for before, after in zip(runs, [*runs[1:], runs[0]], strict=True)]
+        return 60 * (max(gaps) or _DAY_MINUTES)
+
+
+def backup_plans(databases: Sequence[Mapping[str, Any]], **settings: Any) -> list[dict[str, Any]]:
+    """A plan for each of the databases. Raises ``AnsibleFilterError`` for what the role cannot do."""
+    try:
+        given = Settings(**settings)
+    except TypeError as error:
+        raise AnsibleFilterError(str(error)) from error
+    try:
+        _check_scope(given)
+        plans = [_plan(each, given) for each in databases]
+        for key in ("name", "repository"):
+            _check_distinct(plans, key)
+    except UsageError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return plans
+
+
+def _check_scope(settings: Settings) -> None:
+    if settings.scope == "user" and settings.scheduler != "cron":
+        raise UsageError(
+            f"sqlite_backup_scheduler is {settings.scheduler!r}. With sqlite_backup_scope 'user', allowed is cron: a "
+            "timer of a user runs only while that user is logged in."
+        )
+
+
+def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
+    seen: dict[str, str] = {}
+    for plan in plans:
+        found = plan[key]
+        if found in seen:
+            raise UsageError(
+                f"sqlite_backup_databases: {key} {found!r} is that of two databases, {seen[found]} and {plan['name']}. "
+                f"Allowed is each {key} once."
+            )
+        seen[found] = plan["name"]
+
+
+def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    name = _name(given)
+    where = f"sqlite_backup_databases: {name}"
+    content = _configuration(given, settings, where)
+    config_dir = settings.place("config_dir")
+    command = [settings.place("runner_path"), "backup", name, "--config", config_dir]
+    plan = {
+        "name": name,
+        "config_path": f"{config_dir}/{config.DATABASES_NAME}/{name}.json",
+        "command": command,
+        "cron_command": _for_cron(command),
+        "systemd_command": " ".join(_for_systemd(each).replace("$", "$$") for each in command),
+        "schedule_files": _schedule_files(name),
+        "repository": content["repository"],
+    }
+    return {**plan, **_living(given, content, settings, where)} if settings.state == "present" else plan
+
+
+def _living(given: Mapping[str, Any], content: dict[str, Any], settings: Settings, where: str) -> dict[str, Any]:
+    """The part of a plan that a database has which stays."""
+    every_seconds, schedule = _schedule(given, settings, where)
+    content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
+    directory = posixpath.dirname(_database_path(content, where))
+    base = settings.place("repository_dir")
+    repository = content["repository"]
+    return {
+        "config": content,
+        "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
+        "minute": schedule.cron_minute,
+        "hour": schedule.cron_hour,
+        "on_calendar": schedule.on_calendar,
+        # A path that is missing must not keep the runner from saying so.
+        "read_write_paths": [_for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory))],
+        "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
+        "programs": _programs(content),
+        "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
+        "any_backup": f"{glob.escape(repository)}/*Z-*/manifest.json",
+    }
+
+
+def _name(given: Mapping[str, Any]) -> str:
+    name = str(given.get("name", ""))
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"sqlite_backup_databases: name is {name!r}. Allowed are letters, digits, - and _, with a letter or a "
+            "digit first."
+        )
+    return name
+
+
+def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> dict[str, Any]:
+    """What the runner reads of the database: its own keys, the defaults of the role, the retention of its profile."""
+    own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
+    merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
+    merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
+    content = _typed_object(merged, config.KEYS, settings, where)
+    content["repository"] = posixpath.normpath(content["repository"])
+    if settings.state == "present" and ("path" in content) == ("database_url" in content):
+        raise UsageError(f"{where}: exactly one of path and database_url must be given.")
+    return content
+
+
+def _typed_object(
+    given: Mapping[str, Any], keys: Mapping[str, config.Key], settings: Settings, where: str
+) -> dict[str, Any]:
+    """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
+    for key in given:
+        if key not in keys:
+            raise UsageError(f"{where}: there is no key {key}. {config.nearest(key, [*keys])}")
+    return {
+        key: _typed(value, keys[key], settings, f"{where}: {key}")
+        for key, value in given.items()
+        if value is not None or keys[key].type == "anything"
+    }
+
+
+def _typed(value: Any, key: config.Key, settings: Settings, where: str) -> Any:
+    if key.type == "path":
+        return settings.absolute(value, where)
+    if key.type == "number":
+        return _number(value, where)
+    if key.type == "flag":
+        return _flag(value, where)
+    if key.type == "object":
+        return _typed_object(value, key.keys, settings, where)
+    if key.type == "list" and key.keys:
+        return [_typed_object(each, key.keys, settings, where) for each in value]
+    return list(value) if key.type == "list" else value if key.type == "anything" else str(value)
+
+
+def _number(value: Any, where: str) -> int:
+    try:
+        return int(str(value))
+    except ValueError:
+        raise UsageError(f"{where} is {value!r}. Allowed is a whole number.") from None
+
+
+def _flag(value: Any, where: str) -> bool:
+    text = str(value).lower()
+    if text not in (*_TRUE, *_FALSE):
+        raise UsageError(f"{where} is {value!r}. Allowed are true and false.")
+    return text in _TRUE
+
+
+def _profile(given: Mapping[str, Any], settings: Settings, where: str) -> Profile:
+    name, where = _chosen(given, settings, "profile", "", where)
+    if name not in PROFILES:
+        raise UsageError(f"{where} is {name!r}. Allowed are {' and '.join(PROFILES)}.")
+    return PROFILES[name]
+
+
+def _chosen(given: Mapping[str, Any], settings: Settings, key: str, default: str, where: str) -> tuple[str, str]:
+    """What the database says, else the variable of the role, else ``default``; and where that was said."""
+    own = given.get(key)
+    if own is not None and str(own):
+        return str(own), f"{where}: {key}"
+    return str(getattr(settings, key)) or default, f"sqlite_backup_{key}"
+
+
+def _schedule(given: Mapping[str, Any], settings: Settings, where: str) -> tuple[int, Schedule]:
+    profile = _profile(given, settings, where)
+    every_seconds = _every_seconds(*_chosen(given, settings, "every", profile.every, where))
+    hours = _hours(*_chosen(given, settings, "active_hours", profile.active_hours, where))
+    # Unlike hash(), the same in every process: the minutes of a database stay what they are.
+    seed = int.from_bytes(hashlib.sha256(f"{settings.host}\0{given['name']}".encode()).digest()[:8], "big")
+    if every_seconds < HOUR_SECONDS:
+        step = every_seconds // 60
+        return every_seconds, Schedule(tuple(range(seed % step, 60, step)), hours)
+    return every_seconds, Schedule((seed % 60,), hours[:: every_seconds // HOUR_SECONDS])
+
+
+def _every_seconds(every: str, where: str) -> int:
+    try:
+        seconds = int(clock.parse_duration(every))
+    except UsageError:
+        seconds = 0
+    divides_hour = seconds >= 60 and seconds % 60 == 0 and HOUR_SECONDS % seconds == 0
+    divides_day = seconds >= HOUR_SECONDS and seconds % HOUR_SECONDS == 0 and DAY_SECONDS % seconds == 0
+    if not divides_hour and not divides_day:
+        raise UsageError(f"{where} is {every!r}. Allowed is {_ALLOWED_EVERY}.")
+    return seconds
+
+
+def _hours(active_hours: str, where: str) -> tuple[int, ...]:
+    """Every hour of the window, from its first to its last; it may go across midnight."""
+    match = _HOURS.fullmatch(active_hours.strip())
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (24, 24)
+    if max(first, last) > 23:
+        raise UsageError(f"{where} is {active_hours!r}. Allowed are {_ALLOWED_HOURS}.")
+    return tuple(hour % 24 for hour in range(first, (last if last >= first else last + 24) + 1))
+
+
+def _rpo_seconds(every_seconds: int, schedule: Schedule) -> int:
+    """The age of the newest backup that is worth a call: one run was missed, at the worst time of the day.
+
+    Where the schedule pauses, an hour is granted at least: so much longer is the night in which the clocks go back.
+    """
+    gap_seconds = schedule.longest_gap_seconds
+    return gap_seconds + (every_seconds if gap_seconds == every_seconds else max(every_seconds, HOUR_SECONDS))
+
+
+def _duration(seconds: int) -> str:
+    days, rest = divmod(seconds, DAY_SECONDS)
+    parts = ((days, "d"), (rest // HOUR_SECONDS, "h"), (rest % HOUR_SECONDS // 60, "m"))
+    return "".join(f"{number}{unit}" for number, unit in parts if number)
+
+
+def _database_path(content: Mapping[str, Any], where: str) -> str:
+    if "path" in content:
+        return str(content["path"])
+    chdir = content.get("chdir")
+    try:
+        return str(database.path_from_url(content["database_url"], chdir=Path(chdir) if chdir else None))
+    except UsageError as error:
+        raise UsageError(f"{where}: database_url: {error.message}", hint=error.hint) from None
+
+
+def _programs(content: Mapping[str, Any]) -> list[str]:
+    """What the host should have beside Python."""
+    wanted = ["zstd"] if content.get("compression", "auto") in ("auto", "zstd") else []
+    method = content.get("encryption", {}).get("method", "none")
+    return [*wanted, *([] if method == "none" else [method])]
+
+
+def _schedule_files(name: str) -> dict[str, list[str]]:
+    unit = f"/etc/systemd/system/sqlite-backup-{name}"
+    return {"cron": [f"/etc/cron.d/sqlite-backup-{name}"], "systemd": [f"{unit}.service", f"{unit}.timer"]}
+
+
+def _for_cron(command: Sequence[str]) -> str:
+    """A line for the shell that cron starts; to cron itself, % is the end of the line (crontab(5))."""
+    return shlex.join([*command, "--syslog"]).replace("%", r"\%")
+
+
+def _for_systemd(word: str) -> str:
+    """A word as a unit file has it, see "Quoting" in systemd.syntax(7); % begins a specifier there."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda control: f"\\x{ord(control[0]):02x}", escaped)
+    return f'"{escaped}"' if re.search(r"[^\w@%+=:,./-]", word) else escaped
+
+
+class FilterModule:
+    """The filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"backup_plans": backup_plans}

@@ -1,0 +1,354 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role sqlite_backup on this host, as far as it leaves no trace there; Molecule has hosts of its own.
+
+In the scope `user` all of it runs, in a home of the test and with a crontab of the test. In the scope `system` it runs
+in check mode, and what it would write for cron and systemd is looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration import harness
+from integration.harness import Run, Session
+from integration.place import Place, everything, modes, stored
+
+from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import backup_plans
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli
+from support import databases
+
+TEMPLATES = harness.ROOT / "roles" / "sqlite_backup" / "templates"
+MOST_TASKS = 25
+# crontab(1), as Ansible calls it: -l, or a file.
+CRONTAB = """#!/bin/sh
+set -eu
+table="$HOME/crontab"
+case "$1" in
+  -l) test -e "$table" || { echo "no crontab" >&2; exit 1; }; cat "$table" ;;
+  *) cat "$1" > "$table" ;;
+esac
+"""
+
+
+class Home:
+    """The home of a developer, with a database."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.path = place.directory / "home"
+        self.repository = self.path / ".local" / "share" / "sqlite-backup" / "dev"
+        self.runner = self.path / ".local" / "bin" / "sqlite-backup"
+        self.configuration = self.path / ".config" / "sqlite-backup"
+        self.database = {"name": "dev", "path": str(place.database), "compression": "gzip"}
+        self.path.mkdir()
+
+    @property
+    def crontab(self) -> list[str]:
+        table = self.path / "crontab"
+        lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+        return [line for line in lines if line and not line.startswith("#")]
+
+    def configured(self) -> list[str]:
+        return sorted(each.name for each in (self.configuration / "databases.d").iterdir())
+
+    def backups(self) -> list[str]:
+        return sorted(each.name for each in self.repository.glob("*Z-*"))
+
+    def run(self, playbook: str, variables: dict[str, Any], *flags: str) -> Run:
+        given = {"sqlite_backup_profile": "development", **variables}
+        folder = self.place.directory / "ansible"
+        return harness.run_playbook(folder, f"{harness.NAMESPACE}.{playbook}", given, *flags)
+
+    def provision(self, *flags: str, **more: Any) -> Run:
+        return self.run("provision_backups", {"sqlite_backup_databases": [self.database], **more}, *flags)
+
+    def set_up(self) -> None:
+        """What the role leaves behind that the other playbooks need."""
+        (plan,) = backup_plans(
+            [self.database],
+            host="localhost",
+            profile="development",
+            config_dir=str(self.configuration),
+            repository_dir=str(self.repository.parent),
+            runner_path=str(self.runner),
+        )
+        file = Path(plan["config_path"])
+        file.parent.mkdir(parents=True, mode=0o700)
+        file.write_text(json.dumps(plan["config"]), encoding="utf-8")
+        file.chmod(0o600)
+        self.runner.parent.mkdir(parents=True)
+        archive.install(self.runner, cli.main, interpreter=sys.executable)
+
+
+@pytest.fixture
+def home(place: Place, monkeypatch: pytest.MonkeyPatch) -> Home:
+    found = Home(place)
+    programs = place.directory / "bin"
+    programs.mkdir()
+    (programs / "crontab").write_text(CRONTAB, encoding="utf-8")
+    (programs / "crontab").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(found.path))
+    return found
+
+
+def test_check_run_run_change(home: Home) -> None:
+    before = everything(home.path)
+
+    check = home.provision("--check", "--diff")
+
+    assert check.code == 0, check.output
+    assert everything(home.path) == before
+
+    run = home.provision()
+
+    assert run.code == 0, run.output
+    assert len(_changed(check)) == len(_changed(run)) == 5
+    assert len(home.backups()) == 1
+    (line,) = home.crontab
+    assert line.split()[1:5] == ["7", "*", "*", "*"]
+    assert line.endswith(f" {home.runner} backup dev --config {home.configuration} --syslog")
+    for directory in (home.configuration, home.repository.parent):
+        assert modes(directory) == {"file": {"0600"}, "directory": {"0700"}}
+
+    after = everything(home.path)
+    again = home.provision()
+
+    assert again.code == 0, again.output
+    assert _changed(again) == []
+    assert everything(home.path) == after
+
+    made = home.backups()
+    databases.add(home.place.database, "later")
+    # cron gives a command to the shell, with nearly nothing in the environment.
+    command = line.split(maxsplit=5)[5].replace(" --syslog", "")
+    subprocess.run(["/bin/sh", "-c", command], env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
+
+    assert home.backups() != made
+
+    change = home.provision(
+        sqlite_backup_every="12h", sqlite_backup_active_hours="0-23", sqlite_backup_defaults={"keep_daily": 30}
+    )
+
+    assert change.code == 0, change.output
+    assert len(_changed(change)) == 2
+    assert home.crontab[0].split()[1:5] == ["0,12", "*", "*", "*"]
+    content = json.loads((home.configuration / "databases.d" / "dev.json").read_bytes())
+    assert (content["keep_daily"], content["rpo"]) == (30, "1d")
+
+
+def test_applications_add_up_and_go_one_by_one(home: Home) -> None:
+    """The database of the second one is missing: it is set up all the same, and fails in the words of the runner."""
+    home.set_up()
+    missing = {"name": "missing", "path": str(home.place.srv / "missing.db")}
+
+    second = home.provision(sqlite_backup_databases=[missing])
+
+    assert second.code != 0
+    assert f"Cannot back up {missing['path']}: the file does not exist." in second.results[-1]["msg"]
+    assert "sqlite_backup_first_backup" in second.results[-1]["msg"]
+    assert home.configured() == ["dev.json", "missing.json"]
+    assert len(home.crontab) == 1
+
+    third = home.provision(sqlite_backup_databases=[home.database, {**missing, "first_backup": False}])
+
+    assert third.code == 0, third.output
+    assert (len(home.crontab), len(home.backups())) == (2, 1)
+
+    one_gone = home.provision(sqlite_backup_state="absent")
+
+    assert one_gone.code == 0, one_gone.output
+    assert home.configured() == ["missing.json"]
+    assert "backup missing" in "".join(home.crontab)
+    assert len(home.crontab) == 1
+    assert home.runner.exists()
+
+    key = home.configuration / "key.txt"
+    key.write_text("secret", encoding="utf-8")
+    gone, again = (
+        home.provision(sqlite_backup_state="absent", sqlite_backup_databases=[{"name": "missing"}]) for _ in range(2)
+    )
+
+    assert (gone.code, again.code) == (0, 0), gone.output
+    assert (len(_changed(gone)), _changed(again)) == (3, [])
+    assert home.crontab == []
+    assert not home.runner.exists()
+    assert list(home.configuration.iterdir()) == [key], "a key that is lost loses all backups"
+    assert len(home.backups()) == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "part"),
+    [
+        ({"sqlite_backup_databases": [{"name": "dev", "path": "/a.db", "evry": "1h"}]}, "evry"),
+        ({"sqlite_backup_scheduler": "systemd"}, "sqlite_backup_scheduler is 'systemd'"),
+    ],
+)
+def test_nothing_is_changed_by_what_cannot_be(home: Home, variables: dict[str, Any], part: str) -> None:
+    before = everything(home.path)
+
+    run = home.provision(**variables)
+
+    assert run.code != 0
+    assert part in run.output
+    assert everything(home.path) == before
+
+
+def test_backup_now(home: Home) -> None:
+    home.set_up()
+    made = home.place.backed_up(repository=home.repository, name="dev").name
+    databases.add(home.place.database, "later")
+    asked = {"reason": "before $HOME 'migration' 42", "pinned": "true"}
+    before = stored(home.repository)
+
+    check = home.run("backup_now", asked, "--check")
+
+    assert check.code == 0, check.output
+    assert len(_changed(check)) == 1
+    assert stored(home.repository) == before
+
+    run, again = home.run("backup_now", asked), home.run("backup_now", {**asked, "names": "dev"})
+
+    assert (run.code, again.code) == (0, 0), run.output
+    assert (len(_changed(run)), len(_changed(again))) == (1, 0)
+    # Of one day a developer keeps one.
+    (pinned,) = home.backups()
+    manifest = json.loads((home.repository / pinned / "manifest.json").read_text(encoding="utf-8"))
+    assert pinned != made
+    assert (manifest["reason"], manifest["pinned"]) == (asked["reason"], True)
+
+
+def test_backup_now_says_what_failed(home: Home) -> None:
+    home.set_up()
+    home.place.database.unlink()
+    missing, unknown = home.run("backup_now", {}), home.run("backup_now", {"names": "dev,metrics"})
+    home.runner.unlink()
+    without = home.run("backup_now", {})
+
+    assert all(run.code != 0 and not _changed(run) for run in (missing, unknown, without))
+    said = [run.results[-1]["msg"] for run in (missing, unknown, without)]
+    assert said[0].startswith(f"dev: Cannot back up {home.place.database}: the file does not exist.")
+    assert "No database 'metrics' is configured" in said[1]
+    assert f"Cannot run {home.runner}" in said[2]
+
+
+def test_prune_backups(home: Home) -> None:
+    home.set_up()
+    for hour in range(4):
+        home.place.backed_up_at(f"2025-12-30T0{hour}:00:00Z", repository=home.repository, name="dev", force=True)
+    before = home.backups()
+
+    check = home.run("prune_backups", {}, "--check")
+
+    assert check.code == 0, check.output
+    assert len(_changed(check)) == 1
+    assert home.backups() == before
+    shown = next(each["results"][0]["msg"] for each in check.results if "results" in each)
+    assert [each["id"] for each in shown["removed"]] == before[:3]
+    assert shown["kept"][0]["id"] == before[3]
+    assert "newest" in shown["kept"][0]["reasons"]
+
+    run, again = home.run("prune_backups", {}), home.run("prune_backups", {})
+
+    assert (run.code, again.code) == (0, 0), run.output
+    assert (len(_changed(run)), _changed(again)) == (1, [])
+    assert home.backups() == before[3:]
+
+
+def test_a_whole_host_in_check_mode(place: Place) -> None:
+    """Nothing is there yet, and nothing is there afterwards; but it is told what would be."""
+    variables = {
+        "sqlite_backup_scheduler": "systemd",
+        "sqlite_backup_config_dir": str(place.directory / "etc"),
+        "sqlite_backup_repository_dir": str(place.directory / "backups"),
+        "sqlite_backup_runner_path": str(place.directory / "bin" / "runner"),
+        "sqlite_backup_databases": [{"name": "test-of-the-role", "path": str(place.database)}],
+    }
+    folder = place.directory / "ansible"
+
+    run = harness.run_playbook(folder, f"{harness.NAMESPACE}.provision_backups", variables, "--check", "--diff")
+
+    assert run.code == 0, run.output
+    assert sorted(each.name for each in place.directory.iterdir()) == ["ansible", "srv"]
+    assert [each.name for each in place.srv.iterdir()] == ["agent.db"]
+    assert not list(Path("/etc").glob("*/*/sqlite-backup-test-of-the-role*"))
+    assert "/etc/systemd/system/sqlite-backup-test-of-the-role.timer" in run.output
+    assert f"ExecStart={place.directory}/bin/runner backup test-of-the-role" in run.output
+    assert len(_changed(run)) >= 5
+    assert len(run.results) <= MOST_TASKS
+
+
+@pytest.mark.parametrize("user", ["root", "agent"])
+def test_units(ansible: Session, place: Place, user: str) -> None:
+    service, timer = _written(ansible, place, user, "service", "timer")
+    texts = [path.read_text(encoding="utf-8") for path in (service, timer)]
+
+    assert f"User={user}\n" in texts[0]
+    capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE" if user == "root" else ""
+    assert f"CapabilityBoundingSet={capabilities}\n" in texts[0]
+    assert r'''ReadWritePaths="-/backup/100%% \"odd\"" "-/srv/bob's app"''' in texts[0]
+    assert "OnCalendar=*-*-* 6,7,8,9:" in texts[1]
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    # It looks whether the program that is run exists.
+    service.write_text(texts[0].replace("/opt/sqlite-backup", sys.executable), encoding="utf-8")
+    run = subprocess.run(["systemd-analyze", "verify", service, timer], check=False, capture_output=True, text=True)
+    assert (run.returncode, [line for line in run.stderr.splitlines() if place.directory.name in line]) == (0, [])
+
+
+def test_the_file_for_cron(ansible: Session, place: Place) -> None:
+    (file,) = _written(ansible, place, "agent", "cron")
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+    assert lines[:3] == [
+        "SHELL=/bin/sh",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        'MAILTO="ops@example.org"',
+    ]
+    (line,) = lines[3:]
+    assert line.split(maxsplit=5)[1:] == [
+        "6,7,8,9",
+        "*",
+        "*",
+        "*",
+        "agent /opt/sqlite-backup backup test --config '/etc/100\\% s' --syslog",
+    ]
+
+
+def _written(ansible: Session, place: Place, user: str, *kinds: str) -> list[Path]:
+    """What the templates make of a database whose paths need care."""
+    plans = backup_plans(
+        [{"name": "test", "path": "/srv/bob's app/a.db", "repository": '/backup/100% "odd"', "active_hours": "6-9"}],
+        host="localhost",
+        config_dir="/etc/100% s",
+        repository_dir="/backup",
+        runner_path="/opt/sqlite-backup",
+    )
+    variables = {
+        "sqlite_backup_user": user,
+        "sqlite_backup_group": user,
+        "sqlite_backup_mailto": "ops@example.org",
+        "sqlite_backup_random_delay": "30s",
+    }
+    files = [place.directory / f"test.{kind}" for kind in kinds]
+    for kind, file in zip(kinds, files, strict=True):
+        item = plans[0] if kind == "cron" else [plans[0], str(file)]
+        options = {"src": str(TEMPLATES / f"{kind}.j2"), "dest": str(file), "mode": "0644"}
+        (result,) = ansible.run([{"ansible.builtin.template": options, "vars": {**variables, "item": item}}])
+        assert not result["failed"], result
+        assert file.read_text(encoding="utf-8").startswith("#")
+    return files
+
+
+def _changed(run: Run) -> list[str]:
+    """What changed, one entry a task; a handler or a loop is one."""
+    return [str(each.get("msg", "")) for each in run.results if each.get("changed")]
