@@ -19,10 +19,12 @@ READY := $(BUILD)/venv/.ready
 NOX := $(PYTHON) -m nox
 PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
-# A command:package list of what tests run beside Python.
-PROGRAMS := sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic
-# The same for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
-BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup
+# A command:package list of what starts hosts in containers; only root can.
+HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
+# The same of what tests run beside Python.
+PROGRAMS := sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic $(HOST_PROGRAMS)
+# And for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
+BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
 
 # What a machine sets for its own network must not reach the servers that tests start on loopback.
 HERMETIC := env -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
@@ -79,3 +81,6 @@ $(BUILD)/venv/.benchmark: $(READY) tests/requirements/benchmark.txt
 
 clean:
 	rm -rf $(BUILD)
+	@if [ "$$(id -u)" = 0 ] && command -v podman >/dev/null; then \
+		podman images --quiet --filter reference=localhost/sqliteops-debian | xargs --no-run-if-empty podman rmi; \
+	fi

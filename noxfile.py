@@ -4,7 +4,8 @@
 
 """The checks of this collection. `nox --list` shows them, `make test` runs them all.
 
-A session whose Python is not installed is skipped, never failed: `make test` names and counts those.
+A session whose Python is not installed, or whose hosts cannot be had, is skipped, never failed: `make test` names and
+counts those.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ CORES = {
     "2.20": ("2.20.10", ["3.12", "3.13", "3.14"]),
     "2.21": ("2.21.5", ["3.13", "3.12", "3.14"]),
 }
+# What makes hosts in containers.
+HOST_PROGRAMS = ["podman", "runc", "debootstrap", "ssh"]
 # What the closing pytest run of `make test` covers, in the environment that nox runs in.
 PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"
@@ -104,10 +107,10 @@ def unit(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("python,core", INTEGRATION)
 def integration(session: nox.Session, core: str) -> None:
-    """The modules and playbooks under each supported ansible-core."""
+    """The modules, roles and playbooks under each supported ansible-core; what is slow runs in the closing run only."""
     _install(session, "test")
     session.install(f"ansible-core=={CORES[core][0]}")
-    session.run("pytest", *PARALLEL, "tests/integration", *session.posargs, env=HERMETIC)
+    session.run("pytest", *PARALLEL, "tests/integration", *(session.posargs or ["-m", "not slow"]), env=HERMETIC)
 
 
 @nox.session
@@ -145,6 +148,30 @@ def artifact(session: nox.Session) -> None:
     complaints = re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", log, flags=re.MULTILINE)
     if complaints:
         session.error(f"galaxy-importer complains {len(complaints)} time(s)")
+
+
+@nox.session(tags=["test"])
+def molecule(session: nox.Session) -> None:
+    """The role on hosts with systemd, cron and sshd. Words after `--` are Molecule's, such as `converge`."""
+    missing = [program for program in HOST_PROGRAMS if not shutil.which(program)]
+    if os.geteuid() != 0 or missing:
+        session.skip("Only root can start hosts" if not missing else f"Not installed: {', '.join(missing)}")
+    _install(session, "molecule")
+    link = BUILD / "collections" / "ansible_collections" / "sqliteops" / "backup"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.exists():
+        link.symlink_to(ROOT, target_is_directory=True)
+    foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
+    env: dict[str, str | None] = dict.fromkeys(foreign)
+    env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD / "collections")
+    env["MOLECULE_EPHEMERAL_DIRECTORY"] = str(BUILD / "molecule" / "default")
+    words = session.posargs or ["test", "--no-command-borders"]
+    try:
+        session.run("molecule", *words, env=env)
+    finally:
+        # Molecule does so itself, unless it is interrupted.
+        if words[0] == "test":
+            session.run("molecule", "destroy", env=env, silent=True)
 
 
 def _copy_checkout(session: nox.Session, root: Path) -> Path:
