@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -24,3 +25,7 @@ _link_collection()
 sys.path[:0] = [str(COLLECTIONS), str(ROOT / "tests")]
 # For the processes that tests start.
 os.environ["PYTHONPATH"] = os.pathsep.join([str(COLLECTIONS), str(ROOT / "tests")])
+
+# A shell that starts this in the background has SIGINT ignored, and so would be all that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -274,6 +274,7 @@ def test_artifact_cut_anywhere_is_damage(tmp_path: Path, compression: str) -> No
 
 
 @every_real_compression
+@pytest.mark.slow
 def test_large_artifact_cut_is_damage(tmp_path: Path, compression: str) -> None:
     whole = artifact(tmp_path / "a", noise(3 * MEBIBYTE), compression)
     for length in (MEBIBYTE, 2 * MEBIBYTE + 1, len(whole) - 1):
@@ -461,6 +462,7 @@ def test_encrypted_content_comes_back(tmp_path: Path, name: str, compression: st
 
 @every_compression
 @pytest.mark.parametrize("size", [0, 1, 65536, 5 * MEBIBYTE])
+@pytest.mark.slow
 def test_plain_content_is_unpacked_into_a_file(tmp_path: Path, compression: str, size: int) -> None:
     write(tmp_path / "a", [noise(size)], compression, level=1)
     assert unpack(tmp_path / "a", compression, "none") == noise(size)
@@ -541,6 +543,7 @@ def test_reader_that_stops_at_the_expected_size_learns_that_there_was_more(
 @every_scheme
 @every_compression
 @pytest.mark.parametrize("space", [4096, MEBIBYTE])
+@pytest.mark.slow
 def test_full_disk_under_an_encrypted_artifact_is_told(tmp_path: Path, name: str, compression: str, space: int) -> None:
     wanted = keys.scheme(name)[0]
     with small_disk(space) as disk, pytest.raises(NoSpaceError, match=f"Cannot write {disk}/a"):
@@ -626,6 +629,7 @@ def test_content_that_is_longer_than_it_should_be_does_not_fill_the_disk(
 
 @pytest.mark.parametrize("name", UNPACKED)
 @every_compression
+@pytest.mark.slow
 def test_full_disk_under_what_is_unpacked_is_no_damage(tmp_path: Path, name: str, compression: str) -> None:
     wanted, given_keys = keys.scheme(name)
     seal(tmp_path / "a", noise(3 * MEBIBYTE), compression, wanted)

@@ -107,6 +107,7 @@ def test_every_kind_of_backup_on_a_disk_that_fills_up(tmp_path: Path, kind: str,
 
 @pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("old", ["clean", "wal"])
+@pytest.mark.slow
 def test_restore_on_a_disk_that_fills_up(tmp_path: Path, old: str) -> None:
     source = databases.make(tmp_path / "agent.db", rows=6000, page_size=1024)
     request = backup.Request(path=source, repository=tmp_path / "repository")

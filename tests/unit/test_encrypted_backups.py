@@ -295,6 +295,7 @@ SAME = [("own", "own in a file"), ("own and other", "other and own"), ("passphra
 @needs_age
 @needs_gpg
 @pytest.mark.parametrize(("before", "after"), OTHERS)
+@pytest.mark.slow
 def test_other_readers_get_a_full_backup(site: Site, before: str, after: str) -> None:
     """An incremental would be of no use to them; and what is theirs to read now is stored though nothing changed."""
     site.stored(encryption=READERS[before]())

@@ -239,6 +239,7 @@ def test_what_a_person_wrote_with_age_is_read(tmp_path: Path) -> None:
 
 @keys.needs_gpg
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.slow
 def test_person_reads_with_gpg_what_was_written(
     locale: str, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -388,6 +389,7 @@ def test_changed_byte_of_the_content_is_damage(name: str, place: float, tmp_path
 
 
 @every_scheme
+@pytest.mark.slow
 def test_changed_byte_of_the_header_never_gives_other_content(name: str, tmp_path: Path) -> None:
     """Whether key or damage cannot be told everywhere there, and some bytes matter only to another reader."""
     wanted, given_keys = keys.scheme(name)
@@ -576,6 +578,7 @@ def test_fingerprint_is_the_same_for_the_same_readers(tmp_path: Path) -> None:
     assert len({Encryption("age", way).fingerprint(b"salt") for way in ways}) == 1
 
 
+@pytest.mark.slow
 def test_fingerprint_changes_with_whatever_changes_the_readers(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"key one")
@@ -613,6 +616,7 @@ def test_fingerprint_of_a_passphrase_is_slow_to_guess_from(tmp_path: Path, monke
     assert rounds == [600_000]
 
 
+@pytest.mark.slow
 def test_fingerprint_takes_only_what_gpg_takes_of_a_passphrase_file(tmp_path: Path) -> None:
     path = tmp_path / "p"
     path.write_bytes(b"secret\n")
@@ -656,6 +660,7 @@ def _another(method: str) -> str:
         pytest.param(("--store",), id="not encrypted"),
     ],
 )
+@pytest.mark.slow
 def test_other_message_of_gpg_is_not_what_was_asked_for(
     words: tuple[str, ...], tmp_path: Path, temporary: Path
 ) -> None:

@@ -483,6 +483,7 @@ def chain_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry] | None:
 
 
 @given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
 def test_newest_and_newest_verified_are_never_removed(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str]
 ) -> None:
@@ -494,6 +495,7 @@ def test_newest_and_newest_verified_are_never_removed(
 
 
 @given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
 def test_nothing_that_is_protected_is_removed(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str]
 ) -> None:
@@ -505,6 +507,7 @@ def test_nothing_that_is_protected_is_removed(
 
 
 @given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
 def test_no_incremental_is_kept_without_its_chain(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str]
 ) -> None:
@@ -516,6 +519,7 @@ def test_no_incremental_is_kept_without_its_chain(
 
 
 @given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
 def test_no_incremental_loses_its_parent_while_backups_are_removed(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str]
 ) -> None:
@@ -528,6 +532,7 @@ def test_no_incremental_loses_its_parent_while_backups_are_removed(
 
 
 @given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
 def test_pruning_twice_changes_nothing(entries: Sequence[Entry], policy: Policy, in_use: Collection[str]) -> None:
     stay = staying(plan(entries, policy, in_use))
     again = plan(stay, policy, in_use)
@@ -535,6 +540,7 @@ def test_pruning_twice_changes_nothing(entries: Sequence[Entry], policy: Policy,
 
 
 @given(histories(), POLICIES, IN_USE, st.sampled_from(RULES), st.integers(1, 3))
+@pytest.mark.slow
 def test_a_more_generous_policy_never_keeps_less(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str], word: str, more: int
 ) -> None:
@@ -545,6 +551,7 @@ def test_a_more_generous_policy_never_keeps_less(
 
 
 @given(histories(), POLICIES)
+@pytest.mark.slow
 def test_what_does_not_count_is_as_good_as_absent_to_the_rules(entries: Sequence[Entry], policy: Policy) -> None:
     def ruled(decisions: Sequence[Decision]) -> dict[str, list[str]]:
         found = {each.entry.id: [word for word in each.reasons if word in RULES] for each in decisions}
