@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 
 from live import Change
@@ -15,6 +16,7 @@ from results import (
     LISTING,
     MODULE_TASKS,
     NOTHING,
+    PROVISION,
     RESTORE,
     ROUND_WORKS,
     SMALL,
@@ -29,6 +31,7 @@ MEBIBYTE = 1 << 20
 FULL_RATIO, SMALL_RATIO, RESTORE_RATIO, NOTHING_RATIO = 1.15, 0.5, 1.3, 1.0
 CHAIN_RATIO, MODULE_RATIO, STORED_RATIO = 1.5, 1.3, 1.1
 LISTING_SECONDS = 2.0
+PROVISION_TASKS = 25
 DAY_PART = 20
 MEMORY_BYTES, MEMORY_PAGES, MEMORY_BYTES_PER_PAGE = 128 * MEBIBYTE, 1 << 18, 32
 
@@ -65,6 +68,8 @@ def all_bounds(results: Results, changes: dict[str, Change], page_count: int) ->
         _listing(results),
         compare.walls(_chain_name(results), (CHAIN_LAST, ours), (CHAIN_FIRST, ours), CHAIN_RATIO),
         *(_day(results, peer.name) for peer in (Restic, Borg)),
+        _provision_tasks(results),
+        _provision_time(results),
     ]
 
 
@@ -142,6 +147,26 @@ def _day(results: Results, peer: str) -> Bound:
     if len(grown) < len(days) or not grown[0]:
         return Bound(what, bound, "not measured")
     return Bound(what, bound, f"1/{grown[1] / grown[0]:.1f}", grown[0] * DAY_PART <= grown[1])
+
+
+def _provision_tasks(results: Results) -> Bound:
+    what, bound = "`provision_backups.yml` again, nothing changes, tasks a host", f"≤ {PROVISION_TASKS}"
+    measured = results.provision
+    if measured is None:
+        return Bound(what, bound, results.why_not((PROVISION, Ours.name)))
+    return Bound(what, bound, f"{measured.tasks}, {measured.skipped} more skipped", measured.tasks <= PROVISION_TASKS)
+
+
+def _provision_time(results: Results) -> Bound:
+    """There is no bound: the figure is to be seen."""
+    what, bound = "the same, time", "none; beside a play that only gathers facts"
+    measured = results.provision
+    ratio = ratio_of(measured.seconds) if measured else None
+    if measured is None or ratio is None:
+        return Bound(what, bound, results.why_not((PROVISION, Ours.name)))
+    again, facts = (statistics.median(each) for each in zip(*measured.seconds))
+    seconds = f"{again:.2f} s and {facts:.2f} s, {measured.hosts} hosts"
+    return Bound(what, bound, f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}): {seconds}")
 
 
 def _chain_name(results: Results) -> str:

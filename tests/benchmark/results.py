@@ -23,6 +23,7 @@ CHAIN_FIRST = "restore of the full backup that the chain begins with"
 CHAIN_LAST = "restore of the last of a day's backups"
 LISTING = "list the backups"
 MODULE_TASKS = "tasks of the module"
+PROVISION = "provision again"
 
 ROUND_WORKS = (FULL, VERIFY, RESTORE, SMALL, LARGE, NOTHING)
 SHARES = {SMALL: 0.005, LARGE: 0.05}
@@ -80,6 +81,19 @@ class Day:
 
 
 @dataclass
+class Provision:
+    """Runs that had nothing to do on ``hosts``, in turns with plays that gather facts: the seconds of both, in pairs.
+
+    ``tasks`` ran on the host with the most of them, ``skipped`` did not.
+    """
+
+    hosts: int
+    tasks: int = 0
+    skipped: int = 0
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+
+
+@dataclass
 class Results:
     """Samples by work, tool and round; a failure takes the place of all samples of that work and tool."""
 
@@ -88,6 +102,7 @@ class Results:
     days: dict[str, Day] = field(default_factory=dict)
     # Seconds of each task in the order in which they ran, by setting of Ansible: those of the module, of the command.
     tasks: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
+    provision: Provision | None = None
 
     def add(self, work: str, tool: str, number: int, sample: Sample) -> None:
         self.samples.setdefault((work, tool), {})[number] = sample

@@ -7,8 +7,8 @@
     make benchmark SIZE=1G DAY_SIZE=256M
     make benchmark SIZE=64M ONLY=ours,pipeline,rounds
 
-ONLY names tools (ours, pipeline, dump, restic, borg, litestream), parts (rounds, day, module, listing), or both; ours
-is always in. It needs Linux, and fifteen times the database's size on the disk, below `.build/`.
+ONLY names tools (ours, pipeline, dump, restic, borg, litestream), parts (rounds, day, module, listing, provision), or
+both; ours is always in. It needs Linux, and fifteen times the database's size on the disk, below `.build/`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import day
 import listing
 import live
 import module
+import provision
 import report
 import rounds
 from bench import Bench, Plan, tell
@@ -39,7 +40,7 @@ from results import SHARES
 from tools import SHORT_NAMES, TOOLS, Ours, Tool, missing_programs
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"rounds": rounds.run, "day": day.run, "module": module.run, "listing": listing.run}
+PARTS = {"rounds": rounds.run, "day": day.run, "module": module.run, "listing": listing.run, "provision": provision.run}
 UNITS = {"M": 1 << 20, "G": 1 << 30}
 SPACE_FACTOR = 15
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -89,7 +90,8 @@ def _choose_tools(only: tuple[str, ...]) -> tuple[tuple[type[Tool], ...], dict[s
 
 
 def _plan(options: argparse.Namespace, tools: tuple[type[Tool], ...]) -> Plan:
-    parts = tuple(part for part in PARTS if part in options.only) or tuple(PARTS)
+    whole = tuple(part for part in PARTS if not (options.brief and part == "provision"))
+    parts = tuple(part for part in PARTS if part in options.only) or whole
     hours, listed, tasks = (2, 50, 1) if options.brief else (24, 10_000, 20)
     settings = tuple(module.PIPELINING)[: 1 if options.brief else None]
     return Plan(
