@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import agent_db
+import plays
 from bench import Bench, tell
 from live import LiveDatabase
 from measure import RunFailedError
 from results import MODULE_TASKS
 from tools import Ours, host_python
 
-ROOT = Path(__file__).resolve().parents[2]
 CALLBACKS = Path(__file__).with_name("callback_plugins")
 DATABASE_RUNS = 160  # makes about 1 MiB
 MODULE, COMMAND = "sqlite_backup", "command"
@@ -49,13 +48,10 @@ def run(bench: Bench) -> None:
 
 
 def _play(bench: Bench, database: LiveDatabase, folder: Path, pipelining: str) -> tuple[list[float], list[float]]:
-    playbook = _write_json(folder / "playbook.yml", [_playbook(database.path, folder, bench.plan.tasks)])
+    playbook = plays.write_json(folder / "playbook.yml", [_playbook(database.path, folder, bench.plan.tasks)])
     host = {"ansible_connection": "local", "ansible_python_interpreter": host_python()}
-    inventory = _write_json(folder / "inventory.json", {"all": {"hosts": {"benchmark": host}}})
-    program = Path(sys.executable).with_name("ansible-playbook")
-    if not program.exists():
-        raise RunFailedError(f"there is no ansible-playbook beside {sys.executable}")
-    command = [sys.executable, str(program), "--inventory", str(inventory), str(playbook)]
+    inventory = plays.write_json(folder / "inventory.json", {"all": {"hosts": {"benchmark": host}}})
+    command = [*plays.command(), "--inventory", str(inventory), str(playbook)]
     bench.settle([])
     # ansible-core 2.21 makes a socket below TMPDIR, and the name of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="benchmark-") as short:
@@ -81,22 +77,11 @@ def _playbook(database: Path, folder: Path, count: int) -> Task:
 
 
 def _environment(folder: Path, pipelining: str) -> dict[str, str]:
-    namespace = folder / "collections" / "ansible_collections" / "sqliteops"
-    namespace.mkdir(parents=True)
-    (namespace / "backup").symlink_to(ROOT, target_is_directory=True)
-    (folder / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
     return {
+        **plays.prepare(folder, pipelining=pipelining),
         "ANSIBLE_CALLBACKS_ENABLED": "stopwatch",
         "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
         "ANSIBLE_HOME": str(folder / "home"),
-        "ANSIBLE_PIPELINING": pipelining,
         "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),
         "STOPWATCH_FILE": str(folder / "seconds.jsonl"),
     }
-
-
-def _write_json(path: Path, content: Any) -> Path:
-    path.write_text(json.dumps(content), encoding="utf-8")
-    return path

@@ -14,27 +14,26 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import agent_db
 import measure
+import plays
 from bench import Bench, tell
 from measure import RunFailedError, Usage
 from results import PROVISION, Provision
 from tools import Ours
 
-ROOT = Path(__file__).resolve().parents[2]
-SCENARIO = ROOT / "extensions" / "molecule" / "default"
+SCENARIO = plays.ROOT / "extensions" / "molecule" / "default"
 HOSTS = ("debian11", "debian12", "debian13")
 CONTAINERS = "sqliteops-benchmark"
 DATABASE_RUNS = 160  # makes about 1 MiB
 PROGRAMS = ("podman", "runc", "debootstrap", "ssh")
 # Images that are not there yet are built first.
 _START_SECONDS = 1800.0
-_RECAP = re.compile(r"^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+) +skipped=(\d+)", re.MULTILINE)
+_RECAP = re.compile(r"^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=\d+ +failed=\d+ +skipped=(\d+)", re.MULTILINE)
 
 
 def why_left_out() -> str:
@@ -69,7 +68,7 @@ def _measure(bench: Bench, hosts: _Hosts) -> Provision:
     measured = Provision(len(HOSTS))
     for number in range(1, bench.plan.rounds + 1):
         facts, again = hosts.play(str(hosts.facts_playbook)), hosts.play(*provision)
-        recap = {host: (int(ok), int(changed), int(skipped)) for host, ok, changed, _, _, skipped in _recap(again)}
+        recap = {host: (int(ok), int(changed), int(skipped)) for host, ok, changed, skipped in _recap(again)}
         if sorted(recap) != sorted(HOSTS) or any(changed for _ok, changed, _skipped in recap.values()):
             raise RunFailedError(f"the run that should change nothing ended with {recap}")
         measured.seconds.append((again.wall_seconds, facts.wall_seconds))
@@ -91,19 +90,21 @@ class _Hosts:
         self._bench = bench
         self._folder = folder
         self._inventory = folder / "inventory.json"
+        self._environment: dict[str, str] = {}
         self.facts_playbook = folder / "facts.yml"
 
     def start(self) -> None:
         self._folder.mkdir()
-        namespace = self._folder / "collections" / "ansible_collections" / "sqliteops"
-        namespace.mkdir(parents=True)
-        (namespace / "backup").symlink_to(ROOT, target_is_directory=True)
-        (self._folder / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
-        _write_json(self.facts_playbook, [{"hosts": "all", "gather_facts": True, "tasks": []}])
-        _write_json(self._inventory, {})
+        self._environment = {
+            **self._bench.environment(),
+            **plays.prepare(self._folder, pipelining="true"),
+            "ANSIBLE_NOCOLOR": "true",
+        }
+        plays.write_json(self.facts_playbook, [{"hosts": "all", "gather_facts": True, "tasks": []}])
+        plays.write_json(self._inventory, {})
         tell("starting hosts; images that are not there yet take some minutes")
         self._molecule("create")
-        _write_json(self._inventory, {"all": {"hosts": {host: self._connection(host) for host in HOSTS}}})
+        plays.write_json(self._inventory, {"all": {"hosts": {host: self._connection(host) for host in HOSTS}}})
         agent_db.create(self._folder / "agent.db", runs=DATABASE_RUNS)
         for host in HOSTS:
             self._podman("cp", str(self._folder / "agent.db"), f"{CONTAINERS}-{host}:/srv/agent.db")
@@ -117,13 +118,12 @@ class _Hosts:
 
     def play(self, *arguments: str, limit_seconds: float | None = None) -> Usage:
         """Run a playbook; raises RunFailedError when that fails."""
-        command = [sys.executable, str(Path(sys.executable).with_name("ansible-playbook"))]
         self._bench.settle([])
         # New connections each time. And the name of a socket must be short.
         with tempfile.TemporaryDirectory(prefix="benchmark-") as short:
             return measure.run(
-                [*command, "--inventory", str(self._inventory), *arguments],
-                env={**self._environment(), "ANSIBLE_SSH_CONTROL_PATH_DIR": short, "TMPDIR": short},
+                [*plays.command(), "--inventory", str(self._inventory), *arguments],
+                env={**self._environment, "ANSIBLE_SSH_CONTROL_PATH_DIR": short, "TMPDIR": short},
                 cwd=self._folder,
                 limit_seconds=limit_seconds or self._bench.limit_seconds,
             )
@@ -131,7 +131,7 @@ class _Hosts:
     def _molecule(self, step: str) -> None:
         variables = {
             "molecule_ephemeral_directory": str(self._folder),
-            "molecule_images_directory": str(ROOT / ".build" / "molecule" / "images"),
+            "molecule_images_directory": str(plays.ROOT / ".build" / "molecule" / "images"),
             "molecule_instance_config": str(self._folder / "instance_config.yml"),
             "molecule_prefix": CONTAINERS,
             "molecule_scenario_directory": str(SCENARIO),
@@ -150,21 +150,8 @@ class _Hosts:
             "ansible_python_interpreter": "/usr/bin/python3",
         }
 
-    def _environment(self) -> dict[str, str]:
-        return {
-            **self._bench.environment(),
-            "ANSIBLE_COLLECTIONS_PATH": str(self._folder / "collections"),
-            "ANSIBLE_CONFIG": str(self._folder / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "true",
-            "ANSIBLE_PIPELINING": "true",
-        }
-
     def _podman(self, *arguments: str) -> str:
         done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RunFailedError(done.stderr.strip() or f"podman {arguments[0]} failed")
         return done.stdout
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content), encoding="utf-8")

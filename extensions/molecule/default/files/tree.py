@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Record the files below some directories, or tell in what they differ from what was recorded.
 
-tree.py record /run/before.json / --volatile /var/log
+tree.py record /run/before.json --root / --volatile /var/log
 tree.py compare /run/before.json
 """
 
