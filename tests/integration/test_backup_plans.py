@@ -127,7 +127,7 @@ def test_every_and_active_hours_hold(minutes: int) -> None:
     for window, hours in (("0-23", 24), ("6-22", 17), ("22-4", 7), ("7", 1), ("5-4", 24)):
         every = f"{minutes}m" if minutes < 60 else f"{minutes // 60}h" if minutes < 1440 else "1d"
         plan = _plan({**AGENT, "every": every, "active_hours": window})
-        first = int(window.split("-")[0])
+        first = int(window.partition("-")[0])
 
         runs = _runs(plan)
 
@@ -168,7 +168,7 @@ def test_minutes_stay_and_differ() -> None:
     # In another process, hash() of the same text would be another number.
     script = f"from {module.__name__} import backup_plans as p; print(p([{AGENT!r}], **{SETTINGS!r})[0]['minute'])"
     command = [sys.executable, "-c", script]
-    assert {subprocess.check_output(command, text=True).strip() for _ in range(2)} == {"40"}
+    assert {subprocess.check_output(command, text=True).strip() for _run in range(2)} == {"40"}
 
 
 def test_cron_and_systemd_agree() -> None:
@@ -316,8 +316,8 @@ def test_names_and_repositories_differ(second: dict[str, Any], parts: tuple[str,
     assert [part for part in parts if part not in str(refusal.value)] == []
 
 
-def _plan(database: dict[str, Any] = AGENT, **settings: Any) -> dict[str, Any]:
-    (plan,) = backup_plans([database], **{**SETTINGS, **settings})
+def _plan(database: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    (plan,) = backup_plans([database or AGENT], **{**SETTINGS, **settings})
     return plan
 
 

@@ -175,7 +175,7 @@ def test_applications_add_up_and_go_one_by_one(home: Home) -> None:
     key = home.configuration / "key.txt"
     key.write_text("secret", encoding="utf-8")
     gone, again = (
-        home.provision(sqlite_backup_state="absent", sqlite_backup_databases=[{"name": "missing"}]) for _ in range(2)
+        home.provision(sqlite_backup_state="absent", sqlite_backup_databases=[{"name": "missing"}]) for _run in range(2)
     )
 
     assert (gone.code, again.code) == (0, 0), gone.output
