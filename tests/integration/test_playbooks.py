@@ -5,27 +5,46 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from integration import harness
 from integration.harness import Result, Run
 from integration.place import Place, commit_and_crash, everything, names_in, stored
 
 from support import databases
 
+PLAYBOOKS = sorted((harness.ROOT / "playbooks").glob("*.yml"))
 OLD = ["name 0", "name 1", "name 2"]
 LOST = "committed-after-the-backup"
 
 
 def test_syntax(tmp_path: Path) -> None:
-    playbooks = sorted(str(path) for path in (harness.ROOT / "playbooks").glob("*.yml"))
+    playbooks = list(map(str, PLAYBOOKS))
     assert len(playbooks) >= 3
 
     run = harness.run_playbook(tmp_path, playbooks[0], {}, "--syntax-check", *playbooks[1:])
 
     assert run.code == 0, run.output
     assert [path for path in playbooks if path not in run.output] == []
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_hosts_are_those_that_are_named(playbook: Path, tmp_path: Path) -> None:
+    """A name that cannot be worked out must end the run: without one, the playbook takes all hosts."""
+    variable = re.search(r"^# (sqlite_\w+_hosts) ", playbook.read_text(encoding="utf-8"), re.MULTILINE)
+    assert variable
+
+    def run(**variables: str) -> Run:
+        return harness.run_playbook(tmp_path, str(playbook), variables, "--list-hosts")
+
+    none, unknown = (run(**{variable[1]: text}) for text in ("!localhost", "{{ nowhere }}"))
+
+    assert (none.code, "hosts (0)" in none.output) == (0, True), none.output
+    assert unknown.code != 0, unknown.output
+    assert "'nowhere' is undefined" in unknown.output
 
 
 def test_backup_databases(place: Place) -> None:
