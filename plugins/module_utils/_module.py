@@ -13,7 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, from_os_error
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, explained
 
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
 # The names of files are no secrets, whatever Ansible makes of the words in them.
@@ -28,16 +28,10 @@ def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any
     failure, details, result = EngineError(""), {}, {}
     try:
         result = work(module)
-    except EngineError as error:
-        failure = error
-    except OSError as error:
-        failure = from_os_error("An unexpected failure", error)
     except Exception as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
-        failure = EngineError(
-            f"An unexpected failure: {type(error).__name__}: {error}.",
-            hint="Please report it, with the output of -vvv.",
-        )
-        details["exception"] = traceback.format_exc()
+        failure = explained(error)
+        if not isinstance(error, (EngineError, OSError)):
+            details["exception"] = traceback.format_exc()
     else:
         module.exit_json(**result)
     # Behind the handlers: inside, fail_json of ansible-core 2.18 adds a traceback to what explains itself.

@@ -16,7 +16,7 @@ description:
   - The backup is checked and restored beside O(dest), and its SHA-256 compared, before the live database is touched.
   - The old database and its C(-wal), C(-shm) and C(-journal) are kept in an undo set beside it,
     C(<dest>.before-restore.<time>).
-    Remove it when it is not needed any more.
+    It is readable by the owner of that database alone. Remove it when it is not needed any more.
   - A kill at any instant leaves the old content or the new one.
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock

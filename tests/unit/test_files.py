@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import hashlib
 import io
 import os
@@ -20,9 +19,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import fi
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     NoSpaceError,
     PermissionDeniedError,
-    UsageError,
 )
 from support import databases, limits, processes
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
 @pytest.fixture
@@ -400,35 +400,6 @@ def test_owner_that_a_user_may_not_give_is_left_out() -> None:
         assert ((place / "new").stat().st_uid, mode_of(place / "new")) == (processes.NOBODY, 0o644)
 
 
-def test_ownership_is_told_by_name_and_octal_mode(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    (tmp_path / "a").chmod(0o640)
-    owner, group, mode = files.ownership((tmp_path / "a").stat())
-    assert (owner, mode) == (getpass.getuser(), "0640")
-    assert files.numeric_owner(owner) == os.geteuid()
-    assert files.numeric_group(group) == (tmp_path / "a").stat().st_gid
-
-
-@pytest.mark.root
-@processes.needs_root
-def test_owner_without_a_name_is_told_by_number(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x")
-    os.chown(tmp_path / "a", 4321, 8765)
-    assert files.ownership((tmp_path / "a").stat())[:2] == ("4321", "8765")
-
-
-@pytest.mark.parametrize("look_up", [files.numeric_owner, files.numeric_group])
-def test_owner_and_group_may_be_numbers_or_nothing(look_up: Any) -> None:
-    assert (look_up(""), look_up("4321"), look_up("root")) == (-1, 4321, 0)
-
-
-@pytest.mark.parametrize("look_up", [files.numeric_owner, files.numeric_group])
-def test_unknown_owner_is_a_usage_error(look_up: Any) -> None:
-    """A misspelt owner must not become a traceback, nor silently nobody."""
-    with pytest.raises(UsageError, match="'no-such-one' does not exist"):
-        look_up("no-such-one")
-
-
 # --- space ---------------------------------------------------------------------------------------------------------
 
 
@@ -464,3 +435,21 @@ def test_some_space_stays_free(
     else:
         with pytest.raises(NoSpaceError):
             files.require_space(tmp_path, needed_bytes, action="Cannot do it")
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (KIB, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (MIB - 1, "1024.0 KiB"),
+        (MIB, "1.0 MiB"),
+        (5 * GIB // 2, "2.5 GiB"),
+        (3 * 1024 * GIB, "3.0 TiB"),
+        (5000 * 1024 * GIB, "5000.0 TiB"),
+    ],
+)
+def test_size_as_people_read_it(size_bytes: int, text: str) -> None:
+    assert files.readable(size_bytes) == text

@@ -9,26 +9,6 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import report
 
-KIB, MIB, GIB = 1024, 1024**2, 1024**3
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "text"),
-    [
-        (0, "0 B"),
-        (1023, "1023 B"),
-        (KIB, "1.0 KiB"),
-        (1536, "1.5 KiB"),
-        (MIB - 1, "1024.0 KiB"),
-        (MIB, "1.0 MiB"),
-        (5 * GIB // 2, "2.5 GiB"),
-        (3 * 1024 * GIB, "3.0 TiB"),
-        (5000 * 1024 * GIB, "5000.0 TiB"),
-    ],
-)
-def test_size(size_bytes: int, text: str) -> None:
-    assert report.size(size_bytes) == text
-
 
 @pytest.mark.parametrize(
     ("seconds", "text"),

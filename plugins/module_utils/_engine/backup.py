@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import base, clock, codec, database, evidence, files, include, manifest, pin, proof, snapshot
+from . import base, clock, codec, database, evidence, files, include, manifest, owners, pin, proof, snapshot
 from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
@@ -289,7 +289,7 @@ class _Job:
         return self.repository.publish(drafting.directory, document)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
-        owner, group, mode = files.ownership(source.status)
+        owner, group, mode = owners.ownership(source.status)
         return Manifest(
             id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,

@@ -23,7 +23,7 @@ from . import commands, config, guard, report
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
-from .errors import CancelledError, EngineError, UsageError
+from .errors import CancelledError, EngineError, UsageError, explained
 from .manifest import COLLECTION_VERSION
 from .snapshot import Progress
 
@@ -51,13 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as error:
         # --help and --version have printed what they are for.
         return int(error.code or 0)
-    except EngineError as error:
-        code = error.code
-        console.fail(_command_in(words), error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
-        explained = commands.explained(error)
-        code = explained.code
-        console.fail(_command_in(words), explained)
+        failure = explained(error)
+        code = failure.code
+        console.fail(_command_in(words), failure)
     if console.lost and not code:
         code = 1
         console.complain(PROGRAM, EngineError(f"The answer could not be written: {console.lost}."))

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from . import answers, backup, clock, doctor, info, options, prune, report, restore, verify
@@ -28,7 +25,7 @@ from .errors import (
     ProofFailedError,
     SourceCorruptError,
     UsageError,
-    from_os_error,
+    explained,
 )
 from .repository import Repository
 from .snapshot import Progress
@@ -62,24 +59,8 @@ def attempt(name: str, work: Callable[[], Result]) -> Result:
     """The result of ``work``, or of its failure, whatever that is: the next database must have its turn."""
     try:
         return work()
-    except EngineError as error:
-        return Result(name, error)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
         return Result(name, explained(error))
-
-
-def explained(error: BaseException) -> EngineError:
-    """The engine's error for one that nobody expected where it came up."""
-    if isinstance(error, KeyboardInterrupt):
-        return CancelledError("Interrupted.", hint="What was complete before stays, and nothing half-made counts.")
-    if isinstance(error, OSError):
-        return from_os_error("An unexpected failure", error)
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return EngineError(
-        f"An unexpected failure: {type(error).__name__}: {error}{where}.",
-        hint=f"Please report it, with this message and the version of Python, {sys.version.split()[0]}.",
-    )
 
 
 def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:

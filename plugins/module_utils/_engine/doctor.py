@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from . import clock, database, files, host, switch
+from . import clock, database, files, host, owners, switch
 from .database import SIDECARS, WAL, Source
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
 from .errors import BackupNotFoundError, EngineError, RefusedError, from_os_error
+from .files import readable
 from .manifest import Manifest
 from .repository import Backup, Repository
 
@@ -28,7 +29,6 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MIB = 1024 * 1024
 _TRANSACTION_SECONDS = 0.5
 
 
@@ -175,7 +175,7 @@ def _sidecars(facts: _Facts, name: str) -> Finding:
         except FileNotFoundError:
             continue
         if status.st_uid != owner.st_uid:
-            theirs, ours = files.ownership(status)[0], files.ownership(owner)[0]
+            theirs, ours = owners.ownership(status)[0], owners.ownership(owner)[0]
             return Finding(
                 name,
                 WARNING if status.st_mode & _OTHERS_WRITE else PROBLEM,
@@ -199,7 +199,7 @@ def _undo_sets(facts: _Facts, name: str) -> Finding:
     found = switch.undo_sets(facts.path)
     if not found:
         return Finding(name, OK, "No restore left the content before it.")
-    taken = _amount(sum(map(files.tree_bytes, found)))
+    taken = readable(sum(map(files.tree_bytes, found)))
     return Finding(
         name,
         WARNING,
@@ -261,8 +261,8 @@ def _space(facts: _Facts, name: str) -> Finding:
     full_bytes = _next_full_bytes(stored, _live_bytes(facts))
     day_bytes = max(full_bytes, _last_day_bytes(stored))
     detail = (
-        f"{_amount(free_bytes)} are free in {directory}; the next full backup takes about {_amount(full_bytes)}, "
-        f"24 hours about {_amount(day_bytes)}."
+        f"{readable(free_bytes)} are free in {directory}; the next full backup takes about {readable(full_bytes)}, "
+        f"24 hours about {readable(day_bytes)}."
     )
     if free_bytes < full_bytes:
         return Finding(name, PROBLEM, detail, "Free some space there, or keep fewer backups.")
@@ -287,7 +287,7 @@ def _last_day_bytes(stored: list[Manifest]) -> int:
 def _restore_space(facts: _Facts, name: str) -> Finding:
     directory = _existing(facts.path.parent)
     free_bytes, needed_bytes = shutil.disk_usage(directory).free, _live_bytes(facts)
-    detail = f"A restore needs about {_amount(needed_bytes)} beside the database; {_amount(free_bytes)} are free."
+    detail = f"A restore needs about {readable(needed_bytes)} beside the database; {readable(free_bytes)} are free."
     if free_bytes < needed_bytes:
         return Finding(name, WARNING, detail, f"Free some space in {directory}.")
     return Finding(name, OK, detail)
@@ -341,10 +341,6 @@ def _configuration(facts: _Facts, name: str) -> Finding:
 def _existing(path: Path) -> Path:
     """``path``, or the nearest directory above it that exists."""
     return next(each for each in (path, *path.parents) if each.exists())
-
-
-def _amount(size_bytes: int) -> str:
-    return f"{size_bytes / _MIB:.1f} MiB"
 
 
 _CHECKS: dict[str, Callable[[_Facts, str], Finding]] = {

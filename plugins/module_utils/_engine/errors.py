@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
+import traceback
 from collections.abc import Iterator
 
 
@@ -126,3 +128,19 @@ def translated(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(action, error) from error
+
+
+def explained(error: BaseException) -> EngineError:
+    """The engine's error for whatever ended a run, with a message and a hint instead of a traceback."""
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return CancelledError("Interrupted.", hint="What was complete before stays, and nothing half-made counts.")
+    if isinstance(error, OSError):
+        return from_os_error("An unexpected failure", error)
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
+    return EngineError(
+        f"An unexpected failure: {type(error).__name__}: {error}{where}.",
+        hint=f"Please report it, with this message and the version of Python, {sys.version.split()[0]}.",
+    )

@@ -4,7 +4,8 @@
 """Files that survive a crash and that only their owner can read: creation, publishing, copying, free space.
 
 Every file and directory gets its mode when it is created, never afterwards. Whatever must survive a power
-failure is flushed together with the directory that names it (fsync(2), rename(2)).
+failure is flushed together with the directory that names it (fsync(2), rename(2)). What root creates in the
+directory of another user belongs to that user, who could not go on in a repository with files of root.
 """
 
 from __future__ import annotations
@@ -15,24 +16,44 @@ import io
 import os
 import shutil
 import stat
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import NoSpaceError, UsageError, translated
+from . import owners
+from .errors import NoSpaceError, translated
 
 CHUNK_BYTES = 1024 * 1024
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_DIRECTORY_MODE = 0o700
 _SPACE_MARGIN_BYTES = 1024 * 1024
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 def create_private(path: Path) -> BinaryIO:
     """Create ``path`` with mode 0600 for writing; ``FileExistsError`` when it is there."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | _BINARY, PRIVATE_FILE_MODE)
-    return io.FileIO(descriptor, "r+", closefd=True)
+    return io.FileIO(_create(path, 0), "r+", closefd=True)
+
+
+def open_private(path: Path, flags: int = 0) -> int:
+    """A descriptor of ``path`` for reading and writing, with more ``flags`` of open(2); created 0600 when missing."""
+    try:
+        return _create(path, flags)
+    except FileExistsError:
+        return os.open(path, os.O_CREAT | os.O_RDWR | _BINARY | flags, PRIVATE_FILE_MODE)
+
+
+def _create(path: Path, flags: int) -> int:
+    with owners.foreign_directory(path.parent) as parent:
+        name = path if parent is None else path.name
+        flags |= os.O_CREAT | os.O_EXCL | os.O_RDWR | _BINARY
+        descriptor = os.open(name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
+        try:
+            owners.hand_over(descriptor, parent)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
 
 
 def make_private_directory(path: Path) -> None:
@@ -41,12 +62,27 @@ def make_private_directory(path: Path) -> None:
     missing = missing[: next(index for index, each in enumerate(missing) if each.is_dir())]
     for each in reversed(missing):
         try:
-            os.mkdir(each, PRIVATE_DIRECTORY_MODE)
+            create_directory(each)
         except FileExistsError:
             # Made by another run meanwhile; a file in its place is an error.
             if not each.is_dir():
                 raise
         sync_directory(each.parent)
+
+
+def create_directory(path: Path) -> None:
+    """Create ``path`` with mode 0700; ``FileExistsError`` when it is there."""
+    with owners.foreign_directory(path.parent) as parent:
+        os.mkdir(path if parent is None else path.name, PRIVATE_DIRECTORY_MODE, dir_fd=parent)
+        if parent is None:
+            return
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        try:
+            # With something in it, it is not the one that was made here.
+            if not os.listdir(descriptor):
+                owners.hand_over(descriptor, parent)
+        finally:
+            os.close(descriptor)
 
 
 def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
@@ -108,7 +144,7 @@ def temporary_name(name: str) -> str:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line to a private file; a line that an earlier crash cut short stays alone on its own line."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND | _BINARY, PRIVATE_FILE_MODE)
+    descriptor = open_private(path, os.O_APPEND)
     with io.FileIO(descriptor, "r+", closefd=True) as file:
         size = file.seek(0, os.SEEK_END)
         torn = b""
@@ -189,50 +225,6 @@ def copy_attributes(source: Path, dest: Path) -> None:
                     os.setxattr(dest, name, os.getxattr(source, name))
 
 
-def ownership(status: os.stat_result) -> tuple[str, str, str]:
-    """Owner and group by name (by number where there is no name) and the octal mode; empty texts on Windows."""
-    if sys.platform == "win32":
-        return "", "", ""
-    import grp
-    import pwd
-
-    owner, group = str(status.st_uid), str(status.st_gid)
-    with contextlib.suppress(KeyError):
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    with contextlib.suppress(KeyError):
-        group = grp.getgrgid(status.st_gid).gr_name
-    return owner, group, f"{stat.S_IMODE(status.st_mode):04o}"
-
-
-def numeric_owner(owner: str) -> int:
-    """The user id for a name or number; -1, which chown(2) takes as "as it is", for an empty text."""
-    if not owner or sys.platform == "win32":
-        return -1
-    import pwd
-
-    return _numeric(owner, lambda name: pwd.getpwnam(name).pw_uid, "user")
-
-
-def numeric_group(group: str) -> int:
-    """The group id for a name or number; -1 for an empty text."""
-    if not group or sys.platform == "win32":
-        return -1
-    import grp
-
-    return _numeric(group, lambda name: grp.getgrnam(name).gr_gid, "group")
-
-
-def _numeric(name: str, look_up: Callable[[str], int], kind: str) -> int:
-    try:
-        return look_up(name)
-    except KeyError:
-        if name.isdigit():
-            return int(name)
-        raise UsageError(
-            f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first."
-        ) from None
-
-
 def sha256_file(path: Path) -> str:
     """The SHA-256 of the content of ``path``, in hexadecimal."""
     digest = hashlib.sha256()
@@ -248,6 +240,14 @@ def size_of(path: Path) -> int:
         return os.stat(path).st_size
     except FileNotFoundError:
         return 0
+
+
+def readable(size_bytes: int) -> str:
+    """Bytes as people read them: ``512 B``, ``1.2 MiB``."""
+    if size_bytes < 1024:
+        return f"{size_bytes} B"
+    power = min(len(_UNITS), (size_bytes.bit_length() - 1) // 10)
+    return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
 def tree_bytes(directory: Path) -> int:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from . import files
 from .errors import RepositoryLockedError, translated
 
 _POLL_SECONDS = 0.1
@@ -57,7 +58,7 @@ def held(path: Path, *, timeout_seconds: float, action: str, shared: bool = Fals
     """
     unusable = f"{action}: the lock {path} cannot be used"
     with translated(unusable):
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600)
+        descriptor = files.open_private(path)
     try:
         with translated(unusable):
             _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, action=action, shared=shared)

@@ -9,24 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import clock
+from .files import readable
 
 Facts = Mapping[str, Any]
 
-_UNITS = ("KiB", "MiB", "GiB", "TiB")
 _AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def plain(text: str) -> str:
     """``text`` on one line, without anything that a terminal or a log would take as a command."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def size(size_bytes: int) -> str:
-    """Bytes as people read them: ``512 B``, ``1.2 MiB``."""
-    if size_bytes < 1024:
-        return f"{size_bytes} B"
-    power = min(len(_UNITS), (size_bytes.bit_length() - 1) // 10)
-    return f"{size_bytes / 1024**power:.1f} {_UNITS[power - 1]}"
 
 
 def age(age_seconds: float) -> str:
@@ -70,13 +62,13 @@ def _stored(made: Facts) -> str:
     rows = f", {sum(made['tables'].values())} rows in {len(made['tables'])} tables" if made["tables"] else ""
     took = sum(made["durations"].values())
     marks = "".join(f", {word}" for word in ("pinned", "suspect") if made[word])
-    sizes = f"{size(made['stored_bytes'])} of {size(made['database_bytes'])}"
+    sizes = f"{readable(made['stored_bytes'])} of {readable(made['database_bytes'])}"
     return f"stored {made['id']}{marks} ({sizes}{rows}, {took:.1f} s)"
 
 
 def removed(facts: Facts, *, dry_run: bool = False) -> str:
     count = len(facts["removed"])
-    return f"{'would remove' if dry_run else 'removed'} {_count(count, 'backup')}, {size(facts['freed_bytes'])}"
+    return f"{'would remove' if dry_run else 'removed'} {_count(count, 'backup')}, {readable(facts['freed_bytes'])}"
 
 
 def _count(number: int, word: str) -> str:
@@ -87,7 +79,7 @@ def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
     """What a prune removed, and why each of the others stays."""
     rows = [[each["id"], "kept", ", ".join(each["reasons"])] for each in facts["kept"]]
     word = "would go" if dry_run else "removed"
-    rows.extend([each["id"], word, size(each["bytes"])] for each in facts["removed"])
+    rows.extend([each["id"], word, readable(each["bytes"])] for each in facts["removed"])
     told = removed(facts, dry_run=dry_run) if facts["removed"] else "nothing to remove"
     return [f"{told}, {len(facts['kept'])} kept", *table(("BACKUP", "", "WHY"), sorted(rows))]
 
@@ -96,7 +88,7 @@ def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
     head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON")
     where = f"{plain(repository['source'])} in {plain(repository['path'])}"
-    title = f"{_count(len(repository['backups']), 'backup')} of {where}, {size(repository['total_bytes'])}"
+    title = f"{_count(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
 
 
@@ -106,7 +98,7 @@ def _backup_row(backup: Facts) -> list[str]:
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
     marks = [state, *(word for word in ("pinned",) if backup[word])]
-    sizes = [size(backup["stored_bytes"]), size(backup["database_bytes"])]
+    sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
     return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), backup["reason"]]
 
 
@@ -160,4 +152,4 @@ def _status_cells(facts: Facts) -> list[str]:
     old, failed = facts["age_seconds"], facts["last_failure"]
     told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
     newest = "none" if old is None else f"{age(old)} ago"
-    return [newest, facts["rpo"] or "", str(facts["backups"]), size(facts["total_bytes"]), told]
+    return [newest, facts["rpo"] or "", str(facts["backups"]), readable(facts["total_bytes"]), told]

@@ -277,7 +277,7 @@ class Repository:
         """A private directory for work in progress, for the block; needs the lock."""
         directory = self.path / f"{_STAGING_PREFIX}{name}"
         with translated(f"Cannot write to the repository {self.path}"):
-            os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
+            files.create_directory(directory)
             try:
                 yield directory
             finally:

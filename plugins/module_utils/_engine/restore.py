@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import chain, clock, database, evidence, files, image, processes, proof, switch
+from . import chain, clock, database, evidence, files, image, owners, processes, proof, switch
 from .clock import Phases
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -343,7 +343,7 @@ def _apply_wanted(staged: Path, request: Request) -> None:
 
 
 def _change_owner(path: Path, owner: str, group: str) -> None:
-    uid, gid = files.numeric_owner(owner), files.numeric_group(group)
+    uid, gid = owners.numeric_owner(owner), owners.numeric_group(group)
     status = os.stat(path)
     if (uid, gid) != (status.st_uid, status.st_gid):
         os.chown(path, uid, gid)
@@ -352,7 +352,7 @@ def _change_owner(path: Path, owner: str, group: str) -> None:
 def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
     """Give a database that is right already the owner and mode that are asked for; whether they were others."""
     before = os.stat(dest)
-    uid, gid = files.numeric_owner(request.owner), files.numeric_group(request.group)
+    uid, gid = owners.numeric_owner(request.owner), owners.numeric_group(request.group)
     wrong_owner = uid not in (-1, before.st_uid) or gid not in (-1, before.st_gid)
     wrong_mode = bool(request.mode) and int(request.mode, 8) != before.st_mode & 0o7777
     if (wrong_owner or wrong_mode) and not dry_run:

@@ -210,7 +210,17 @@ def _save(dest: Path, undo: Path) -> None:
         if side.exists() and (dest.exists() or side.stat().st_size):
             files.copy_private(side, undo / side.name)
             files.copy_attributes(side, undo / side.name)
+    _give_to_owner_of_content(undo)
     files.sync_directory(undo)
+
+
+def _give_to_owner_of_content(undo: Path) -> None:
+    """Let the application that root restores a database for read and remove what was put aside."""
+    saved = next(undo.iterdir(), None)
+    if saved is not None and hasattr(os, "chown"):
+        status = os.stat(saved)
+        with contextlib.suppress(PermissionError):
+            os.chown(undo, status.st_uid, status.st_gid)
 
 
 def _make_standalone(path: Path, scratch: Path) -> None:

@@ -1,0 +1,175 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whom files belong to, and that root leaves a repository to its owner."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, owners, prune, restore, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from support import databases, limits, processes
+from support.sites import Site
+
+
+@pytest.fixture
+def theirs() -> Iterator[Path]:
+    """A directory of another user, whom root works for."""
+    with processes.open_directory() as place:
+        path = place / "theirs"
+        path.mkdir(mode=0o700)
+        os.chown(path, processes.NOBODY, processes.NOBODY)
+        yield path
+
+
+def strangers(directory: Path) -> list[Path]:
+    """What is below ``directory`` and is not that of its owner, or open to somebody else."""
+    every = [(path, path.lstat()) for path in directory.rglob("*")]
+    return [path for path, status in every if status.st_uid != processes.NOBODY or status.st_mode & 0o077]
+
+
+def test_ownership_is_told_by_name_and_octal_mode(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "a").chmod(0o640)
+    owner, group, mode = owners.ownership((tmp_path / "a").stat())
+    assert (owner, mode) == (getpass.getuser(), "0640")
+    assert owners.numeric_owner(owner) == os.geteuid()
+    assert owners.numeric_group(group) == (tmp_path / "a").stat().st_gid
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_owner_without_a_name_is_told_by_number(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    os.chown(tmp_path / "a", 4321, 8765)
+    assert owners.ownership((tmp_path / "a").stat())[:2] == ("4321", "8765")
+
+
+@pytest.mark.parametrize("look_up", [owners.numeric_owner, owners.numeric_group])
+def test_owner_and_group_may_be_numbers_or_nothing(look_up: Any) -> None:
+    assert (look_up(""), look_up("4321"), look_up("root")) == (-1, 4321, 0)
+
+
+@pytest.mark.parametrize("look_up", [owners.numeric_owner, owners.numeric_group])
+def test_unknown_owner_is_a_usage_error(look_up: Any) -> None:
+    """A misspelt owner must not become a traceback, nor silently nobody."""
+    with pytest.raises(UsageError, match="'no-such-one' does not exist"):
+        look_up("no-such-one")
+
+
+# --- what root creates in the directory of another user --------------------------------------------------------------
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_what_root_creates_belongs_to_the_owner_of_the_directory(theirs: Path) -> None:
+    """Private from the start: the mode is the same as everywhere."""
+    files.create_private(theirs / "file").close()
+    os.close(files.open_private(theirs / "opened"))
+    files.append_line(theirs / "log", "line")
+    files.replace_private(theirs / "replaced", b"new")
+    files.make_private_directory(theirs / "a" / "b")
+    for path in sorted(theirs.rglob("*")):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid) == (processes.NOBODY, processes.NOBODY), path
+        assert stat.S_IMODE(status.st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert len(list(theirs.rglob("*"))) == 6
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_nothing_that_was_there_is_given_away(theirs: Path) -> None:
+    """Else a link in the place of a lock or a log would make any file of the host its planter's."""
+    secret = theirs.parent / "secret"
+    secret.write_bytes(b"of root\n")
+    secret.chmod(0o600)
+    before = secret.stat()
+    (theirs / "lock").symlink_to(secret)
+    os.link(secret, theirs / "log")
+    os.close(files.open_private(theirs / "lock"))
+    files.append_line(theirs / "log", "line")
+    assert (secret.stat().st_uid, secret.stat().st_mode) == (0, before.st_mode)
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_behind_a_link_to_a_directory_of_root_all_stays_with_root(theirs: Path) -> None:
+    """Whoever plants it must not own what comes to lie in /etc/cron.d."""
+    roots = theirs.parent / "roots"
+    roots.mkdir()
+    (theirs / ".locks").symlink_to(roots, target_is_directory=True)
+    files.create_private(theirs / ".locks" / "file").close()
+    files.make_private_directory(theirs / ".locks" / "directory")
+    assert {path.stat().st_uid for path in roots.iterdir()} == {0}
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize("number", owners.CANNOT_BE_GIVEN)
+def test_filesystem_without_owners_is_written_to_all_the_same(
+    theirs: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "chown", refuse)
+    files.write_private(theirs / "file", b"content")
+    assert (theirs / "file").read_bytes() == b"content"
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_owner_goes_on_in_a_repository_that_root_worked_in(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator looks after backups as root; the scheduled runs of the application must not fail for that."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    site = site_of_theirs(theirs)
+    for _round in range(3):
+        site.change(1)
+        site.stored()
+        assert site.verified("full") == ("passed", 0)
+    prune_to(site, 2)
+    assert strangers(site.repository) == []
+
+    with limits.unprivileged():
+        site.change(1)
+        site.stored()
+        assert site.verified("full") == ("passed", 0)
+        prune_to(site, 1)
+        assert site.restored() == site.settled()
+
+
+def site_of_theirs(directory: Path) -> Site:
+    site = Site(directory)
+    site.database.chmod(0o600)
+    os.chown(site.database, processes.NOBODY, processes.NOBODY)
+    return site
+
+
+def prune_to(site: Site, count: int) -> None:
+    policy = retention.Policy(keep_last=count, keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    prune.run(prune.Request(repository=site.repository, policy=policy))
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_undo_set_of_root_belongs_to_the_application(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds the application's data, and nobody else would remove it."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    site = site_of_theirs(theirs)
+    site.stored()
+    databases.add(site.database, "lost")
+    lost = site.settled()
+    outcome = restore.run(restore.Request(repository=site.repository))
+    assert strangers(Path(outcome.undo_set).parent) == []
+
+    with limits.unprivileged():
+        restore.undo(restore.Request(repository=site.repository, dest=site.database))
+    assert site.settled() == lost
