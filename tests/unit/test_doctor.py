@@ -164,6 +164,20 @@ def test_sidecar_of_another_owner(sound: Site, mode: int, outcome: str) -> None:
     assert found["sidecars"].hint.endswith(f"chown root {side}")
 
 
+@processes.needs_root
+@pytest.mark.parametrize("stranger", ["*-full", "*-full/manifest.json", ".lock"])
+def test_repository_with_something_of_another_owner(sound: Site, stranger: str) -> None:
+    (path,) = sound.repository.glob(stranger)
+    assert examined(sound)["ownership"].outcome == OK
+    os.chown(path, processes.NOBODY, -1)
+
+    found = examined(sound)
+
+    assert outcomes(found) == {"ownership": PROBLEM}
+    assert f"{path} belongs to {path.owner()}, the repository to root" in found["ownership"].detail
+    assert found["ownership"].hint == f"chown -R root {sound.repository}"
+
+
 def test_undo_sets(sound: Site) -> None:
     for _again in range(2):
         sound.change()

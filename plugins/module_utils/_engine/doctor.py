@@ -185,6 +185,21 @@ def _sidecars(facts: _Facts, name: str) -> Finding:
     return Finding(name, OK, "What is beside the database belongs to its owner.")
 
 
+def _ownership(facts: _Facts, name: str) -> Finding:
+    """Something of another user in the repository, as a copy that root made leaves it: its owner's next run fails."""
+    path = facts.request.repository
+    found = owners.first_stranger(path)
+    if found is None:
+        return Finding(name, OK, "What is in the repository belongs to its owner.")
+    theirs, ours = (owners.ownership(os.lstat(each))[0] for each in (found, path))
+    return Finding(
+        name,
+        PROBLEM,
+        f"{found} belongs to {theirs}, the repository to {ours}, who may then not be able to go on in it.",
+        f"chown -R {shlex.quote(ours)} {shlex.quote(str(path))}",
+    )
+
+
 def _undo_sets(facts: _Facts, name: str) -> Finding:
     if not facts.path.parent.is_dir():
         return Finding(name, OK, "There is no directory to hold any.")
@@ -349,6 +364,7 @@ _CHECKS: dict[str, Callable[[_Facts, str], Finding]] = {
     "recovery": _recovery,
     "journal mode": _journal_mode,
     "sidecars": _sidecars,
+    "ownership": _ownership,
     "undo sets": _undo_sets,
     "source filesystem": _source_filesystem,
     "repository filesystem": _repository_filesystem,

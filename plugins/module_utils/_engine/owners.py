@@ -48,6 +48,19 @@ def hand_over(created: int, directory: int | None) -> None:
             raise
 
 
+def first_stranger(directory: Path) -> Path | None:
+    """The first of what is below ``directory`` that belongs to somebody else; what vanishes meanwhile is left out."""
+    if not directory.is_dir():
+        return None
+    owner = os.stat(directory).st_uid
+    for parent, directories, names in os.walk(directory):
+        for path in (Path(parent, name) for name in sorted([*directories, *names])):
+            with contextlib.suppress(FileNotFoundError):
+                if os.lstat(path).st_uid != owner:
+                    return path
+    return None
+
+
 def ownership(status: os.stat_result) -> tuple[str, str, str]:
     """Owner and group by name (by number where there is no name) and the octal mode; empty texts on Windows."""
     if sys.platform == "win32":
