@@ -73,16 +73,22 @@ def _python_for(core: str) -> str:
     return next(filter(_installed, pythons), pythons[0])
 
 
-UNIT = [nox.param(python, id=python, tags=["test"] if python != PRIMARY_PYTHON else []) for python in PYTHONS]
-# The rules of the releases between the oldest and the newest are between theirs.
-SANITY = [
-    nox.param(_python_for(core), core, id=core, tags=["test"] if core in (min(CORES), max(CORES)) else [])
-    for core in CORES
-]
+# `make test` takes the oldest and the newest of all kinds, and the primary ones in its closing run: what works on both
+# ends works between them. `nox --session unit integration sanity` takes every one.
+_INSTALLED = [python for python in PYTHONS if _installed(python)]
+_ENDS = {*_INSTALLED[:1], *_INSTALLED[-1:], *(python for python in PYTHONS if python not in _INSTALLED)}
+
+
+def _tags(wanted: bool) -> list[str]:
+    return ["test"] if wanted else []
+
+
+UNIT = [nox.param(each, id=each, tags=_tags(each in _ENDS - {PRIMARY_PYTHON})) for each in PYTHONS]
 INTEGRATION = [
-    nox.param(python, core, id=core, tags=["test"] if (python, core) != (PRIMARY_PYTHON, PRIMARY_CORE) else [])
-    for python, core in ((_python_for(core), core) for core in CORES)
+    nox.param(_python_for(each), each, id=each, tags=_tags(each in {min(CORES), max(CORES)} - {PRIMARY_CORE}))
+    for each in CORES
 ]
+SANITY = [nox.param(_python_for(each), each, id=each, tags=_tags(each in (min(CORES), max(CORES)))) for each in CORES]
 
 
 def _install(session: nox.Session, name: str) -> None:

@@ -37,7 +37,7 @@ def _keys(scheme: str, *, wrong: bool = False) -> dict[str, str]:
     return {name: str(path) for name, path in options.items() if path}
 
 
-@pytest.mark.parametrize("scheme", [AGE, GPG_PASSPHRASE, GPG_KEY])
+@pytest.mark.parametrize("scheme", [AGE, pytest.param("gpg-passphrase", marks=[needs_gpg, pytest.mark.slow]), GPG_KEY])
 def test_backup_info_verify_restore(ansible: Session, place: Place, scheme: str) -> None:
     options = place.options(encryption=_encryption(scheme))
     repository, good = {"repository": str(place.repository)}, _keys(scheme)
@@ -79,6 +79,7 @@ def test_backup_info_verify_restore(ansible: Session, place: Place, scheme: str)
     assert names_in(place.database, place.directory / "undone") == [*OLD, "lost"]
 
 
+@pytest.mark.slow
 @needs_age
 def test_incremental_of_an_encrypted_backup(ansible: Session, place: Place) -> None:
     place.grow()
@@ -103,6 +104,7 @@ def test_incremental_of_an_encrypted_backup(ansible: Session, place: Place) -> N
     assert ansible.task(MODULE, other)["backup"]["type"] == "full"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [AGE, GPG_PASSPHRASE])
 def test_without_the_key(ansible: Session, place: Place, scheme: str) -> None:
     backup = place.backed_up(encryption=keys.scheme(scheme)[0])
@@ -129,6 +131,7 @@ def test_without_the_key(ansible: Session, place: Place, scheme: str) -> None:
     assert [each["outcome"] for each in noted] == ["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", [AGE, GPG_PASSPHRASE])
 def test_without_the_program(ansible: Session, place: Place, scheme: str) -> None:
     place.backed_up(encryption=keys.scheme(scheme)[0])
@@ -150,6 +153,7 @@ def test_without_the_program(ansible: Session, place: Place, scheme: str) -> Non
     assert (everything(place.srv), place.backups()) == before
 
 
+@pytest.mark.slow
 def test_wrong_combinations_store_nothing(ansible: Session, place: Place) -> None:
     secret = keys.file_with("of-age", "AGE-SECRET-KEY-1EXAMPLE\n")
     wrong: list[dict[str, Any]] = [
@@ -175,6 +179,7 @@ def test_wrong_combinations_store_nothing(ansible: Session, place: Place) -> Non
     assert "AGE-SECRET-KEY-1EXAMPLE" not in ansible.output
 
 
+@pytest.mark.slow
 @needs_age
 @needs_gpg
 def test_key_file_that_others_can_read_is_a_warning(ansible: Session, place: Place) -> None:

@@ -85,6 +85,7 @@ def test_every_module_has_examples_that_run(documentation: Mapping[str, Document
         assert used, name
 
 
+@pytest.mark.slow
 def test_the_whole_result_is_documented(
     ansible: Session, documentation: Mapping[str, Documentation], place: Place
 ) -> None:

@@ -64,6 +64,7 @@ def test_check_run_check_run_change(ansible: Session, large: Place) -> None:
     }
 
 
+@pytest.mark.slow
 def test_list_verify_and_restore(ansible: Session, large: Place) -> None:
     full = large.backed_up()
     databases.add(large.database, "second")
@@ -91,6 +92,7 @@ def test_list_verify_and_restore(ansible: Session, large: Place) -> None:
     assert names_in(large.database, large.directory / "undone") == [*OLD, "second"]
 
 
+@pytest.mark.slow
 def test_the_options_that_decide_between_full_and_incremental(ansible: Session, large: Place) -> None:
     large.backed_up_at("2026-01-01T10:00:00Z")
     asked: list[tuple[str, dict[str, Any]]] = [
@@ -151,6 +153,7 @@ def test_tags_of_an_unchanged_database_take_no_page(ansible: Session, large: Pla
     assert (run["backup"]["tags"], run["backup"]["pinned"]) == (["release"], True)
 
 
+@pytest.mark.slow
 def test_damaged_link_fails_what_builds_on_it_and_the_next_backup_is_full(ansible: Session, large: Place) -> None:
     full = large.backed_up()
     databases.add(large.database, "second")

@@ -146,6 +146,7 @@ def test_check_run_run_change(home: Home) -> None:
     assert (content["keep_daily"], content["rpo"]) == (30, "1d")
 
 
+@pytest.mark.slow
 def test_applications_add_up_and_go_one_by_one(home: Home) -> None:
     """The database of the second one is missing: it is set up all the same, and fails in the words of the runner."""
     home.set_up()
@@ -241,6 +242,7 @@ def test_backup_now_says_what_failed(home: Home) -> None:
     assert f"Cannot run {home.runner}" in said[2]
 
 
+@pytest.mark.slow
 def test_prune_backups(home: Home) -> None:
     home.set_up()
     for hour in range(4):

@@ -108,6 +108,7 @@ def test_a_commit_that_only_the_wal_holds_is_a_change(ansible: Session, place: P
     assert place.backups() == [first.name, run["backup"]["id"]]
 
 
+@pytest.mark.slow
 def test_tags_pin_and_force_store_an_unchanged_database_again(ansible: Session, place: Place) -> None:
     place.backed_up()
     asked: list[tuple[dict[str, Any], bool]] = [
@@ -189,6 +190,7 @@ def test_path_and_database_url_exclude_each_other(ansible: Session, place: Place
     assert "one of the following is required" in neither["msg"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_backed_up_leaves_nothing_behind(ansible: Session, place: Place) -> None:
     """Every refusal names its code, and a host where only those happened is as it was."""
     archive = place.srv / "archive.db"

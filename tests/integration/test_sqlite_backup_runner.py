@@ -98,6 +98,7 @@ def test_absent(ansible: Session, path: Path) -> None:
         assert not _run(ansible, path, state="absent", check_mode=check_mode)["changed"]
 
 
+@pytest.mark.slow
 def test_refusals(ansible: Session, place: Place, path: Path) -> None:
     script = path.with_name("own-script")
     script.write_text("#!/bin/sh\necho precious\n")
