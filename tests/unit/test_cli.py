@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -390,6 +391,13 @@ def test_progress_is_shown_on_a_terminal_and_cleared(host: Host, monkeypatch: py
     assert "\r\x1b[Kagent: backup 100 %" in said.err
     assert said.err.endswith("\r\x1b[K")
     assert "%" not in said.out
+    host.change()
+    host.run("backup", "agent", "--no-prune")
+    shown = host.run("verify", "agent", "--backup", "all", "--level", "full").err
+    # Of two backups, each is a half.
+    assert re.findall(r"agent: verify (50|100) %", shown) == ["50", "100"]
+    host.change()
+    assert "\r\x1b[Kagent: restore 100 %" in host.run("restore", "agent").err
     host.change()
     assert host.run("backup", "agent", "--json").err == ""
     host.change()

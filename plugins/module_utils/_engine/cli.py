@@ -271,8 +271,6 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 def _work(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
     asked, command = vars(arguments), arguments.command_name
-    if command == "backup":
-        return commands.back_up(settings, asked, progress=progress)
     if command == "guard":
         return guard.run(
             settings,
@@ -281,7 +279,9 @@ def _work(settings: Database, arguments: argparse.Namespace, console: Console, p
             tell=lambda text: console.tell(f"{settings.name}: {text}"),
             progress=progress,
         )
-    return _WORK[command](settings, asked)
+    if command in _LONG_WORK:
+        return _LONG_WORK[command](settings, asked, progress=progress)
+    return _SHORT_WORK[command](settings, asked)
 
 
 def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
@@ -293,10 +293,13 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
     return [own, *words, *place]
 
 
-_WORK: dict[str, Callable[[Database, Asked], Result]] = {
-    "list": commands.list_one,
+_LONG_WORK: dict[str, Callable[..., Result]] = {
+    "backup": commands.back_up,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
+}
+_SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
+    "list": commands.list_one,
     "prune": commands.prune_one,
     "status": commands.status,
     "doctor": commands.diagnose,

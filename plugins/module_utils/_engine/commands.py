@@ -112,7 +112,7 @@ def list_one(settings: Database, _asked: Asked) -> Result:
     return Result(settings.name, None, [], {"repository": described})
 
 
-def verify_one(settings: Database, asked: Asked) -> Result:
+def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
     expected = options.expectations({**settings.options, "level": asked["level"]})
     if asked["live"]:
@@ -125,11 +125,12 @@ def verify_one(settings: Database, asked: Asked) -> Result:
             expected,
             keys=options.keys(settings.options),
             lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
+            progress=progress,
         )
     return Result(settings.name, found.error, _key_warnings(settings), {"verification": answers.verified(found)})
 
 
-def restore_one(settings: Database, asked: Asked) -> Result:
+def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Put a backup in place of the database, or at ``dest``; with ``undo``, what the last restore replaced."""
     if asked["undo"] and (asked["before"] or asked["backup"] != "latest"):
         raise UsageError("Cannot undo: a backup is chosen, too.", hint="--undo brings the newest undo set back.")
@@ -139,8 +140,11 @@ def restore_one(settings: Database, asked: Asked) -> Result:
         **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
         "dest": asked["dest"] or settings.path,
     }
-    run = restore.undo if asked["undo"] else restore.run
-    outcome = run(options.restore_request(given), dry_run=asked["dry_run"])
+    request, dry_run = options.restore_request(given), asked["dry_run"]
+    if asked["undo"]:
+        outcome = restore.undo(request, dry_run=dry_run)
+    else:
+        outcome = restore.run(request, dry_run=dry_run, progress=progress)
     facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
     return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
 

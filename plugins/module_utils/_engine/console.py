@@ -92,7 +92,7 @@ class Console:
 
         def show(done: int, total: int) -> None:
             nonlocal shown, last
-            text = f"{name}: {doing} {100 * done // total if total else 100} %"
+            text = f"{name}: {doing} {min(100, 100 * done // total) if total else 100} %"
             if self._shows_progress and text != shown and time.monotonic() - last >= _PROGRESS_SECONDS:
                 shown, last = text, time.monotonic()
                 self._write(sys.stderr, [f"\r\x1b[K{text}"], end="")

@@ -18,6 +18,7 @@ from . import codec, files, pages
 from .encryption import Keys
 from .errors import BackupDamagedError, translated
 from .repository import Backup
+from .snapshot import Progress
 
 Result = TypeVar("Result")
 
@@ -38,13 +39,15 @@ class Written:
     sha256: str = ""
 
 
-def write_image(links: Sequence[Backup], dest: Path, keys: Keys, *, action: str) -> Written:
+def write_image(
+    links: Sequence[Backup], dest: Path, keys: Keys, *, action: str, progress: Progress | None = None
+) -> Written:
     """Write the image of the last of ``links`` into the new private file ``dest``.
 
     Raises ``BackupDamagedError`` when an artifact cannot be read to its end, ``KeyRejectedError`` without its key.
     """
     with translated(f"{action}: cannot write {dest}"), files.create_private(dest) as file:
-        sha256 = _unpack_full(links[0], dest, file, keys)
+        sha256 = _unpack_full(links[0], dest, file, keys, progress)
         for each in links[1:]:
             document = each.trusted()
             stored = document.content_file
@@ -55,13 +58,13 @@ def write_image(links: Sequence[Backup], dest: Path, keys: Keys, *, action: str)
     return Written(dest, "" if links[1:] else sha256)
 
 
-def _unpack_full(full: Backup, dest: Path, file: BinaryIO, keys: Keys) -> str:
+def _unpack_full(full: Backup, dest: Path, file: BinaryIO, keys: Keys, progress: Progress | None) -> str:
     """Unpack the image of a full backup, and flush it; its SHA-256, made on another core from what is in the file."""
     document = full.trusted()
     stored = document.content_file
     complete = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        digest = pool.submit(_digest_growing, dest, complete)
+        digest = pool.submit(_digest_growing, dest, complete, document.image.bytes, progress)
         flushed = pool.submit(_flush_growing, dest, complete)
         try:
             codec.unpack_into(
@@ -85,15 +88,18 @@ def _flush_growing(path: Path, complete: threading.Event) -> None:
         files.sync_file(path)
 
 
-def _digest_growing(path: Path, complete: threading.Event) -> str:
+def _digest_growing(path: Path, complete: threading.Event, expected_bytes: int, progress: Progress | None) -> str:
     """The SHA-256 of a file that is written meanwhile, until it is ``complete``."""
-    digest = hashlib.sha256()
+    digest, done_bytes = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as file:
         while True:
             # Asked before the file is read: what was written until then is found.
             was_complete = complete.is_set()
             chunk = file.read(files.CHUNK_BYTES)
             digest.update(chunk)
+            done_bytes += len(chunk)
+            if progress is not None and chunk:
+                progress(done_bytes, expected_bytes)
             if not chunk and was_complete:
                 return digest.hexdigest()
             if not chunk:

@@ -26,6 +26,7 @@ from .errors import (
 from .manifest import Manifest, Origin
 from .proof import Proof
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .snapshot import Progress
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Outcome:
     after: dict[str, int | bool] = field(default_factory=dict)
 
 
-def run(request: Request, *, dry_run: bool = False) -> Outcome:
+def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
     """Make ``dest`` hold exactly the chosen backup. Until that is proven, the live database is not touched."""
     if request.repository is None:
         raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
@@ -99,7 +100,7 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
         with switch.workplace(dest, action=action, timeout_seconds=timeout_seconds) as directory:
             staging = _Staging(request, links, expected, dest, directory, action=action)
             with phases.phase("stage"):
-                written = image.write_image(links, staging.staged, request.keys, action=action)
+                written = image.write_image(links, staging.staged, request.keys, action=action, progress=progress)
             with phases.phase("check"):
                 outcome.warnings.extend(staging.prove(written))
             with phases.phase("switch"):

@@ -27,7 +27,7 @@ from .errors import SourceBusyError, SourceCorruptError, translated
 from .pin import Pinned
 
 Progress = Callable[[int, int], None]
-"""Called with the pages that are done and all pages."""
+"""Called with how much is done and how much there is: pages of a snapshot, bytes of an image."""
 
 Result = TypeVar("Result")
 

@@ -28,6 +28,7 @@ from .errors import (
 )
 from .proof import Check
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .snapshot import Progress
 
 _EXPECTATIONS = ("table ", "assertion ")
 UNEXPECTED = "unexpected"
@@ -86,6 +87,7 @@ def verify_backups(
     keys: Keys = NO_KEYS,
     dry_run: bool = False,
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
+    progress: Progress | None = None,
 ) -> Verification:
     """Check one backup, the ``latest``, or ``all``, and note the outcome beside each manifest.
 
@@ -96,10 +98,11 @@ def verify_backups(
     if not backups:
         raise BackupNotFoundError(f"{action}: it holds no backup.", hint="Make a backup first.")
     total = Verification()
-    for each in backups:
+    for number, each in enumerate(backups):
+        share = _share(progress, number, len(backups))
         try:
             with repository.reading(each, action=action, timeout_seconds=lock_timeout_seconds, dry_run=dry_run):
-                single = _verify_backup(repository, each, expected, keys)
+                single = _verify_backup(repository, each, expected, keys, share)
         except BackupNotFoundError:
             # Among all of them, one that retention removed meanwhile is none that is missed.
             if wanted == "all":
@@ -109,7 +112,18 @@ def verify_backups(
             _note(repository, each, expected, single)
         total.checks.extend(_labelled(single.checks, each.id if wanted == "all" else ""))
         total.error = total.error or single.error
+        share(1, 1)
     return total
+
+
+def _share(progress: Progress | None, number: int, count: int) -> Progress:
+    """Tells ``progress`` of the whole how far the one with this ``number`` of ``count`` is."""
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(number * total + done, count * total)
+
+    return tell
 
 
 def _labelled(checks: Sequence[Check], label: str) -> list[Check]:
@@ -126,7 +140,9 @@ def _note(repository: Repository, backup: Backup, expected: Expectations, result
     repository.record("verify", backup=backup.id, level=expected.level, outcome=result.outcome, code=code)
 
 
-def _verify_backup(repository: Repository, backup: Backup, expected: Expectations, keys: Keys) -> Verification:
+def _verify_backup(
+    repository: Repository, backup: Backup, expected: Expectations, keys: Keys, progress: Progress
+) -> Verification:
     result = Verification()
     try:
         document = backup.trusted()
@@ -138,7 +154,7 @@ def _verify_backup(repository: Repository, backup: Backup, expected: Expectation
             result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
         elif expected.level == "full" or expected.about_content:
             with tempfile.TemporaryDirectory(prefix="sqlite-verify-") as scratch:
-                result.checks.extend(_restored_checks(links, Path(scratch), expected, keys))
+                result.checks.extend(_restored_checks(links, Path(scratch), expected, keys, progress))
     except BackupDamagedError as error:
         result.checks.append(Check("artifacts", proof.FAILED, error.message))
     except (KeyRejectedError, ProgramMissingError) as error:
@@ -150,7 +166,9 @@ def _verify_backup(repository: Repository, backup: Backup, expected: Expectation
     return result
 
 
-def _restored_checks(links: Sequence[Backup], scratch: Path, expected: Expectations, keys: Keys) -> list[Check]:
+def _restored_checks(
+    links: Sequence[Backup], scratch: Path, expected: Expectations, keys: Keys, progress: Progress
+) -> list[Check]:
     """The checks of the content, on an image that was restored into ``scratch``."""
     backup = links[-1]
     action = f"Cannot verify {backup.id}"
@@ -167,7 +185,7 @@ def _restored_checks(links: Sequence[Backup], scratch: Path, expected: Expectati
             checks.extend(_content_checks(connection, expected))
         return checks
 
-    written = image.write_image(links, restored, keys, action=action)
+    written = image.write_image(links, restored, keys, action=action, progress=progress)
     return image.prove(backup, written, check, action=action)
 
 
