@@ -271,6 +271,8 @@ def _meant(name: str, known: Sequence[str]) -> str:
 
 def _work(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
     asked, command = vars(arguments), arguments.command_name
+    if command == "backup":
+        return commands.back_up(settings, asked, progress=progress)
     if command == "guard":
         return guard.run(
             settings,
@@ -294,7 +296,6 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
 
 
 _LONG_WORK: dict[str, Callable[..., Result]] = {
-    "backup": commands.back_up,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
 }

@@ -88,7 +88,9 @@ def _flush_growing(path: Path, complete: threading.Event) -> None:
         files.sync_file(path)
 
 
-def _digest_growing(path: Path, complete: threading.Event, expected_bytes: int, progress: Progress | None) -> str:
+def _digest_growing(
+    path: Path, complete: threading.Event, expected_bytes: int = 0, progress: Progress | None = None
+) -> str:
     """The SHA-256 of a file that is written meanwhile, until it is ``complete``."""
     digest, done_bytes = hashlib.sha256(), 0
     with open(path, "rb", buffering=0) as file:
