@@ -30,6 +30,7 @@ CODES = {
     "PermissionDeniedError": 20,
     "TargetUnreachableError": 21,
     "BackupNotFoundError": 22,
+    "StorageFailedError": 23,
     "ObjectiveMissedError": 30,
     "CancelledError": 130,
 }
@@ -79,7 +80,8 @@ def test_text_without_a_hint_has_no_loose_end() -> None:
         (errno.EACCES, errors.PermissionDeniedError),
         (errno.EPERM, errors.PermissionDeniedError),
         (errno.EROFS, errors.PermissionDeniedError),
-        (errno.EIO, EngineError),
+        (errno.EIO, errors.StorageFailedError),
+        (errno.ELOOP, errors.RefusedError),
         (errno.ENOENT, EngineError),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, owners
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     NoSpaceError,
     PermissionDeniedError,
@@ -62,13 +62,13 @@ def journal(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         fsync(descriptor)
         events.append(("flush", os.fstat(descriptor).st_ino))
 
-    def record_rename(source: Path, dest: Path) -> None:
-        events.append(("rename", os.stat(source).st_ino))
-        rename(source, dest)
+    def record_rename(source: Path, dest: Path, *, src_dir_fd: int | None, dst_dir_fd: int | None) -> None:
+        events.append(("rename", os.stat(source, dir_fd=src_dir_fd).st_ino))
+        rename(source, dest, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
-    def record_replace(source: Path, dest: Path) -> None:
-        events.append(("rename", os.stat(source).st_ino))
-        replace(source, dest)
+    def record_replace(source: Path, dest: Path, *, src_dir_fd: int | None, dst_dir_fd: int | None) -> None:
+        events.append(("rename", os.stat(source, dir_fd=src_dir_fd).st_ino))
+        replace(source, dest, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "rename", record_rename)
@@ -340,7 +340,7 @@ def test_second_name_costs_no_space(tmp_path: Path) -> None:
 def test_copy_stands_in_where_no_second_name_is_possible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On FAT, some network filesystems and under fs.protected_hardlinks a restore must still keep the old content."""
 
-    def refuse(*_arguments: object) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
         raise PermissionError(errno.EPERM, "no hard links here")
 
     monkeypatch.setattr(os, "link", refuse)
@@ -356,7 +356,7 @@ def test_mode_is_that_of_the_old_file(tmp_path: Path, mode: int) -> None:
     for name in ("old", "new"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "old").chmod(mode)
-    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    owners.copy_attributes(tmp_path / "old", tmp_path / "new")
     assert mode_of(tmp_path / "new") == mode
 
 
@@ -368,7 +368,7 @@ def test_extended_attributes_are_those_of_the_old_file(tmp_path: Path) -> None:
         os.setxattr(tmp_path / "old", "user.label", b"kept")
     except (OSError, AttributeError):
         pytest.skip("this filesystem has no extended attributes")
-    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    owners.copy_attributes(tmp_path / "old", tmp_path / "new")
     assert os.getxattr(tmp_path / "new", "user.label") == b"kept"
 
 
@@ -380,7 +380,7 @@ def test_owner_is_that_of_the_old_file(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     os.chown(tmp_path / "old", 4321, 8765)
     (tmp_path / "old").chmod(0o4750)
-    files.copy_attributes(tmp_path / "old", tmp_path / "new")
+    owners.copy_attributes(tmp_path / "old", tmp_path / "new")
     status = (tmp_path / "new").stat()
     # The mode comes after the owner: changing the owner takes the set-user-id bit away.
     assert (status.st_uid, status.st_gid, mode_of(tmp_path / "new")) == (4321, 8765, 0o4750)
@@ -396,7 +396,7 @@ def test_owner_that_a_user_may_not_give_is_left_out() -> None:
         (place / "old").chmod(0o644)
         os.chown(place / "new", processes.NOBODY, processes.NOBODY)
         with limits.unprivileged():
-            files.copy_attributes(place / "old", place / "new")
+            owners.copy_attributes(place / "old", place / "new")
         assert ((place / "new").stat().st_uid, mode_of(place / "new")) == (processes.NOBODY, 0o644)
 
 

@@ -18,7 +18,7 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "owners", "files", "locks", "clock", "host"),
+    ("errors", "places", "owners", "files", "locks", "clock", "host"),
     ("database", "proof", "processes", "manifest", "notes", "wal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "archive"),
@@ -28,14 +28,14 @@ FLOORS = (
     ("commands", "guard", "console"),
     ("cli",),
 )
-# Who may import whom on the same floor, always what stands further left there: importer, imported. A file is made for
-# the owner of its directory; a lock is a file; what a proof says of a database is a part of the manifest; which
-# processes use a database is asked by its sidecars; streams are encrypted by programs, with keys from files, and
-# looked at afterwards; a snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a
-# base, of what is stored and of what that proves; a configuration is checked by what becomes of it; a guard commands a
-# backup; a console shows the results of commands.
+# Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
+# file begins with a descriptor; a file is made for the owner of its directory; a lock is a file; what a proof says of a
+# database is a part of the manifest; which processes use a database is asked by its sidecars; streams are encrypted by
+# programs, with keys from files, and looked at afterwards; a snapshot is read from a pinned database; a base is the end
+# of a chain; a draft is made of a base, of what is stored and of what that proves; a configuration is checked by what
+# becomes of it; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
-    ("files", "owners"), ("locks", "files"),
+    ("owners", "places"), ("files", "places"), ("files", "owners"), ("locks", "places"), ("locks", "files"),
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),

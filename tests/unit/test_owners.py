@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, owners, prune, restore, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, UsageError
 from support import databases, limits, processes
 from support.sites import Site
 
@@ -94,21 +94,26 @@ def test_nothing_that_was_there_is_given_away(theirs: Path) -> None:
     before = secret.stat()
     (theirs / "lock").symlink_to(secret)
     os.link(secret, theirs / "log")
-    os.close(files.open_private(theirs / "lock"))
-    files.append_line(theirs / "log", "line")
+    with pytest.raises(RefusedError, match="is a link"):
+        files.open_private(theirs / "lock")
+    with pytest.raises(RefusedError, match="more names"):
+        files.append_line(theirs / "log", "line")
+    assert secret.read_bytes() == b"of root\n"
     assert (secret.stat().st_uid, secret.stat().st_mode) == (0, before.st_mode)
 
 
 @pytest.mark.root
 @processes.needs_root
-def test_behind_a_link_to_a_directory_of_root_all_stays_with_root(theirs: Path) -> None:
+def test_nothing_is_created_behind_a_link_of_theirs_to_a_directory_of_root(theirs: Path) -> None:
     """Whoever plants it must not own what comes to lie in /etc/cron.d."""
     roots = theirs.parent / "roots"
     roots.mkdir()
     (theirs / ".locks").symlink_to(roots, target_is_directory=True)
-    files.create_private(theirs / ".locks" / "file").close()
-    files.make_private_directory(theirs / ".locks" / "directory")
-    assert {path.stat().st_uid for path in roots.iterdir()} == {0}
+    os.lchown(theirs / ".locks", processes.NOBODY, processes.NOBODY)
+    for create in (files.create_private, files.create_directory, files.own_directory):
+        with pytest.raises(RefusedError, match="a link on the way"):
+            create(theirs / ".locks" / "new")
+    assert not list(roots.iterdir())
 
 
 @pytest.mark.root

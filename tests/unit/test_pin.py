@@ -426,8 +426,8 @@ def test_copy_aside_of_which_one_part_is_too_old_is_made_again(
     copied = []
     copy_private = files.copy_private
 
-    def copy(source: Path, dest: Path) -> None:
-        copy_private(source, dest)
+    def copy(source: Path, dest: Path, **options: bool) -> None:
+        copy_private(source, dest, **options)
         if not copied:
             assert databases.names(path)[-1] == "only in wal"
             assert not database.sidecar(path, "-wal").exists()

@@ -183,8 +183,8 @@ def test_name_of_a_removed_backup_is_off_the_disk_before_its_files(
         if os.fstat(descriptor).st_ino == root:
             events.append("flush")
 
-    def record_replace(source: Path, dest: Path) -> None:
-        replace(source, dest)
+    def record_replace(source: Path, dest: Path, **directories: int | None) -> None:
+        replace(source, dest, **directories)
         events.append("rename")
 
     def record_remove(path: Path) -> None:

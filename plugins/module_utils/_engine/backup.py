@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import base, clock, codec, database, evidence, files, include, manifest, owners, pin, proof, snapshot
+from . import base, clock, codec, database, evidence, files, include, manifest, owners, pin, places, proof, snapshot
 from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
@@ -363,6 +363,6 @@ def _store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
         side = database.sidecar(source.path, suffix)
         if files.size_of(side):
             with translated(f"Cannot copy {side}"):
-                content = side.read_bytes()
+                content = places.read_bytes(side)
             stored.append(storage.write(IMAGE_NAME + suffix, manifest.SIDECAR_ROLE, [content]))
     return stored

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from . import encryption as encryptions
-from . import files, programs
+from . import files, places, programs
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
 from .errors import BackupDamagedError, EngineError, UsageError, from_os_error, translated
 from .programs import Command, ProgramFailedError, Sink
@@ -237,7 +237,7 @@ def _opened(path: Path, compression: str, encryption: str, keys: Keys) -> Iterat
     unpacking = [Command(("zstd", "-d", "-q", "-c"))] if compression == "zstd" else []
     with contextlib.ExitStack() as stack:
         with translated(f"Cannot read {path}"):
-            file = stack.enter_context(open(path, "rb", buffering=0))
+            file = stack.enter_context(places.reading(path, alone=False))
             decrypting = stack.enter_context(encryptions.decrypting(path, encryption, keys))
         yield [*decrypting, *unpacking], file
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from . import places
 from .errors import (
     EngineError,
     NoSpaceError,
@@ -35,6 +36,14 @@ HEADER_BYTES = 100
 WAL, SHM, JOURNAL = "-wal", "-shm", "-journal"
 SIDECARS = (WAL, SHM, JOURNAL)
 _ENCODINGS = {1: "UTF-8", 2: "UTF-16le", 3: "UTF-16be"}
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _KNOWN_STARTS = {
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "gzip data",
@@ -106,7 +115,7 @@ def read_header(path: Path) -> Header | None:
     Never call it on a database that this process has open: closing any descriptor of a file drops all POSIX
     locks of the process on it (https://www.sqlite.org/howtocorrupt.html, section 2.2).
     """
-    with open(path, "rb") as file:
+    with places.reading(path, alone=False) as file:
         return parse_header(file.read(HEADER_BYTES))
 
 
@@ -123,6 +132,7 @@ def locate(given: Path, *, action: str, allow_empty: bool = False) -> Source:
     """
     given = Path(os.path.abspath(given))
     with translated(action):
+        places.check_links(given)
         try:
             status = os.stat(given)
         except FileNotFoundError:
@@ -131,14 +141,36 @@ def locate(given: Path, *, action: str, allow_empty: bool = False) -> Source:
             kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise SourceMissingError(f"{action}: it is {kind}.", hint="Name the database file itself.")
         path = Path(os.path.realpath(given))
-        with open(path, "rb") as file:
+        with places.reading(path, alone=False) as file:
             start = file.read(HEADER_BYTES)
+    check_sidecars(path, action=action)
     if status.st_nlink > 1 and status.st_nlink - _undo_links(path, status) > 1:
         raise RefusedError(
             f"{action}: the file has {status.st_nlink} hard links, and SQLite finds its -wal by name.",
             hint=f"Remove the other names (find them with: find DIR -samefile {path}), or name a symbolic link.",
         )
     return Source(given, path, status, _checked_header(start, status, action=action, allow_empty=allow_empty))
+
+
+def check_sidecars(path: Path, *, action: str) -> None:
+    """Raise ``RefusedError`` unless each of what lies beside ``path`` is a regular file of its own, or missing.
+
+    SQLite would wait for ever for a fifo, and what a link leads to is not of this database. To be asked first of all
+    that is done with a database, since its directory may belong to somebody else.
+    """
+    for suffix in SIDECARS:
+        side = sidecar(path, suffix)
+        with translated(action):
+            try:
+                status = os.lstat(side)
+            except FileNotFoundError:
+                continue
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), f"a file with {status.st_nlink} hard links")
+            raise RefusedError(
+                f"{action}: {side.name} beside it is {kind}, which SQLite never makes.",
+                hint="Find out who put it there, and move it away.",
+            )
 
 
 def restoring_directory(path: Path) -> Path:
@@ -174,10 +206,11 @@ def _checked_header(start: bytes, status: os.stat_result, *, action: str, allow_
 def _describe(start: bytes, size_bytes: int) -> str:
     for known, what in _KNOWN_STARTS.items():
         if start.startswith(known):
-            return f"it starts with {start[:2]!r}, {what}" if known != MAGIC[:15] else what
+            return what
     if size_bytes % 512 == 0 and len(set(start)) > HEADER_BYTES // 2:
         return "it looks random: perhaps encrypted, by SQLCipher for one"
-    return f"it starts with {start[:16]!r}"
+    # Never its bytes: a link may have led to what only root may read.
+    return "it begins as nothing that is known"
 
 
 def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
@@ -235,7 +268,7 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
 def needs_recovery(path: Path) -> bool:
     """Whether ``path`` has a rollback journal that was not finished (https://www.sqlite.org/lockingv3.html#hot_journals)."""
     try:
-        with open(sidecar(path, JOURNAL), "rb") as journal:
+        with places.reading(sidecar(path, JOURNAL)) as journal:
             return journal.read(1) not in (b"", b"\x00")
     except FileNotFoundError:
         return False

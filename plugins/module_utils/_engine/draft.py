@@ -178,7 +178,7 @@ class Drafting:
         """Give the page index its place. Without it the next backup is a full one, no worse."""
         if self.index.exists():
             with translated(self.action):
-                files.make_private_directory(path.parent)
+                files.own_directory(path.parent)
                 files.move_file(self.index, path)
 
     def _write_index(self, index: pages.IndexWriter, reading: Reading) -> None:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ciphertext, keyfiles, programs
+from . import ciphertext, files, keyfiles, places, programs
 from .errors import BackupDamagedError, EngineError, KeyRejectedError, ProgramMissingError, UsageError, from_os_error
 from .programs import Command, ProgramFailedError
 
@@ -190,8 +190,8 @@ def check_ciphertext(path: Path, encryption: Encryption) -> None:
     if encryption.method == "none":
         return
     try:
-        with open(path, "rb") as file:
-            _check_head(file.read(ciphertext.HEAD_BYTES), encryption)
+        with places.reading(path, alone=False) as file:
+            _check_head(files.read_exactly(file, ciphertext.HEAD_BYTES), encryption)
     except ValueError as error:
         raise EngineError(
             f"Cannot use {path}: {encryption.method} wrote something else than was asked for: {error}.",
@@ -248,8 +248,8 @@ def decrypting(path: Path, method: str, keys: Keys) -> Iterator[list[Command]]:
 
 def _decrypts(stack: contextlib.ExitStack, path: Path, method: str, keys: Keys) -> Command:
     action = f"Cannot decrypt {path}"
-    with open(path, "rb") as file:
-        head = file.read(ciphertext.HEAD_BYTES)
+    with places.reading(path, alone=False) as file:
+        head = files.read_exactly(file, ciphertext.HEAD_BYTES)
     try:
         if method == "age":
             ciphertext.age_recipients(head)

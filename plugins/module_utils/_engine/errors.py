@@ -97,6 +97,12 @@ class BackupNotFoundError(EngineError):
     code = 22
 
 
+class StorageFailedError(EngineError):
+    """A device, a filesystem or a mount failed: not a verdict on what is stored there."""
+
+    code = 23
+
+
 class ObjectiveMissedError(EngineError):
     code = 30
 
@@ -107,6 +113,10 @@ class CancelledError(EngineError):
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_STORAGE = {
+    *(errno.EIO, errno.ENXIO, errno.ENODEV),
+    *(getattr(errno, name) for name in ("ESTALE", "EREMOTEIO", "ETIMEDOUT", "ENOTCONN") if hasattr(errno, name)),
+}
 
 
 def from_os_error(action: str, error: OSError) -> EngineError:
@@ -118,6 +128,10 @@ def from_os_error(action: str, error: OSError) -> EngineError:
         return NoSpaceError(message, hint="Free some space there, then run again; nothing that existed was changed.")
     if error.errno in _NO_PERMISSION:
         return PermissionDeniedError(message, hint="Run as the owner of the files, or as root.")
+    if error.errno in _STORAGE:
+        return StorageFailedError(message, hint="Look at the disk, the mount and the kernel's log, then run again.")
+    if error.errno == errno.ELOOP:
+        return RefusedError(message, hint="A symbolic link is where none may be, or leads in a circle: remove it.")
     return EngineError(message)
 
 

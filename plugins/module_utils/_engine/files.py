@@ -19,15 +19,13 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from . import owners
-from .errors import NoSpaceError, translated
+from . import owners, places
+from .errors import NoSpaceError, RefusedError, StorageFailedError, translated
 
 CHUNK_BYTES = 1024 * 1024
 PRIVATE_FILE_MODE = 0o600
-PRIVATE_DIRECTORY_MODE = 0o700
 _SPACE_MARGIN_BYTES = 1024 * 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -36,17 +34,19 @@ def create_private(path: Path) -> BinaryIO:
 
 
 def open_private(path: Path, flags: int = 0) -> int:
-    """A descriptor of ``path`` for reading and writing, with more ``flags`` of open(2); created 0600 when missing."""
+    """A descriptor of ``path`` for reading and writing, with more ``flags`` of open(2); created 0600 when missing.
+
+    Raises ``RefusedError`` as ``places.open_regular`` does.
+    """
     try:
         return _create(path, flags)
     except FileExistsError:
-        return os.open(path, os.O_CREAT | os.O_RDWR | _BINARY | flags, PRIVATE_FILE_MODE)
+        return places.open_regular(path, os.O_RDWR | flags)
 
 
 def _create(path: Path, flags: int) -> int:
-    with owners.foreign_directory(path.parent) as parent:
-        name = path if parent is None else path.name
-        flags |= os.O_CREAT | os.O_EXCL | os.O_RDWR | _BINARY
+    with places.at(path) as (name, parent):
+        flags |= os.O_CREAT | os.O_EXCL | os.O_RDWR | places.BINARY
         descriptor = os.open(name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
         try:
             owners.hand_over(descriptor, parent)
@@ -72,8 +72,8 @@ def make_private_directory(path: Path) -> None:
 
 def create_directory(path: Path) -> None:
     """Create ``path`` with mode 0700; ``FileExistsError`` when it is there."""
-    with owners.foreign_directory(path.parent) as parent:
-        os.mkdir(path if parent is None else path.name, PRIVATE_DIRECTORY_MODE, dir_fd=parent)
+    with places.at(path) as (name, parent):
+        os.mkdir(name, owners.PRIVATE_DIRECTORY_MODE, dir_fd=parent)
         if parent is None:
             return
         descriptor = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
@@ -83,6 +83,29 @@ def create_directory(path: Path) -> None:
                 owners.hand_over(descriptor, parent)
         finally:
             os.close(descriptor)
+
+
+def own_directory(path: Path) -> None:
+    """Make the private working directory ``path``, or take over what is there already.
+
+    Taken over is only a real directory, private, of the user who runs or of the owner of the directory around it.
+    Raises ``RefusedError`` else.
+    """
+    with contextlib.suppress(FileExistsError):
+        create_directory(path)
+        sync_directory(path.parent)
+        return
+    with places.at(path) as (name, parent):
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        around = os.stat(path.parent) if parent is None else os.fstat(parent)
+    if os.name == "nt":
+        return
+    trusted = (os.geteuid(), around.st_uid)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in trusted or status.st_mode & 0o022:
+        raise RefusedError(
+            f"Cannot work in {path}: it is there already, and is no directory of this user that is closed to others.",
+            hint="Find out who put it there, and move it away.",
+        )
 
 
 def write_all(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
@@ -102,7 +125,7 @@ def read_exactly(file: BinaryIO, size: int) -> bytes:
 
 def sync_file(path: Path) -> None:
     """Flush the content of ``path`` to the disk."""
-    descriptor = os.open(path, os.O_RDWR | _BINARY)
+    descriptor = places.open_regular(path, os.O_RDWR, alone=False)
     try:
         os.fsync(descriptor)
     finally:
@@ -113,7 +136,8 @@ def sync_directory(path: Path) -> None:
     """Flush the names in ``path`` to the disk; Windows has no such call and needs none."""
     if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    with places.directory(path) as known:
+        descriptor = os.open(path, os.O_RDONLY) if known is None else os.dup(known)
     try:
         os.fsync(descriptor)
     finally:
@@ -130,11 +154,9 @@ def write_private(path: Path, data: bytes) -> None:
 def replace_private(path: Path, data: bytes) -> None:
     """Put ``data`` in place of ``path``: old content or new, never a part of either. One at a time, under a lock."""
     temporary = path.with_name(temporary_name(path.name))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
+    remove_file(temporary)
     write_private(temporary, data)
-    os.replace(temporary, path)
-    sync_directory(path.parent)
+    move_file(temporary, path)
 
 
 def temporary_name(name: str) -> str:
@@ -161,20 +183,28 @@ def publish_directory(staging: Path, final: Path) -> None:
         for name in files:
             sync_file(Path(directory, name))
         sync_directory(Path(directory))
-    os.rename(staging, final)
-    sync_directory(final.parent)
+    move_directory(staging, final)
 
 
 def move_file(source: Path, dest: Path) -> None:
     """Rename ``source`` over ``dest`` on the same filesystem, durably."""
-    os.replace(source, dest)
+    with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
+        os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+    sync_directory(dest.parent)
+
+
+def move_directory(source: Path, dest: Path) -> None:
+    """Rename ``source`` to ``dest``, where nothing is yet, durably."""
+    with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
+        os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
     sync_directory(dest.parent)
 
 
 def remove_file(path: Path) -> None:
     """Remove ``path`` if it is there, durably."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        with places.at(path) as (name, parent):
+            os.unlink(name, dir_fd=parent)
         sync_directory(path.parent)
 
 
@@ -183,63 +213,78 @@ def remove_tree(path: Path) -> None:
 
     Of a symbolic link in its place, only the link.
     """
-    if path.is_symlink():
-        with translated(f"Cannot remove {path}"):
-            path.unlink()
-    shutil.rmtree(path, ignore_errors=True)
-    if path.exists():
-        with translated(f"Cannot remove {path}"):
+    with translated(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError), places.at(path) as (name, parent):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=parent)
+        elif parent is None:
             shutil.rmtree(path)
+        else:
+            _remove_below(str(name), parent)
+            os.rmdir(name, dir_fd=parent)
 
 
-def copy_private(source: Path, dest: Path) -> None:
-    """Copy the bytes of ``source`` into the new private file ``dest``, flushed to the disk."""
-    with open(source, "rb") as reader, create_private(dest) as writer:
-        shutil.copyfileobj(reader, writer, CHUNK_BYTES)
+def _remove_below(name: str, parent: int) -> None:
+    """Remove all that is in a directory, whatever becomes of its name meanwhile; links go, not what they lead to."""
+    for _path, directories, names, here in os.fwalk(name, topdown=False, dir_fd=parent, follow_symlinks=False):
+        for each in names:
+            os.unlink(each, dir_fd=here)
+        for each in directories:
+            if stat.S_ISDIR(os.stat(each, dir_fd=here, follow_symlinks=False).st_mode):
+                os.rmdir(each, dir_fd=here)
+            else:
+                os.unlink(each, dir_fd=here)
+
+
+def copy_private(source: Path, dest: Path, *, alone: bool = True) -> None:
+    """Copy the bytes of ``source`` into the new private file ``dest``, flushed to the disk, and compare them.
+
+    Raises ``StorageFailedError`` when what was written is not what was read; ``alone`` as for ``places.open_regular``.
+    """
+    with places.reading(source, alone=alone) as reader, create_private(dest) as writer:
+        read = hashlib.sha256()
+        while chunk := reader.read(CHUNK_BYTES):
+            write_all(writer, chunk)
+            read.update(chunk)
         os.fsync(writer.fileno())
+        writer.seek(0)
+        if digest_of(writer) != read.hexdigest():
+            raise StorageFailedError(
+                f"Cannot copy {source}: {dest} does not hold what was written to it.",
+                hint="Look at the disk and its quota, then run again.",
+            )
+
+
+def digest_of(file: BinaryIO) -> str:
+    """The SHA-256 of what follows in an open file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def link_or_copy(source: Path, dest: Path) -> None:
     """A second name for ``source``, or a copy where the filesystem knows no hard links."""
     try:
-        os.link(source, dest)
-    except OSError:
-        copy_private(source, dest)
-        copy_attributes(source, dest)
-
-
-def copy_attributes(source: Path, dest: Path) -> None:
-    """Give ``dest`` the owner, group, mode and extended attributes (ACL, SELinux context) of ``source``.
-
-    What only root may set is left out for other users, as cp(1) does it.
-    """
-    status = os.stat(source)
-    if hasattr(os, "chown"):
-        with contextlib.suppress(PermissionError):
-            os.chown(dest, status.st_uid, status.st_gid)
-    os.chmod(dest, stat.S_IMODE(status.st_mode))
-    if hasattr(os, "listxattr"):
-        with contextlib.suppress(OSError):
-            for name in os.listxattr(source):
-                with contextlib.suppress(OSError):
-                    os.setxattr(dest, name, os.getxattr(source, name))
+        with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
+            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
+    except (OSError, NotImplementedError):
+        copy_private(source, dest, alone=False)
+        owners.copy_attributes(source, dest)
 
 
 def sha256_file(path: Path) -> str:
     """The SHA-256 of the content of ``path``, in hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with places.reading(path, alone=False) as file:
+        return digest_of(file)
 
 
 def size_of(path: Path) -> int:
-    """Bytes in ``path``; 0 when it is missing."""
+    """Bytes in ``path``; 0 when it is missing, and of what a link leads to."""
     try:
-        return os.stat(path).st_size
+        status = os.lstat(path)
     except FileNotFoundError:
         return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def readable(size_bytes: int) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from . import files
+from . import files, places
 from .errors import SourceMissingError, UsageError, translated
 from .manifest import INCLUDE_ROLE, Manifest, StoredFile
 
@@ -47,7 +47,7 @@ class Included:
 
     def chunks(self) -> Iterator[bytes]:
         """What is stored of it."""
-        with translated(f"Cannot include {self.path}"), open(self.path, "rb") as file:
+        with translated(f"Cannot include {self.path}"), places.reading(self.path) as file:
             if self.redact:
                 yield redacted(file.read())
             else:
@@ -60,14 +60,17 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
     found: dict[str, Included] = {}
     for each in wanted:
         root = _checked_name(each.name or each.src.name)
+        with translated(f"{action}: cannot include {each.src}"):
+            places.check_links(each.src)
         if not each.src.exists():
             raise SourceMissingError(
                 f"{action}: the file to include, {each.src}, does not exist.",
                 hint="Correct include, or remove it there.",
             )
-        for path in _regular_files(each.src, action=action):
+        src = Path(os.path.realpath(each.src))
+        for path in _regular_files(src, action=action):
             # Checked again: a name deep in a directory must fit into the manifest as well.
-            name = root if path == each.src else _checked_name("/".join((root, *path.relative_to(each.src).parts)))
+            name = root if path == src else _checked_name("/".join((root, *path.relative_to(src).parts)))
             if os.path.samefile(path, source):
                 raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
             if name in found:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import files
+from . import files, places
 from .errors import RepositoryLockedError, translated
 
 _POLL_SECONDS = 0.1
@@ -73,7 +73,7 @@ def is_held(path: Path, *, action: str) -> bool:
     """Whether somebody holds the lock ``path``, alone or shared, right now. No file is created."""
     with translated(f"{action}: the lock {path} cannot be used"):
         try:
-            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            descriptor = places.open_regular(path, os.O_RDWR)
         except FileNotFoundError:
             return False
         try:

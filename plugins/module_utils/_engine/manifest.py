@@ -143,7 +143,7 @@ def check_files(manifest: Manifest, directory: Path, stored: Sequence[StoredFile
     for each in manifest.files if stored is None else stored:
         path = directory / each.path
         try:
-            size_bytes = os.stat(path).st_size
+            size_bytes = os.lstat(path).st_size
             if size_bytes != each.bytes:
                 raise _damage(f"The backup {manifest.id} is damaged: {path} has {size_bytes} bytes, not {each.bytes}.")
             if files.sha256_file(path) != each.sha256:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import getpass
+import io
 import json
 import os
 import socket
@@ -15,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import clock, files
-from .errors import UsageError, translated
+from . import clock, files, places
+from .errors import EngineError, translated
 
 _CHECKS_NAME = "checks.json"
 _HISTORY_NAME = "history.jsonl"
@@ -29,14 +30,14 @@ def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
     They are an aid, no proof: when damaged they count as never written.
     """
     try:
-        content = json.loads((directory / _CHECKS_NAME).read_bytes())
+        content = json.loads(places.read_bytes(directory / _CHECKS_NAME))
         verifications = [
             {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
         ]
         if content["confirmed"]:
             clock.from_text(content["confirmed"])
         return str(content["confirmed"]), verifications
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
         return "", []
 
 
@@ -55,12 +56,15 @@ def append_event(repository: Path, event: str, facts: Mapping[str, Any]) -> None
 
 
 def read_events(repository: Path) -> list[dict[str, Any]]:
-    """The events of the audit log, oldest first; a line that a crash cut short is left out."""
+    """The events of the audit log, oldest first; a line that is none, as a crash leaves it, is left out."""
     events = []
-    with contextlib.suppress(FileNotFoundError), open(repository / _HISTORY_NAME, encoding="utf-8") as log:
-        for line in log:
-            with contextlib.suppress(ValueError):
-                events.append(json.loads(line))
+    path = repository / _HISTORY_NAME
+    with translated(f"Cannot read the audit log {path}"), contextlib.suppress(FileNotFoundError):
+        for line in io.BytesIO(places.read_bytes(path)):
+            with contextlib.suppress(ValueError, RecursionError):
+                event = json.loads(line.decode("utf-8", errors="replace"))
+                if isinstance(event, dict):
+                    events.append(event)
     return events
 
 

@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whom a file belongs to: told by name, looked up by name, and handed over to the owner of a directory."""
+"""Whom a file belongs to, and who may do what with it: told, looked up by name, copied, handed over."""
 
 from __future__ import annotations
 
@@ -10,42 +10,81 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+from . import places
 from .errors import UsageError
 
+PRIVATE_DIRECTORY_MODE = 0o700
 # From a filesystem without owners, and for an owner that is unknown in this container.
 CANNOT_BE_GIVEN = (errno.EPERM, errno.EACCES, errno.EINVAL)
 
 
-@contextlib.contextmanager
-def foreign_directory(path: Path) -> Iterator[int | None]:
-    """A descriptor of ``path`` for the block, when root is to create something there for another user; else None.
-
-    Only what was created through this descriptor may be handed over: with a link in the place of the file or of the
-    directory, any file of the host would become that user's.
-    """
-    if sys.platform == "win32" or os.geteuid() != 0 or os.stat(path).st_uid == 0:
-        yield None
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
 def hand_over(created: int, directory: int | None) -> None:
-    """Give what was just created to the owner of ``directory``, if that is a foreign one; both are descriptors."""
+    """Give what was just created to the owner of ``directory``, if root made it for another user; both descriptors."""
     if directory is None:
         return
     status = os.fstat(directory)
+    if status.st_uid == 0:
+        return
     try:
         os.chown(created, status.st_uid, status.st_gid)
     except OSError as error:
         if error.errno not in CANNOT_BE_GIVEN:
             raise
+
+
+def copy_attributes(source: Path, dest: Path) -> None:
+    """Give ``dest`` the owner, group, mode and extended attributes (ACL, SELinux context) of ``source``.
+
+    What only root may set is left out for other users, as cp(1) does it.
+    """
+    with places.reading(source, alone=False) as old, places.reading(dest) as new:
+        status = os.fstat(old.fileno())
+        if hasattr(os, "fchown"):
+            with contextlib.suppress(PermissionError):
+                os.fchown(new.fileno(), status.st_uid, status.st_gid)
+        _change_mode(dest, new.fileno(), stat.S_IMODE(status.st_mode))
+        if hasattr(os, "listxattr"):
+            with contextlib.suppress(OSError):
+                for name in os.listxattr(old.fileno()):
+                    with contextlib.suppress(OSError):
+                        os.setxattr(new.fileno(), name, os.getxattr(old.fileno(), name))
+
+
+def change_owner(path: Path, uid: int, gid: int) -> None:
+    """Give the regular file ``path`` to others; -1 is "as it is". Nothing is done when they have it already."""
+    with places.reading(path) as file:
+        status = os.fstat(file.fileno())
+        if hasattr(os, "fchown") and (uid not in (-1, status.st_uid) or gid not in (-1, status.st_gid)):
+            os.fchown(file.fileno(), uid, gid)
+
+
+def change_mode(path: Path, mode: int) -> None:
+    """Give the regular file ``path`` this mode."""
+    with places.reading(path) as file:
+        _change_mode(path, file.fileno(), mode)
+
+
+def _change_mode(path: Path, descriptor: int, mode: int) -> None:
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, mode)
+    else:
+        os.chmod(path, mode)
+
+
+def make_private(path: Path) -> None:
+    """Take the rights of all others on the directory ``path`` away."""
+    with places.directory(path) as known:
+        os.chmod(path if known is None else known, PRIVATE_DIRECTORY_MODE)
+
+
+def give_directory(path: Path, like: os.stat_result) -> None:
+    """Give the directory ``path`` to the owner and group of ``like``, as far as this user may."""
+    if hasattr(os, "fchown"):
+        with places.directory(path) as known, contextlib.suppress(PermissionError):
+            os.chown(path if known is None else known, like.st_uid, like.st_gid)
 
 
 def first_stranger(directory: Path) -> Path | None:

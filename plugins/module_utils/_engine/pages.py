@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from . import files
-from .errors import BackupDamagedError, translated
+from . import files, places
+from .errors import BackupDamagedError, RefusedError, translated
 
 DIGEST_BYTES = 16
 MAGIC = b"SQLite pages\x00\x00\x00\x01"
@@ -148,9 +148,9 @@ def open_index(path: Path, page_count: int) -> Iterator[Index | None]:
     """The index in ``path``, of an image of ``page_count`` pages; None when there is none that is whole."""
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context(open(path, "rb", buffering=0))
+            file = stack.enter_context(places.reading(path))
             facts = _check_index(file, page_count)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError, RefusedError):
             yield None
             return
         yield Index(file, facts, page_count)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import database, files, proof
+from . import database, files, places, proof
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import EngineError, SourceBusyError, SourceCorruptError, SourceMissingError, translated
@@ -60,7 +60,7 @@ class Pinned:
 
     def open(self, suffix: str = "") -> BinaryIO:
         """The pinned file, or a sidecar of it, for reading; see ``keep``."""
-        file = open(database.sidecar(self.path, suffix), "rb", buffering=0)  # noqa: SIM115
+        file = places.reading(database.sidecar(self.path, suffix), alone=bool(suffix))
         self.keep(file)
         return file
 
@@ -216,7 +216,7 @@ def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadlin
                 files.remove_file(database.sidecar(copy, suffix))
                 part = database.sidecar(source.path, suffix)
                 with translated(action), contextlib.suppress(FileNotFoundError):
-                    files.copy_private(part, database.sidecar(copy, suffix))
+                    files.copy_private(part, database.sidecar(copy, suffix), alone=bool(suffix))
             if _stamps(source) == before:
                 return copy
         if deadline.passed():

@@ -10,7 +10,8 @@ import os
 import sys
 from pathlib import Path
 
-from . import database
+from . import database, places
+from .errors import RefusedError
 
 # The bytes that SQLite locks in a database file, PENDING_BYTE and what follows: https://www.sqlite.org/src/file/src/os.h
 _LOCK_FIRST_BYTE = 0x40000000
@@ -66,8 +67,8 @@ def _is_locked(path: Path) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
+        descriptor = places.open_regular(path, os.O_RDWR, alone=False)
+    except (OSError, RefusedError):
         return False
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_FIRST_BYTE)

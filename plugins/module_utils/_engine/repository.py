@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, locks, manifest, notes
+from . import clock, files, locks, manifest, notes, owners, places
 from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 
@@ -85,7 +85,8 @@ class Repository:
         """Raises ``BackupNotFoundError`` when ``path`` holds no repository."""
         try:
             with translated(action):
-                description = json.loads((path / _DESCRIPTION_NAME).read_bytes())
+                places.check_links(path)
+                description = json.loads(places.read_bytes(path / _DESCRIPTION_NAME))
             if description["format"] > FORMAT:
                 raise UsageError(f"{action}: {path} has a newer format.", hint="Update the collection on this host.")
             return cls(path, description)
@@ -153,7 +154,7 @@ class Repository:
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
         if os.name != "nt" and mode & 0o077:
             with translated(f"{action}: cannot make {self.path} private"):
-                os.chmod(self.path, files.PRIVATE_DIRECTORY_MODE)
+                owners.make_private(self.path)
 
     def backups(self) -> list[Backup]:
         """Every published backup, oldest first: by sequence, since a clock may go backwards."""
@@ -229,8 +230,8 @@ class Repository:
     def _remove_traces(self, identity: str) -> None:
         """Remove what is kept for a backup outside its directory; what resists is left to the next run."""
         for directory in (_INDEX_NAME, _LOCKS_NAME):
-            with contextlib.suppress(OSError):
-                os.unlink(self.path / directory / identity)
+            with contextlib.suppress(OSError, EngineError):
+                files.remove_file(self.path / directory / identity)
 
     def in_use(self) -> set[str]:
         """The ids of the backups that somebody reads right now."""
@@ -241,7 +242,8 @@ class Repository:
         """The ids of which there is a lock, held or not."""
         directory = self.path / _LOCKS_NAME
         with translated(f"Cannot list {directory}"):
-            return [name for name in os.listdir(directory) if _ID.fullmatch(name)] if directory.is_dir() else []
+            names = os.listdir(directory) if places.is_directory(directory) else []
+            return [each for each in names if _ID.fullmatch(each)]
 
     @contextlib.contextmanager
     def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
@@ -269,7 +271,7 @@ class Repository:
     def _lock_file(self, name: str) -> Path:
         directory = self.path / _LOCKS_NAME
         with translated(f"Cannot write to the repository {self.path}"):
-            files.make_private_directory(directory)
+            files.own_directory(directory)
         return directory / name
 
     @contextlib.contextmanager
@@ -288,9 +290,12 @@ class Repository:
         return self.path / _INDEX_NAME / identity
 
     def remove_old_indexes(self, newest: str) -> None:
-        for path in self.index_path(newest).parent.glob("*"):
-            if path.name != newest:
-                files.remove_file(path)
+        directory = self.path / _INDEX_NAME
+        if not places.is_directory(directory):
+            return
+        for name in os.listdir(directory):
+            if name != newest and _ID.fullmatch(name):
+                files.remove_file(directory / name)
 
     def publish(self, staging: Path, document: Manifest) -> Backup:
         """Make the staged backup visible: manifest last, everything flushed, then one rename."""
@@ -361,7 +366,7 @@ def _load(path: Path) -> Backup | None:
     """The backup in ``path``; None when there is no manifest, which is then no backup."""
     where = path / manifest.MANIFEST_NAME
     try:
-        document = manifest.from_bytes(where.read_bytes(), where=str(where))
+        document = manifest.from_bytes(places.read_bytes(where), where=str(where))
         if document.id != path.name:
             raise BackupDamagedError(
                 f"Cannot use {path}: its manifest is that of {document.id}.", hint="Give the directory its old name."

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import chain, clock, database, evidence, files, image, owners, processes, proof, switch
+from . import chain, clock, database, evidence, files, image, owners, places, processes, proof, switch
 from .clock import Phases
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -183,13 +183,21 @@ def _undo_dest(request: Request) -> Path:
 
 def _checked_dest(dest: Path, *, action: str) -> Path:
     """The file to replace, behind all symbolic links."""
+    with translated(action):
+        places.check_links(dest)
     path = Path(os.path.realpath(dest))
+    if dest.is_symlink() and not path.exists():
+        raise RefusedError(
+            f"{action}: {dest} is a link to {path}, which does not exist.",
+            hint="Name the file that is meant, or make sure that the link leads to it.",
+        )
     if not path.parent.is_dir():
         raise UsageError(
             f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode."
         )
     if path.exists() and not path.is_file():
         raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
+    database.check_sidecars(path, action=action)
     return path
 
 
@@ -277,7 +285,7 @@ class _Staging:
         warnings: Sequence[str] = ()
         with translated(f"{self.action}: cannot set owner and mode"):
             if self.dest.exists():
-                files.copy_attributes(self.dest, self.staged)
+                owners.copy_attributes(self.dest, self.staged)
             else:
                 warnings = _apply_origin(self.staged, self.document.database)
             _apply_wanted(self.staged, self.request)
@@ -332,7 +340,7 @@ def _apply_origin(staged: Path, origin: Origin) -> Sequence[str]:
         _change_owner(staged, origin.owner, origin.group)
     except (UsageError, PermissionError):
         warnings.append(f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged")
-    os.chmod(staged, int(origin.mode, 8) & 0o777)
+    owners.change_mode(staged, int(origin.mode, 8) & 0o777)
     return warnings
 
 
@@ -340,14 +348,11 @@ def _apply_wanted(staged: Path, request: Request) -> None:
     if request.owner or request.group:
         _change_owner(staged, request.owner, request.group)
     if request.mode:
-        os.chmod(staged, int(request.mode, 8))
+        owners.change_mode(staged, int(request.mode, 8))
 
 
 def _change_owner(path: Path, owner: str, group: str) -> None:
-    uid, gid = owners.numeric_owner(owner), owners.numeric_group(group)
-    status = os.stat(path)
-    if (uid, gid) != (status.st_uid, status.st_gid):
-        os.chown(path, uid, gid)
+    owners.change_owner(path, owners.numeric_owner(owner), owners.numeric_group(group))
 
 
 def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:

@@ -292,7 +292,7 @@ def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
     image = directory / "snapshot.sqlite"
     files.remove_file(image)
     with translated(f"Cannot copy {source.given}"):
-        files.copy_private(source.path, image)
+        files.copy_private(source.path, image, alone=False)
     return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False, corruption=corruption)
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from . import clock, database, files, locks
+from . import clock, database, files, locks, owners, places
 from .database import JOURNAL, SHM, WAL
 from .errors import BackupNotFoundError, EngineError, translated
 
@@ -48,15 +48,16 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Pa
 
 
 def _remove_workplace(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(directory / _LOCK)
-        os.rmdir(directory)
+    # Without what else may have been put there meanwhile: then it stays, and the next run looks at it.
+    with contextlib.suppress(OSError, EngineError), places.at(directory) as (name, parent):
+        os.unlink(Path(name, _LOCK), dir_fd=parent)
+        os.rmdir(name, dir_fd=parent)
 
 
 def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, timeout_seconds: float) -> bool:
     """Make the workplace and lock it; whether it is still the one that has the name."""
-    with translated(f"{action}: cannot prepare in {directory.parent}"), contextlib.suppress(FileExistsError):
-        os.mkdir(directory, files.PRIVATE_DIRECTORY_MODE)
+    with translated(f"{action}: cannot prepare in {directory.parent}"):
+        files.own_directory(directory)
     lock = directory / _LOCK
     with contextlib.ExitStack() as attempt:
         try:
@@ -87,7 +88,7 @@ def _settle_leftovers(dest: Path, directory: Path) -> None:
     """Bring the workplace back to empty; what an operator could miss goes into an undo set."""
     undo, incoming = directory / _UNDO, directory / _INCOMING
     if (incoming / dest.name).exists():
-        os.rename(incoming, _new_undo_set(dest))
+        files.move_directory(incoming, _new_undo_set(dest))
     if undo.is_dir() and not _is_still_live(dest, undo):
         _break_link(undo / dest.name)
         publish_undo(dest, directory)
@@ -100,8 +101,8 @@ def _break_link(saved: Path) -> None:
     """Make a saved main file that still is the live one, too, a file of its own."""
     if saved.exists() and saved.stat().st_nlink > 1:
         copy = saved.with_name(f"{saved.name}.copy")
-        files.copy_private(saved, copy)
-        files.copy_attributes(saved, copy)
+        files.copy_private(saved, copy, alone=False)
+        owners.copy_attributes(saved, copy)
         files.move_file(copy, saved)
 
 
@@ -160,8 +161,7 @@ def publish_undo(dest: Path, directory: Path) -> Path | None:
 def claim_undo_set(undo_set: Path, directory: Path) -> Path:
     """Take an undo set into the workplace; until its content is in place, a killed run gives it back."""
     incoming = directory / _INCOMING
-    os.rename(undo_set, incoming)
-    files.sync_directory(undo_set.parent)
+    files.move_directory(undo_set, incoming)
     return incoming
 
 
@@ -201,7 +201,7 @@ def _put_back(dest: Path, undo: Path, directory: Path) -> None:
 
 def _save(dest: Path, undo: Path) -> None:
     """A second name for the main file, which is never written again once it is replaced, and copies of the rest."""
-    os.mkdir(undo, files.PRIVATE_DIRECTORY_MODE)
+    files.create_directory(undo)
     if dest.exists():
         files.link_or_copy(dest, undo / dest.name)
     # Beside a database that was deleted, an empty -wal or an index of it is nothing to keep.
@@ -209,7 +209,7 @@ def _save(dest: Path, undo: Path) -> None:
         side = database.sidecar(dest, suffix)
         if side.exists() and (dest.exists() or side.stat().st_size):
             files.copy_private(side, undo / side.name)
-            files.copy_attributes(side, undo / side.name)
+            owners.copy_attributes(side, undo / side.name)
     _give_to_owner_of_content(undo)
     files.sync_directory(undo)
 
@@ -217,10 +217,8 @@ def _save(dest: Path, undo: Path) -> None:
 def _give_to_owner_of_content(undo: Path) -> None:
     """Let the application that root restores a database for read and remove what was put aside."""
     saved = next(undo.iterdir(), None)
-    if saved is not None and hasattr(os, "chown"):
-        status = os.stat(saved)
-        with contextlib.suppress(PermissionError):
-            os.chown(undo, status.st_uid, status.st_gid)
+    if saved is not None:
+        owners.give_directory(undo, os.lstat(saved))
 
 
 def _make_standalone(path: Path, scratch: Path) -> None:
@@ -241,12 +239,12 @@ def _has_sidecars(path: Path) -> bool:
 
 def _folded(path: Path, scratch: Path) -> Path | None:
     """A copy of ``path`` as one file, which SQLite made from it and its sidecars; None when SQLite cannot read it."""
-    os.mkdir(scratch, files.PRIVATE_DIRECTORY_MODE)
+    files.create_directory(scratch)
     copy = scratch / path.name
     for suffix in ("", WAL, JOURNAL):
         side = database.sidecar(path, suffix)
         if side.exists():
-            files.copy_private(side, database.sidecar(copy, suffix))
+            files.copy_private(side, database.sidecar(copy, suffix), alone=bool(suffix))
     try:
         with contextlib.closing(database.connect(copy, mode="rw")) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -255,7 +253,7 @@ def _folded(path: Path, scratch: Path) -> Path | None:
         return None
     if _has_sidecars(copy):
         return None
-    files.copy_attributes(path, copy)
+    owners.copy_attributes(path, copy)
     files.sync_file(copy)
     return copy
 
@@ -271,7 +269,7 @@ def _place(dest: Path, new: Path, scratch: Path) -> None:
         if files.size_of(side):
             complete = scratch / f"side{suffix}"
             files.copy_private(side, complete)
-            files.copy_attributes(side, complete)
+            owners.copy_attributes(side, complete)
             files.move_file(complete, database.sidecar(dest, suffix))
     if folded is not None:
         files.move_file(new, dest)

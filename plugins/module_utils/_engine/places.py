@@ -1,0 +1,178 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From names to descriptors, in directories in which somebody else may put anything under any name at any time.
+
+Nobody but root needs that: the kernel keeps all others within their own rights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import RefusedError
+
+BINARY = getattr(os, "O_BINARY", 0)
+_GUARDED = BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_LONGEST_NOTE_BYTES = 256 * 1024 * 1024
+# Opens a link itself, and a fifo without waiting; only Linux has it.
+_OPENS_LINKS = getattr(os, "O_PATH", 0)
+# As many as Linux follows: https://www.man7.org/linux/man-pages/man7/path_resolution.7.html
+_MOST_LINKS = 40
+
+
+@contextlib.contextmanager
+def at(path: Path) -> Iterator[tuple[Path | str, int | None]]:
+    """What names ``path`` for the calls of the system: for root its last name, and a descriptor of its directory."""
+    with directory(path.parent) as parent:
+        try:
+            yield path if parent is None else path.name, parent
+        except OSError as error:
+            if error.filename == path.name:
+                # A message must say where that is.
+                error.filename = os.fspath(path)
+            raise
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) -> int:
+    """A descriptor of the regular file ``path``, opened without following a link and without waiting for a fifo.
+
+    Raises ``RefusedError`` for anything else, and when ``alone`` for a file that has other names, too: what a hostile
+    owner of the directory could have put there to have another file read or written.
+    """
+    try:
+        with at(path) as (name, parent):
+            descriptor = os.open(name, flags | _GUARDED, dir_fd=parent)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise _refusal(path) from error
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or (alone and status.st_nlink > 1):
+        os.close(descriptor)
+        raise _refusal(path)
+    return descriptor
+
+
+def _refusal(path: Path) -> RefusedError:
+    return RefusedError(
+        f"Cannot use {path}: it is a link, or no regular file, or has more names than this one.",
+        hint="Find out who put it there, and remove it.",
+    )
+
+
+def reading(path: Path, *, alone: bool = True) -> BinaryIO:
+    """The regular file ``path`` for reading, unbuffered; raises as ``open_regular``."""
+    return io.FileIO(open_regular(path, alone=alone), "rb", closefd=True)
+
+
+def read_bytes(path: Path, *, limit_bytes: int = _LONGEST_NOTE_BYTES) -> bytes:
+    """The content of a small regular file; ``OSError`` when it has more than ``limit_bytes``."""
+    with reading(path, alone=False) as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
+    return data
+
+
+def is_directory(path: Path) -> bool:
+    """Whether ``path`` is a directory, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def directory(path: Path) -> Iterator[int | None]:
+    """A descriptor of the directory ``path`` for the block, when this is root; else None, and names must do.
+
+    Whoever may write to a directory on the way can put a link in the place of the next one at any time. So root follows
+    a link of another user only to what belongs to that same user. Raises ``RefusedError`` else.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        yield None
+        return
+    descriptor = _walk(Path(os.getcwd(), path))
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _walk(path: Path) -> int:
+    """Open ``path`` one name at a time, as openat2(2) does it, with a say in which links are followed."""
+    rest = list(path.parts[:0:-1])
+    leaders: set[int] = set()
+    links = 0
+    here = os.open(path.anchor, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        while rest:
+            name = rest.pop()
+            following = _step(name, here)
+            status = os.fstat(following)
+            if not stat.S_ISLNK(status.st_mode):
+                os.close(here)
+                here = following
+                continue
+            target = os.readlink("" if _OPENS_LINKS else name, dir_fd=following if _OPENS_LINKS else here)
+            os.close(following)
+            links += 1
+            if links > _MOST_LINKS:
+                raise _led_astray(path)
+            leaders |= {status.st_uid} - {0}
+            if target.startswith("/"):
+                os.close(here)
+                here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+            rest.extend(reversed([each for each in target.split("/") if each]))
+        found = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+    except OSError as error:
+        error.filename = os.fspath(path)
+        raise
+    finally:
+        os.close(here)
+    if leaders - {os.fstat(found).st_uid}:
+        os.close(found)
+        raise _led_astray(path)
+    return found
+
+
+def _step(name: str, here: int) -> int:
+    """A descriptor of what ``name`` is in ``here``, a link included where there are such descriptors."""
+    if _OPENS_LINKS:
+        return os.open(name, _OPENS_LINKS | os.O_NOFOLLOW, dir_fd=here)
+    # macOS has another word for it; elsewhere a link is refused by O_NOFOLLOW.
+    flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_SYMLINK", os.O_NOFOLLOW)
+    return os.open(name, flags, dir_fd=here)
+
+
+def _led_astray(path: Path) -> RefusedError:
+    return RefusedError(
+        f"Cannot use {path}: a link on the way belongs to a user, and leads to nowhere or to what is not that user's.",
+        hint="Root follows no such link. Find out who made it, or name the place that is meant.",
+    )
+
+
+def check_links(path: Path) -> None:
+    """Raise ``RefusedError`` when root would be led to what does not belong to the user of a link on the way.
+
+    Of ``path`` itself, too, when it is a link. What is missing raises nothing.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), directory(path.parent) as parent:
+        if parent is None:
+            return
+        link = os.stat(path.name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISLNK(link.st_mode):
+            # Whatever it is by the time it is used is looked at again then, as a name without a link.
+            target = Path(path.parent, os.readlink(path.name, dir_fd=parent))
+            check_links(target)
+            if link.st_uid not in (0, os.stat(target, follow_symlinks=False).st_uid):
+                raise _led_astray(path)
