@@ -18,10 +18,10 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "places", "owners", "files", "locks", "clock", "host"),
+    ("errors", "places", "owners", "files", "locks", "clock", "host", "interrupts"),
     ("database", "proof", "processes", "manifest", "notes", "wal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
-    ("repository", "retention", "pin", "snapshot", "include", "switch", "archive"),
+    ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft"),
     ("backup", "restore", "verify", "prune", "info", "doctor"),
     ("options", "answers", "report", "config"),

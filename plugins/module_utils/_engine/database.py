@@ -27,6 +27,7 @@ from .errors import (
     SourceBusyError,
     SourceCorruptError,
     SourceMissingError,
+    StorageFailedError,
     UsageError,
     translated,
 )
@@ -181,10 +182,10 @@ def restoring_directory(path: Path) -> Path:
 def _undo_links(path: Path, status: os.stat_result) -> int:
     """How many names of this file an interrupted restore of it left behind; those are ours and harmless."""
     try:
-        leftovers = list((restoring_directory(path) / "undo").iterdir())
+        leftovers = list(restoring_directory(path).glob("*/*"))
     except OSError:
         return 0
-    return sum(1 for each in leftovers if each.stat().st_ino == status.st_ino)
+    return sum(1 for each in leftovers if each.lstat().st_ino == status.st_ino)
 
 
 def _checked_header(start: bytes, status: os.stat_result, *, action: str, allow_empty: bool) -> Header | None:
@@ -278,7 +279,12 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
     """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
     text = str(error)
     # First, since this one quotes a name from the schema, which may hold any of the words below.
-    if "malformed" in text or "not a database" in text or "I/O error" in text:
+    if "I/O error" in text:
+        return StorageFailedError(
+            f"{action}: SQLite says: {text}.",
+            hint="Look at the disks of the database and of the repository, and at the kernel's log, then run again.",
+        )
+    if "malformed" in text or "not a database" in text:
         return SourceCorruptError(
             f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
         )

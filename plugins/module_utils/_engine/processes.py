@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import database, places
@@ -16,6 +18,8 @@ from .errors import RefusedError
 # The bytes that SQLite locks in a database file, PENDING_BYTE and what follows: https://www.sqlite.org/src/file/src/os.h
 _LOCK_FIRST_BYTE = 0x40000000
 _LOCK_BYTES = 512
+# F_OFD_SETLK of Linux, a lock of the open file instead of the process: https://www.man7.org/linux/man-pages/man2/fcntl.2.html
+_SET_OPEN_FILE_LOCK = 37
 
 
 def users_of(path: Path) -> list[str]:
@@ -77,3 +81,41 @@ def _is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextlib.contextmanager
+def kept_out(path: Path, *, force: bool) -> Iterator[None]:
+    """Nobody can begin to use the database ``path`` while the block runs, where this system has such a lock.
+
+    Raises ``RefusedError`` when somebody uses it already, unless ``force``.
+    """
+    users = [] if force or not path.exists() else users_of(path)
+    if users:
+        raise RefusedError(
+            f"Cannot replace {path}: the database is open in {', '.join(users)}.",
+            hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
+        )
+    with contextlib.ExitStack() as stack:
+        if not force and path.exists():
+            _lock_out(stack, path)
+            # Who came between the look and the lock has it open, and waits for the lock.
+            users = _by_descriptors(path)
+            if users:
+                raise RefusedError(
+                    f"Cannot replace {path}: {', '.join(users)} opened the database just now.",
+                    hint="Keep the application from starting, then run again.",
+                )
+        yield
+
+
+def _lock_out(stack: contextlib.ExitStack, path: Path) -> None:
+    """Hold SQLite's exclusive lock for as long as ``stack``: of the open file, so that no other close drops it."""
+    if sys.platform != "linux":
+        return
+    import fcntl
+
+    with contextlib.suppress(OSError, RefusedError):
+        descriptor = places.open_regular(path, os.O_RDWR, alone=False)
+        stack.callback(os.close, descriptor)
+        wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST_BYTE, _LOCK_BYTES, 0)
+        fcntl.fcntl(descriptor, _SET_OPEN_FILE_LOCK, wanted)

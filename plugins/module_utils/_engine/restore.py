@@ -12,7 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import chain, clock, database, evidence, files, image, owners, places, processes, proof, switch
+from . import (
+    chain,
+    clock,
+    database,
+    destination,
+    evidence,
+    files,
+    image,
+    interrupts,
+    owners,
+    proof,
+    switch,
+)
 from .clock import Phases
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -76,7 +88,7 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     repository = Repository.open_existing(request.repository, action="Cannot restore")
     backup = _choose(repository, request)
     document = backup.trusted()
-    dest = _checked_dest(request.dest or Path(document.database.source), action=f"Cannot restore {backup.id}")
+    dest = destination.checked(request.dest or Path(document.database.source), action=f"Cannot restore {backup.id}")
     action = f"Cannot restore {backup.id} to {dest}"
     phases = Phases()
     timeout_seconds = request.lock_timeout_seconds
@@ -86,9 +98,9 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
             chain.check_artifacts(links)
         expected = evidence.proof_of(backup, request.keys)
         with phases.phase("compare"):
-            same = _holds(dest, document)
+            same = destination.holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds)
-        outcome.before, outcome.after = _facts(dest), {"exists": True, "bytes": document.image.bytes}
+        outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
             if not dry_run:
                 switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
@@ -97,19 +109,31 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         _check_switch_is_safe(request, links, expected, dest, action=action)
         if dry_run:
             return outcome
-        with switch.workplace(dest, action=action, timeout_seconds=timeout_seconds) as directory:
+        # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
+        workplace = switch.workplace(dest, action=action, timeout_seconds=timeout_seconds)
+        with interrupts.Shield() as shield, workplace as directory:
             staging = _Staging(request, links, expected, dest, directory, action=action)
             with phases.phase("stage"):
                 written = image.write_image(links, staging.staged, request.keys, action=action, progress=progress)
             with phases.phase("check"):
                 outcome.warnings.extend(staging.prove(written))
+            shield.begin()
             with phases.phase("switch"):
                 undo_set = switch.install(
-                    dest, written.path, directory, check=lambda: _compare_installed(dest, document, action=action)
+                    dest,
+                    written.path,
+                    directory,
+                    check=lambda: _compare_installed(dest, document, action=action),
+                    force=request.force,
                 )
-    outcome.undo_set = str(undo_set or "")
-    _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
+            outcome.undo_set = str(undo_set or "")
+            _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
+    outcome.warnings.extend(_too_late(shield))
     return outcome
+
+
+def _too_late(shield: interrupts.Shield) -> list[str]:
+    return ["a signal to stop came when everything was done already"] if shield.caught else []
 
 
 def undo(request: Request, *, dry_run: bool = False) -> Outcome:
@@ -117,7 +141,7 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
     dest = _undo_dest(request)
     action = f"Cannot undo the restore of {dest}"
     phases = Phases()
-    with contextlib.ExitStack() as stack:
+    with interrupts.Shield() as shield, contextlib.ExitStack() as stack:
         if not dry_run:
             timeout_seconds = request.lock_timeout_seconds
             directory = stack.enter_context(switch.workplace(dest, action=action, timeout_seconds=timeout_seconds))
@@ -127,24 +151,34 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
                 f"{action}: {undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
                 hint="There was no database before that restore; remove it by hand if that is meant.",
             )
-        _check_not_in_use(request, dest, action=action)
+        if not request.force:
+            destination.check_not_in_use(dest, action=action)
         outcome = Outcome(True, dest, durations=phases.seconds)
-        outcome.before, outcome.after = _facts(dest), _facts(undo_set / dest.name)
+        outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
+        with translated(action):
+            destination.require_space(dest, int(outcome.after["bytes"]), action=action)
         if dry_run:
             return outcome
+        with phases.phase("copy"):
+            copy = switch.copy_of_undo_set(undo_set, dest, directory)
+        shield.begin()
         with phases.phase("switch"):
-            incoming = switch.claim_undo_set(undo_set, directory) / dest.name
-            saved = switch.install(dest, incoming, directory, check=lambda: None)
-    outcome.undo_set = str(saved or "")
-    if request.repository is not None and Repository.exists(request.repository):
-        repository = Repository.open_existing(request.repository, action=action)
-        _record(repository, outcome, "undo", dest=str(dest), undo_set=outcome.undo_set)
+            saved = switch.install(dest, copy, directory, check=lambda: None, force=request.force)
+        outcome.undo_set = str(saved or "")
+        outcome.warnings.extend(switch.retire(undo_set))
+        _record_undo(request, outcome, action=action)
+    outcome.warnings.extend(_too_late(shield))
     return outcome
 
 
-def _facts(dest: Path) -> dict[str, int | bool]:
-    size_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in ("", database.WAL, database.JOURNAL))
-    return {"exists": dest.exists(), "bytes": size_bytes}
+def _record_undo(request: Request, outcome: Outcome, *, action: str) -> None:
+    if request.repository is not None and Repository.exists(request.repository):
+        try:
+            repository = Repository.open_existing(request.repository, action=action)
+        except EngineError as error:
+            outcome.warnings.append(error.message)
+            return
+        _record(repository, outcome, "undo", dest=str(outcome.dest), undo_set=outcome.undo_set)
 
 
 def _record(repository: Repository, outcome: Outcome, event: str, **facts: str) -> None:
@@ -174,41 +208,11 @@ def _choose(repository: Repository, request: Request) -> Backup:
 
 def _undo_dest(request: Request) -> Path:
     if request.dest is not None:
-        return _checked_dest(request.dest, action="Cannot undo a restore")
+        return destination.checked(request.dest, action="Cannot undo a restore")
     if request.repository is None:
         raise UsageError("Cannot undo a restore: neither dest nor repository is given.", hint="Set dest.")
     repository = Repository.open_existing(request.repository, action="Cannot undo a restore")
-    return _checked_dest(Path(repository.source), action="Cannot undo a restore")
-
-
-def _checked_dest(dest: Path, *, action: str) -> Path:
-    """The file to replace, behind all symbolic links."""
-    with translated(action):
-        places.check_links(dest)
-    path = Path(os.path.realpath(dest))
-    if dest.is_symlink() and not path.exists():
-        raise RefusedError(
-            f"{action}: {dest} is a link to {path}, which does not exist.",
-            hint="Name the file that is meant, or make sure that the link leads to it.",
-        )
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode."
-        )
-    if path.exists() and not path.is_file():
-        raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
-    database.check_sidecars(path, action=action)
-    return path
-
-
-def _holds(dest: Path, document: Manifest) -> bool:
-    """Whether ``dest`` alone, without anything in a sidecar, is the image."""
-    if any(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL)):
-        return False
-    if not dest.exists() or dest.stat().st_size != document.image.bytes:
-        return False
-    with translated(f"Cannot read {dest}"):
-        return files.sha256_file(dest) == document.image.sha256
+    return destination.checked(Path(repository.source), action="Cannot undo a restore")
 
 
 def _check_switch_is_safe(
@@ -216,46 +220,12 @@ def _check_switch_is_safe(
 ) -> None:
     if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
         raise RefusedError(f"{action}: that is inside the repository.", hint="Restore to another directory.")
-    if dest.exists():
-        _check_identity(request, links[-1].trusted(), expected, dest, action=action)
-    _check_not_in_use(request, dest, action=action)
+    if dest.exists() and not request.force_identity:
+        destination.check_identity(dest, links[-1].trusted(), expected, action=action)
+    if not request.force:
+        destination.check_not_in_use(dest, action=action)
     with translated(action):
-        old_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL))
-        # With a -wal or journal to fold, a copy of the old main file is needed for a moment, too.
-        folding_bytes = 2 * old_bytes + files.size_of(dest) if old_bytes else 0
-        files.require_space(dest.parent, image.needed_bytes(links) + folding_bytes, action=action)
-
-
-def _check_identity(request: Request, document: Manifest, proven: Proof | None, dest: Path, *, action: str) -> None:
-    """Refuse to replace a database by that of another application."""
-    if request.force_identity:
-        return
-    hint = "If that is meant, set force_identity."
-    known_names = {
-        Path(document.database.source).name,
-        document.database.name,
-        f"{document.database.name}{dest.suffix}",
-    }
-    if dest.name not in known_names:
-        raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
-    header = database.read_header(dest)
-    expected = proven.header.get("application_id") if proven else None
-    if header is not None and expected is not None and header.application_id != expected:
-        raise RefusedError(
-            f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
-            hint=hint,
-        )
-
-
-def _check_not_in_use(request: Request, dest: Path, *, action: str) -> None:
-    if request.force or not dest.exists():
-        return
-    users = processes.users_of(dest)
-    if users:
-        raise RefusedError(
-            f"{action}: the database is open in {', '.join(users)}.",
-            hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
-        )
+        destination.require_space(dest, image.needed_bytes(links), action=action)
 
 
 class _Staging:

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from . import clock, database, files, locks, owners, places
+from . import clock, database, files, locks, owners, places, processes
 from .database import JOURNAL, SHM, WAL
-from .errors import BackupNotFoundError, EngineError, translated
+from .errors import BackupNotFoundError, EngineError, NoSpaceError, StorageFailedError, translated
 
 _UNDO = "undo"
-_INCOMING = "incoming"
+# Not its name until it is whole.
+_SAVING = "saving"
+_INCOMING = "copy"
 _LOCK = "lock"
 _MARK = ".before-restore."
 
@@ -86,12 +88,13 @@ def settle(dest: Path, *, action: str, timeout_seconds: float) -> None:
 
 def _settle_leftovers(dest: Path, directory: Path) -> None:
     """Bring the workplace back to empty; what an operator could miss goes into an undo set."""
-    undo, incoming = directory / _UNDO, directory / _INCOMING
-    if (incoming / dest.name).exists():
-        files.move_directory(incoming, _new_undo_set(dest))
+    undo = directory / _UNDO
     if undo.is_dir() and not _is_still_live(dest, undo):
         _break_link(undo / dest.name)
         publish_undo(dest, directory)
+    # What was taken in here by an undo of version 0.1.0 that was killed.
+    if (directory / "incoming" / dest.name).exists():
+        files.move_directory(directory / "incoming", _new_undo_set(dest))
     for entry in list(os.scandir(directory)):
         if entry.name != _LOCK:
             _remove(Path(entry.path))
@@ -101,6 +104,7 @@ def _break_link(saved: Path) -> None:
     """Make a saved main file that still is the live one, too, a file of its own."""
     if saved.exists() and saved.stat().st_nlink > 1:
         copy = saved.with_name(f"{saved.name}.copy")
+        files.remove_file(copy)
         files.copy_private(saved, copy, alone=False)
         owners.copy_attributes(saved, copy)
         files.move_file(copy, saved)
@@ -116,9 +120,17 @@ def _remove(path: Path) -> None:
 def _is_still_live(dest: Path, undo: Path) -> bool:
     """Whether everything in ``undo`` is still where it came from, so that the set is of no use."""
     saved = undo / dest.name
-    if saved.exists() != dest.exists() or (saved.exists() and not saved.samefile(dest)):
+    if saved.exists() != dest.exists() or (saved.exists() and not _is_same(saved, dest)):
         return False
     return all((dest.parent / each.name).exists() for each in undo.iterdir() if not each.name.endswith(SHM))
+
+
+def _is_same(saved: Path, dest: Path) -> bool:
+    """Whether the one is the other, or a copy of it where the filesystem knows no hard links."""
+    if saved.samefile(dest):
+        return True
+    same_size = files.size_of(saved) == files.size_of(dest)
+    return same_size and files.sha256_file(saved) == files.sha256_file(dest)
 
 
 def _new_undo_set(dest: Path) -> Path:
@@ -158,60 +170,102 @@ def publish_undo(dest: Path, directory: Path) -> Path | None:
     return path
 
 
-def claim_undo_set(undo_set: Path, directory: Path) -> Path:
-    """Take an undo set into the workplace; until its content is in place, a killed run gives it back."""
-    incoming = directory / _INCOMING
-    files.move_directory(undo_set, incoming)
-    return incoming
+def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> Path:
+    """A copy of the database in ``undo_set``, in the workplace, ready for ``install``; the set stays as it is."""
+    copy = directory / _INCOMING
+    files.create_directory(copy)
+    for suffix in ("", WAL, JOURNAL):
+        name = database.sidecar(dest, suffix).name
+        if (undo_set / name).exists():
+            files.copy_private(undo_set / name, copy / name)
+            owners.copy_attributes(undo_set / name, copy / name)
+    files.sync_directory(copy)
+    return copy / dest.name
 
 
-def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None]) -> Path | None:
+def retire(undo_set: Path) -> list[str]:
+    """Remove an undo set whose content is live now, and kept by nothing else than that; says what did not work."""
+    try:
+        files.remove_tree(undo_set)
+    except (OSError, EngineError) as error:
+        return [f"{undo_set} is of no use any more, and could not be removed: {error}"]
+    return []
+
+
+def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None], force: bool = False) -> Path | None:
     """Put the database ``new`` (with a ``-wal`` or ``-journal`` beside it, if it has one) in the place of ``dest``.
 
     Both are in the same filesystem, ``new`` inside the workplace ``directory``. ``check`` looks at the result and
     raises when it is not right; then, and on any other failure, the old content is put back. Returns the undo set
-    with everything that was there before, or None when nothing was.
+    with everything that was there before, or None when nothing was. Raises ``RefusedError`` when another process has
+    the database open, unless ``force``; SQLite's own lock keeps it that way until the switch is done.
     """
+    with processes.kept_out(dest, force=force):
+        with translated(f"Cannot save the old database {dest}"):
+            _save(dest, directory)
+        try:
+            with translated(f"Cannot replace {dest}"):
+                _make_standalone(dest, directory / "old")
+                _place(dest, new, directory / "new")
+            check()
+            with translated(f"Cannot keep the old database of {dest}"):
+                return publish_undo(dest, directory)
+        except BaseException as error:
+            _put_back(dest, directory, error)
+            raise
+
+
+def _put_back(dest: Path, directory: Path, cause: BaseException) -> None:
+    """Undo what ``install`` did so far; when that fails as well, say what is where."""
     undo = directory / _UNDO
-    with translated(f"Cannot save the old database {dest}"):
-        _save(dest, undo)
-    try:
-        with translated(f"Cannot replace {dest}"):
-            _make_standalone(dest, directory / "old")
-            _place(dest, new, directory / "new")
-        check()
-        with translated(f"Cannot keep the old database of {dest}"):
-            return publish_undo(dest, directory)
-    except BaseException:
-        _put_back(dest, undo, directory)
-        raise
-
-
-def _put_back(dest: Path, undo: Path, directory: Path) -> None:
-    """Undo what ``install`` did so far."""
+    if not undo.is_dir():
+        # It has its name beside the database: all was done by then.
+        return
     saved = undo / dest.name
-    if not _is_still_live(dest, undo):
-        if saved.exists():
-            _make_standalone(dest, directory / "failed")
-        else:
-            files.remove_file(dest)
-        _place(dest, saved, directory / "back")
-    files.remove_tree(undo)
+    try:
+        if not _is_still_live(dest, undo):
+            if saved.exists():
+                _make_standalone(dest, directory / "failed")
+            else:
+                files.remove_file(dest)
+            _place(dest, saved, directory / "back", keep=True)
+        files.remove_tree(undo)
+    except (OSError, EngineError) as failure:
+        raise type(cause if isinstance(cause, EngineError) else EngineError(""))(
+            f"{cause} And the old content could not be put back: {failure}",
+            hint=f"Live is now {_content_of(dest, undo)}; the old database is whole in {undo}. Look at the disk, then "
+            "restore again, or undo: either puts it in order first.",
+        ) from failure
 
 
-def _save(dest: Path, undo: Path) -> None:
-    """A second name for the main file, which is never written again once it is replaced, and copies of the rest."""
-    files.create_directory(undo)
+def _content_of(dest: Path, undo: Path) -> str:
+    """What an application would find at ``dest``, for a message."""
+    if not dest.exists():
+        return "nothing"
+    try:
+        return "the old content" if _is_same(undo / dest.name, dest) else "the new content, or the old one with its log"
+    except (OSError, EngineError):
+        return "what cannot be told"
+
+
+def _save(dest: Path, directory: Path) -> None:
+    """A second name for the main file, which is never written again once it is replaced, and copies of the rest.
+
+    The directory gets its name when all is in it and flushed: what has the name is whole.
+    """
+    saving = directory / _SAVING
+    files.create_directory(saving)
     if dest.exists():
-        files.link_or_copy(dest, undo / dest.name)
+        files.link_or_copy(dest, saving / dest.name)
     # Beside a database that was deleted, an empty -wal or an index of it is nothing to keep.
     for suffix in (WAL, JOURNAL, SHM) if dest.exists() else (WAL, JOURNAL):
         side = database.sidecar(dest, suffix)
         if side.exists() and (dest.exists() or side.stat().st_size):
-            files.copy_private(side, undo / side.name)
-            owners.copy_attributes(side, undo / side.name)
-    _give_to_owner_of_content(undo)
-    files.sync_directory(undo)
+            files.copy_private(side, saving / side.name)
+            owners.copy_attributes(side, saving / side.name)
+    _give_to_owner_of_content(saving)
+    files.sync_directory(saving)
+    files.move_directory(saving, directory / _UNDO)
 
 
 def _give_to_owner_of_content(undo: Path) -> None:
@@ -238,7 +292,10 @@ def _has_sidecars(path: Path) -> bool:
 
 
 def _folded(path: Path, scratch: Path) -> Path | None:
-    """A copy of ``path`` as one file, which SQLite made from it and its sidecars; None when SQLite cannot read it."""
+    """A copy of ``path`` as one file, which SQLite made from it and its sidecars; None when SQLite cannot read it.
+
+    Only a verdict on its content means that. A disk that is full, or fails, is an error.
+    """
     files.create_directory(scratch)
     copy = scratch / path.name
     for suffix in ("", WAL, JOURNAL):
@@ -247,9 +304,14 @@ def _folded(path: Path, scratch: Path) -> Path | None:
             files.copy_private(side, database.sidecar(copy, suffix), alone=bool(suffix))
     try:
         with contextlib.closing(database.connect(copy, mode="rw")) as connection:
+            # Without a -shm, of which SQLite could only say that something is wrong with the disk when it is full.
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        failure = database.from_sqlite_error(f"Cannot fold the log of {path} into a copy of it", error, copy)
+        if isinstance(failure, (NoSpaceError, StorageFailedError)):
+            raise failure from error
         return None
     if _has_sidecars(copy):
         return None
@@ -258,10 +320,16 @@ def _folded(path: Path, scratch: Path) -> Path | None:
     return copy
 
 
-def _place(dest: Path, new: Path, scratch: Path) -> None:
-    """Put ``new`` and its sidecars in the place of ``dest``, which stands alone."""
+def _place(dest: Path, new: Path, scratch: Path, *, keep: bool = False) -> None:
+    """Put ``new`` and its sidecars in the place of ``dest``, which stands alone. With ``keep`` they stay, too."""
     folded = _folded(new, scratch) if _has_sidecars(new) else None
-    first = folded or new
+    main = new
+    if keep and new.exists():
+        if folded is None:
+            files.create_directory(scratch)
+        main = scratch / "main"
+        files.link_or_copy(new, main)
+    first = folded or main
     if first.exists():
         files.move_file(first, dest)
     for suffix in (WAL, JOURNAL):
@@ -272,4 +340,4 @@ def _place(dest: Path, new: Path, scratch: Path) -> None:
             owners.copy_attributes(side, complete)
             files.move_file(complete, database.sidecar(dest, suffix))
     if folded is not None:
-        files.move_file(new, dest)
+        files.move_file(main, dest)
