@@ -157,8 +157,8 @@ def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
     if source.header is not None:
         deadline = Deadline(request.timeout_seconds)
         checks = pin.examine(source, examine, action=action, deadline=deadline, traceless=True)
-    failed = next((each for each in checks if each.outcome == proof.FAILED), None)
-    suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {failed.detail}.") if failed else None
+    corrupt = proof.overall(checks) == proof.FAILED
+    suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {_found(checks)}.") if corrupt else None
     return Outcome(True, None, None, page_count, error=suspicion)
 
 
@@ -223,7 +223,11 @@ class _Job:
         deadline = Deadline(self.request.timeout_seconds)
 
         def work(image: snapshot.Snapshot) -> Draft:
-            return drafting.draft(image, deadline if image.held else Deadline(None))
+            draft = drafting.draft(image, deadline if image.held else Deadline(None))
+            if draft.evidence.suspect and not image.corruption and image.image_bytes < source.status.st_size:
+                # What a torn header does not count is perhaps all that there is to repair it with.
+                raise SourceCorruptError(f"{self.action}: {_found(draft.evidence.checks)}.")
+            return draft
 
         try:
             return snapshot.use(
@@ -239,7 +243,7 @@ class _Job:
         except SourceCorruptError as error:
             if database.needs_recovery(source.path):
                 raise
-            with snapshot.salvage(source, staging, corruption=error.message) as image:
+            with snapshot.salvage(source, staging, corruption=error.cause(self.action)) as image:
                 return work(image)
 
     def _warn(self, draft: Draft, found: Base | None) -> None:
@@ -347,13 +351,18 @@ class _Job:
 
     def _suspicion(self, suspect: Backup | None, checks: Sequence[Check]) -> SourceCorruptError:
         """``suspect`` is where its bytes are kept, None in check mode."""
-        found = next((each for each in checks if each.outcome == proof.FAILED), None)
         good = next((each.id for each in reversed(self.backups) if each.verified), None)
         kept = f" Its bytes are kept in {suspect.id}, marked suspect." if suspect else ""
         return SourceCorruptError(
-            f"The source {self.request.path} is corrupt: {(found and found.detail) or 'it cannot be read'}.{kept}",
+            f"The source {self.request.path} is corrupt: {_found(checks)}.{kept}",
             hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
         )
+
+
+def _found(checks: Sequence[Check]) -> str:
+    """What the first failed check says, in one line."""
+    detail = next((each.detail for each in checks if each.outcome == proof.FAILED), "")
+    return "; ".join(detail.splitlines()).rstrip(".") or "it cannot be read"
 
 
 def _store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:

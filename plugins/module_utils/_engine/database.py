@@ -8,13 +8,16 @@ The header is described at https://www.sqlite.org/fileformat2.html#the_database_
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from . import places
@@ -102,7 +105,8 @@ def parse_header(data: bytes) -> Header | None:
     return Header(
         page_size=65536 if page_size == 1 else page_size,
         page_count=page_count,
-        wal=data[18] == 2,
+        # Who reads goes by this number, whatever the one for writers before it says.
+        wal=data[19] == 2,
         auto_vacuum=(2 if incremental else 1) if largest_root else 0,
         encoding=_ENCODINGS.get(encoding, "UTF-8"),
         user_version=user_version,
@@ -251,6 +255,43 @@ def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
     return Path(os.path.abspath(Path(chdir or "/", name)))
 
 
+@contextlib.contextmanager
+def _decoded() -> Iterator[None]:
+    """SQLite quotes names as they are; Python would fail to decode the message, and lose the error."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise sqlite3.DatabaseError(error.object.decode("utf-8", errors="replace")) from None
+
+
+class _Cursor(sqlite3.Cursor):
+    """One whose errors are SQLite's, whatever bytes are in their messages."""
+
+    def execute(self, *arguments: Any) -> _Cursor:
+        with _decoded():
+            return super().execute(*arguments)
+
+    def fetchone(self) -> Any:
+        with _decoded():
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _decoded():
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        with _decoded():
+            return super().__next__()
+
+
+class _Connection(sqlite3.Connection):
+    def cursor(self, *_factory: Any) -> _Cursor:  # type: ignore[override]
+        return super().cursor(_Cursor)
+
+    def execute(self, *arguments: Any) -> _Cursor:
+        return self.cursor().execute(*arguments)
+
+
 def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_seconds: float = 0.0) -> sqlite3.Connection:
     """Open ``path`` in autocommit mode, hardened against a hostile schema.
 
@@ -258,7 +299,13 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
     """
     uri = f"{path.as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
     connection = sqlite3.connect(
-        uri, uri=True, timeout=busy_seconds, isolation_level=None, check_same_thread=False, cached_statements=0
+        uri,
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=0,
+        factory=_Connection,
     )
     connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
     connection.execute("PRAGMA trusted_schema=OFF")
@@ -284,7 +331,7 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
             f"{action}: SQLite says: {text}.",
             hint="Look at the disks of the database and of the repository, and at the kernel's log, then run again.",
         )
-    if "malformed" in text or "not a database" in text:
+    if any(words in text for words in ("malformed", "not a database", "unsupported file format")):
         return SourceCorruptError(
             f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
         )

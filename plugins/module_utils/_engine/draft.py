@@ -101,7 +101,9 @@ class Drafting:
                 except TooManyChangesError:
                     why_full = "more than half of the pages changed"
             elif self.found is not None and self._is_unchanged(image, self.found):
-                return self._unchanged(self.found)
+                if self._verdict_stands(self.found, image, checks, deadline):
+                    return self._unchanged(self.found)
+                why_full = "the newest backup is suspect, and the same database is not any more"
             return self._full(image, checks, deadline, why_full)
 
     def _is_enough(self, found: Base) -> bool:
@@ -129,6 +131,12 @@ class Drafting:
             pass
         return reading.sha256 == found.document.image.sha256
 
+    def _verdict_stands(self, found: Base, image: Snapshot, checks: Beside[Evidence], deadline: Deadline) -> bool:
+        """Whether the unchanged newest backup is still what it was called: what is suspect is looked at again."""
+        if not found.document.suspect or image.corruption:
+            return True
+        return checks.result(deadline, action=self.action).suspect
+
     def _unchanged(self, found: Base) -> Draft:
         return Draft("", found.document.image, 0, Evidence(()))
 
@@ -141,14 +149,14 @@ class Drafting:
             reading = Reading(image)
             for _piece in reading.changes(old, limit_pages=limit_pages):
                 pass
-            if self._is_same(image, reading, found):
+            if self._is_same(image, reading, found) and self._verdict_stands(found, image, checks, deadline):
                 return self._unchanged(found)
             return self._done("incremental", image, reading, checks.result(deadline, action=self.action), None)
         index = pages.IndexWriter()
         reading = Reading(image, index, self._progress)
         stream = reading.changes(old, limit_pages=limit_pages)
         first = next(stream)
-        if self._is_same(image, reading, found):
+        if self._is_same(image, reading, found) and self._verdict_stands(found, image, checks, deadline):
             return self._unchanged(found)
         checks.start()
         stream = itertools.chain([first], stream)

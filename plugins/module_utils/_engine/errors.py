@@ -30,6 +30,10 @@ class EngineError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
+    def cause(self, action: str) -> str:
+        """The message without ``action`` in front and the stop behind: to go on with in another sentence."""
+        return self.message.removeprefix(f"{action}: ").removeprefix("SQLite says: ").rstrip(".")
+
 
 class UsageError(EngineError):
     code = 2

@@ -53,7 +53,7 @@ def examine(image: Snapshot, level: str) -> Evidence:
         schema = proofs.schema_sql(image.connection, image.header)
         tables = proofs.table_rows(image.connection)
     except sqlite3.DatabaseError as error:
-        return Evidence((*checks, Check("rows", proofs.FAILED, str(error))))
+        return Evidence((*checks, Check("rows", proofs.FAILED, proofs.judge(error))))
     facts = image.header.facts() if image.header else {}
     return Evidence(checks, Proof(proofs.schema_digest(schema), tables, facts), schema)
 

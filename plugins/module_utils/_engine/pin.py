@@ -21,7 +21,15 @@ from typing import BinaryIO, NamedTuple, TypeVar
 from . import database, files, places, proof
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
-from .errors import EngineError, SourceBusyError, SourceCorruptError, SourceMissingError, translated
+from .errors import (
+    EngineError,
+    NoSpaceError,
+    SourceBusyError,
+    SourceCorruptError,
+    SourceMissingError,
+    StorageFailedError,
+    translated,
+)
 from .proof import Check
 
 Result = TypeVar("Result")
@@ -90,16 +98,29 @@ def read(
     ``scratch`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
     the case whenever SQLite would have to create a sidecar.
     """
+    unable = False
     for attempt in range(_ATTEMPTS):
+        began = False
+
+        def begun(pinned: Pinned) -> Result:
+            nonlocal began
+            began = True
+            return work(pinned)
+
         # First of all: a write after it must show, also one right after the look at whether the source is idle.
         before = _stamp(source.path)
         # Only once without a lock: an application that comes and goes would make every such attempt void.
         idle = attempt == 0 and _is_idle(source)
-        in_place = idle or may_open_in_place(source, traceless=traceless)
+        in_place = idle or (not unable and may_open_in_place(source, traceless=traceless))
         try:
             aside = None if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
             with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as pinned:
-                result = work(pinned)
+                result = begun(pinned)
+        except (NoSpaceError, StorageFailedError):
+            # A -shm cannot be made on a full disk; read without one, such a database can still be backed up.
+            if began or not in_place:
+                raise
+            unable = True
         except EngineError:
             if _is_still(before, _stamp(source.path), idle=idle):
                 raise

@@ -24,6 +24,8 @@ _SHADOW_PARTS = (
     *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
     *("node", "parent", "rowid"),
 )
+# What SQLite says when a disk failed or is full, when memory is short, or when it was told to stop.
+_NO_VERDICT = ("I/O error", "disk is full", "out of memory", "interrupted", "unable to open")
 # What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
@@ -126,13 +128,21 @@ def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
     except sqlite3.DatabaseError as error:
         if lack := _lack(error):
             return Check(pragma, INCONCLUSIVE, lack)
-        problems = [str(error)]
+        problems = [judge(error)]
     if problems == ["ok"]:
         return Check(pragma, PASSED)
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
     return Check(
         pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
     )
+
+
+def judge(error: sqlite3.Error) -> str:
+    """What ``error`` says about the database; raises it when it says something about a disk, or about this host."""
+    text = str(error)
+    if any(words in text for words in _NO_VERDICT):
+        raise error
+    return text
 
 
 def _lack(error: sqlite3.Error) -> str:
@@ -149,13 +159,13 @@ def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
             "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage = 0 AND name IS NOT NULL"
         ).fetchall()
     except sqlite3.DatabaseError as error:
-        return [Check("schema", FAILED, str(error))]
+        return [Check("schema", FAILED, judge(error))]
     for (name,) in names:
         try:
             connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 0").fetchall()
         except sqlite3.Error as error:
             lack = _lack(error)
-            checks.append(Check(f"virtual table {name}", INCONCLUSIVE if lack else FAILED, lack or str(error)))
+            checks.append(Check(f"virtual table {name}", INCONCLUSIVE if lack else FAILED, lack or judge(error)))
     return checks
 
 
@@ -163,7 +173,7 @@ def _check_foreign_keys(connection: sqlite3.Connection) -> Check:
     try:
         orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:
-        return Check("foreign_key_check", PASSED, f"not checked: {error}")
+        return Check("foreign_key_check", PASSED, f"not checked: {judge(error)}")
     if not orphans:
         return Check("foreign_key_check", PASSED)
     tables = sorted({str(row[0]) for row in orphans})
@@ -175,7 +185,7 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
     try:
         rows = table_rows(connection)
     except sqlite3.DatabaseError as error:
-        return [Check("rows", FAILED, str(error))]
+        return [Check("rows", FAILED, judge(error))]
     different = {name: (rows.get(name), proof.tables.get(name)) for name in {*rows, *proof.tables}}
     different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
     if not different:
@@ -203,7 +213,7 @@ def _check_table(connection: sqlite3.Connection, table: str) -> Check:
     try:
         found = connection.execute(query, (table,)).fetchone() is not None
     except sqlite3.DatabaseError as error:
-        return Check(name, FAILED, f"SQLite says: {error}")
+        return Check(name, FAILED, f"SQLite says: {judge(error)}")
     return Check(name, PASSED) if found else Check(name, FAILED, "the table does not exist")
 
 
