@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .database import Header
+from .errors import NoSpaceError, StorageFailedError
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _SHOWN_PROBLEMS = 5
@@ -24,8 +25,8 @@ _SHADOW_PARTS = (
     *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
     *("node", "parent", "rowid"),
 )
-# What SQLite says when a disk failed or is full, when memory is short, or when it was told to stop.
-_NO_VERDICT = ("I/O error", "disk is full", "out of memory", "interrupted", "unable to open")
+# What SQLite says when a disk failed or memory is short.
+_NO_VERDICT = ("I/O error", "out of memory", "unable to open")
 # What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
@@ -138,10 +139,17 @@ def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
 
 
 def judge(error: sqlite3.Error) -> str:
-    """What ``error`` says about the database; raises it when it says something about a disk, or about this host."""
+    """What ``error`` says about the database. Raises when it says something about a disk, or about this host."""
     text = str(error)
-    if any(words in text for words in _NO_VERDICT):
+    if "interrupted" in text:
         raise error
+    if "disk is full" in text:
+        raise NoSpaceError(f"Cannot check the database: {text}.", hint="Free some space, then run again.") from error
+    if any(words in text for words in _NO_VERDICT):
+        raise StorageFailedError(
+            f"Cannot check the database: SQLite says: {text}.",
+            hint="Look at the disks, at the memory, and at the kernel's log, then run again.",
+        ) from error
     return text
 
 
