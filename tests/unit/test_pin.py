@@ -418,6 +418,30 @@ def test_copy_aside_is_made_only_while_nobody_writes(tmp_path: Path, scratch: Pa
     assert read(path, scratch, names, traceless=True)[-1] == "only in wal"
 
 
+@pytest.mark.parametrize("journal_mode", ["persist", "delete"])
+def test_journal_that_looks_hot_for_an_instant_is_looked_at_again(
+    tmp_path: Path, scratch: Path, journal_mode: str
+) -> None:
+    """Between two writers it may; a backup must neither fail for that, nor call the database corrupt."""
+    path = databases.make(tmp_path / "a.db", journal_mode=journal_mode)
+    journal = databases.crashed_journal(tmp_path / "other.db").with_name("other.db-journal").read_bytes()
+    before = path.read_bytes()
+
+    def write() -> None:
+        for number in range(10):
+            database.sidecar(path, "-journal").write_bytes(journal + bytes(number))
+            time.sleep(0.1)
+        database.sidecar(path, "-journal").write_bytes(b"")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not files.size_of(database.sidecar(path, "-journal")):
+        time.sleep(0.001)
+    assert read(path, scratch, names) == ["name 0", "name 1", "name 2"]
+    writer.join()
+    assert path.read_bytes() == before
+
+
 def test_copy_aside_of_which_one_part_is_too_old_is_made_again(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

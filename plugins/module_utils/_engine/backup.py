@@ -241,7 +241,7 @@ class _Job:
                 hasty=self.encrypted or (self.wanted.compression in _FAST_COMPRESSIONS and self.wanted.check != "full"),
             )
         except SourceCorruptError as error:
-            if database.needs_recovery(source.path):
+            if error.needs_recovery:
                 raise
             with snapshot.salvage(source, staging, corruption=error.cause(self.action)) as image:
                 return work(image)

@@ -343,6 +343,7 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
         return SourceCorruptError(
             f"{action}: it needs recovery, an unfinished transaction is in {sidecar(path, JOURNAL).name}.",
             hint="Start its application, or run: sqlite3 FILE 'SELECT 1' as its owner. Do not delete the journal.",
+            needs_recovery=True,
         )
     if "readonly" in text or "unable to open" in text or "authorization denied" in text:
         return PermissionDeniedError(f"{action}: {text}.", hint="Run as the owner of the database, or as root.")

@@ -54,9 +54,13 @@ class SourceBusyError(EngineError):
 
 
 class SourceCorruptError(EngineError):
-    """The source is corrupt, or needs recovery by its own application first."""
+    """The source is corrupt, or needs recovery by its own application first; then its bytes are fine."""
 
     code = 12
+
+    def __init__(self, message: str, *, hint: str = "", needs_recovery: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.needs_recovery = needs_recovery
 
 
 class BackupDamagedError(EngineError):

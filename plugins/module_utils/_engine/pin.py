@@ -38,6 +38,7 @@ _BUSY_SECONDS = 3600.0
 _BUSY_SLEEP_SECONDS = 0.02
 _ATTEMPTS = 5
 _SETTLED_SECONDS = 0.05
+_STILL_SECONDS = 0.5
 
 
 class Stamp(NamedTuple):
@@ -157,7 +158,7 @@ def examine(
                 traceless=traceless,
             )
         except SourceCorruptError as error:
-            if database.needs_recovery(source.path):
+            if error.needs_recovery:
                 raise
             return [Check("readable", proof.FAILED, error.message)]
 
@@ -194,8 +195,8 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
         with contextlib.ExitStack() as closed_last:
             connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
             with contextlib.closing(connection):
+                _begin_when_settled(connection, source, deadline)
                 begin = time.monotonic()
-                _begin(connection)
                 yield Pinned(connection, path, idle, begin, closed_last)
     except sqlite3.Error as error:
         raise database.from_sqlite_error(action, error, source.path) from error
@@ -203,6 +204,30 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
         if aside is not None:
             for suffix in ("", *database.SIDECARS):
                 files.remove_file(database.sidecar(aside, suffix))
+
+
+def _begin_when_settled(connection: sqlite3.Connection, source: Source, deadline: Deadline) -> None:
+    """Begin the transaction; a journal that only looks as if it had to be taken back is looked at again.
+
+    It does for an instant when one writer has just ended and the next one begins, above all with
+    ``journal_mode=PERSIST``, where the journal never goes. When nothing moves any more, it is what it looks like.
+    """
+    seen: list[Stamp | None] = []
+    since = 0.0
+    while True:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            return _begin(connection)
+        except sqlite3.OperationalError as error:
+            if not any(words in str(error) for words in ("readonly", "unable to open")) or deadline.passed():
+                raise
+            stamps = _stamps(source)
+            if stamps != seen:
+                seen, since = stamps, time.monotonic()
+            elif time.monotonic() - since > _STILL_SECONDS:
+                raise
+        time.sleep(_BUSY_SLEEP_SECONDS)
 
 
 def _begin(connection: sqlite3.Connection) -> None:
