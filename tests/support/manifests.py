@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import (
@@ -48,6 +49,14 @@ def example(**changes: Any) -> Manifest:
         versions={"collection": "0.1.0"},
     )
     return dataclasses.replace(manifest, **changes)
+
+
+def write_files(document: Manifest, directory: Path) -> None:
+    """Files of the right sizes for ``document``; a listing looks no closer."""
+    for each in document.files:
+        path = directory / each.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(each.bytes))
 
 
 def sealed(document: dict[str, Any]) -> bytes:

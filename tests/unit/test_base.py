@@ -21,7 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryptio
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include, Included
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
 from support import databases, keys, manifests
 from support.images import MemorySnapshot
 from support.sites import Site

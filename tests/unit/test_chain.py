@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, chain, manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
 from support import databases, limits
 from support.sites import Site
 

@@ -24,7 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.evidence import Evidence
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import StoredFile
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check, Proof
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.store import Storage
 from support import databases, keys, manifests
 from support.images import MemorySnapshot

@@ -19,7 +19,7 @@ ROOT = ENGINE.parents[2]
 
 FLOORS = (
     ("errors", "places", "owners", "files", "locks", "clock", "host", "interrupts"),
-    ("database", "proof", "processes", "manifest", "notes", "wal", "pages"),
+    ("database", "proof", "processes", "manifest", "notes", "published", "wal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft"),
@@ -37,6 +37,7 @@ FLOORS = (
 NEIGHBOURS = {
     ("owners", "places"), ("files", "places"), ("files", "owners"), ("locks", "places"), ("locks", "files"),
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
+    ("published", "manifest"), ("published", "notes"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("snapshot", "pin"),

@@ -29,7 +29,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     ProofFailedError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.image import Written
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
 from support import databases, limits
 from support.keys import ZSTD
 from support.sites import PAGE_SIZE, Site, sha256

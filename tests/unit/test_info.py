@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, info
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Image
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Backup, Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 from support import databases, manifests
 
 NOW = datetime(2025, 6, 1, 12, 0, 0, tzinfo=timezone.utc)
@@ -29,12 +30,13 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     )
 
 
-def publish(repository: Repository, *, hours_ago: float, sequence: int, **changes: Any) -> Backup:
+def publish(repository: Repository, *, hours_ago: float, sequence: int, kind: str = "full", **changes: Any) -> Backup:
     """A backup of that age; only what a listing reads of it is there."""
     started = NOW - timedelta(hours=hours_ago)
-    identity = f"{clock.to_stamp(started)}-full"
+    identity = f"{clock.to_stamp(started)}-{kind}"
     document = manifests.example(id=identity, started=clock.to_text(started), sequence=sequence, **changes)
     with repository.staging(identity) as staging:
+        manifests.write_files(document, staging)
         return repository.publish(staging, document)
 
 
@@ -169,9 +171,46 @@ def test_backup_from_when_the_clock_was_ahead_does_not_hide_that_none_came_since
     assert described(repository)["age_seconds"] == 5 * HOUR_SECONDS
 
 
-def test_newest_backup_from_the_future_has_no_negative_age(repository: Repository) -> None:
-    publish(repository, hours_ago=-1, sequence=1)
-    assert described(repository)["age_seconds"] == 0
+@pytest.mark.parametrize(("seconds_ahead", "age_seconds"), [(30, 0), (3600, None)])
+def test_backup_from_the_future_counts_only_within_what_clocks_differ(
+    repository: Repository, seconds_ahead: int, age_seconds: int | None
+) -> None:
+    """As 0 seconds old it would keep the status good for months without a run."""
+    publish(repository, hours_ago=-seconds_ahead / 3600, sequence=1)
+    found = described(repository, rpo_seconds=60)
+    assert (found["age_seconds"], found["rpo_met"]) == (age_seconds, age_seconds == 0)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "longer", "a directory"])
+def test_backup_without_its_image_is_damaged_and_no_longer_counts(repository: Repository, damage: str) -> None:
+    """Its name and manifest alone bring nothing back."""
+    publish(repository, hours_ago=5, sequence=1)
+    image = publish(repository, hours_ago=1, sequence=2).path / "database.sqlite.gz"
+    content = image.read_bytes()
+    image.unlink()
+    if damage == "a directory":
+        image.mkdir()
+    elif damage != "missing":
+        image.write_bytes(b"" if damage == "empty" else content + b"x")
+    found = described(repository)
+    assert found["age_seconds"] == 5 * HOUR_SECONDS
+    assert [bool(each["damage"]) for each in found["backups"]] == [False, True]
+    assert [each["verified"] for each in found["backups"]] == [True, False]
+
+
+def test_incremental_without_its_full_backup_no_longer_counts(repository: Repository) -> None:
+    """The newest one looks whole, and no restore can read it."""
+    full = publish(repository, hours_ago=5, sequence=1)
+    parent = full.id
+    for sequence in (2, 3):
+        parent = publish(
+            repository, hours_ago=5 - sequence, sequence=sequence, kind="incremental", type="incremental", parent=parent
+        ).id
+    assert described(repository)["age_seconds"] == 2 * HOUR_SECONDS
+    (full.path / "database.sqlite.gz").unlink()
+    found = described(repository)
+    assert found["age_seconds"] is None
+    assert all(each["damage"] for each in found["backups"])
 
 
 def test_last_drill_is_the_newest_one(repository: Repository) -> None:

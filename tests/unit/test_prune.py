@@ -106,6 +106,7 @@ class Place:
         kind = identity.rsplit("-", maxsplit=1)[1]
         document = manifests.example(id=identity, sequence=sequence, type=kind, started=started, **changes)
         with self.repository.staging(identity) as staging:
+            manifests.write_files(document, staging)
             self.repository.publish(staging, document)
         return identity
 

@@ -23,7 +23,8 @@ from .errors import EngineError, SourceCorruptError, translated
 from .include import Include
 from .manifest import Manifest, Origin, StoredFile
 from .proof import Check
-from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository, check_new_place
+from .published import Backup
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository, check_new_place
 from .snapshot import Progress
 from .store import Storage
 

@@ -18,7 +18,8 @@ from .encryption import Encryption
 from .errors import BackupDamagedError
 from .include import Included
 from .manifest import Manifest
-from .repository import Backup, Repository
+from .published import Backup
+from .repository import Repository
 from .snapshot import Snapshot
 
 SMALL_BYTES = 16 * 1024 * 1024

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from . import manifest
 from .errors import BackupDamagedError
-from .repository import Backup, Repository
+from .published import Backup
+from .repository import Repository
 
 
 def links(repository: Repository, backup: Backup) -> list[Backup]:

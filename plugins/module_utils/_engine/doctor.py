@@ -23,7 +23,8 @@ from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
 from .errors import BackupNotFoundError, EngineError, RefusedError, from_os_error
 from .files import readable
 from .manifest import Manifest
-from .repository import Backup, Repository
+from .published import Backup
+from .repository import Repository
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -100,6 +101,12 @@ def _look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
     damaged = [each.id for each in backups if each.manifest is None]
     if damaged:
         return backups, Finding(name, PROBLEM, f"The manifest of {damaged[-1]} is damaged.", "Verify all backups.")
+    lacking = next((each for each in reversed(backups) if each.lack), None)
+    if lacking is not None:
+        detail = f"{lacking.id} cannot be restored: {lacking.lack}."
+        return backups, Finding(
+            name, PROBLEM, detail, "Verify all backups, and make a full one now: backup --type full."
+        )
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name != "nt" and mode & _OTHERS:
         return backups, Finding(

@@ -16,7 +16,7 @@ from .encryption import Keys
 from .errors import BackupDamagedError
 from .manifest import PROOF_ROLE, SCHEMA_ROLE, StoredFile
 from .proof import Check, Proof
-from .repository import Backup
+from .published import Backup
 from .snapshot import Snapshot
 from .store import Storage
 

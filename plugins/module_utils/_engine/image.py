@@ -17,7 +17,7 @@ from typing import BinaryIO, TypeVar
 from . import codec, files, pages
 from .encryption import Keys
 from .errors import BackupDamagedError, translated
-from .repository import Backup
+from .published import Backup
 from .snapshot import Progress
 
 Result = TypeVar("Result")

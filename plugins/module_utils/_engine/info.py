@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from . import clock, evidence
 from .encryption import NO_KEYS, Keys
 from .errors import BackupDamagedError
 from .manifest import Manifest
-from .repository import Backup, Repository
+from .published import Backup
+from .repository import Repository
+
+# By so much the clocks of two hosts that use one repository, or one that is being set, may differ.
+_CLOCK_SECONDS = 60
 
 
 def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
@@ -19,7 +24,7 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
 
     ``tables`` of an encrypted one are empty unless ``keys`` are given.
     """
-    common: dict[str, Any] = {"id": backup.id, "path": str(backup.path), "damage": ""}
+    common: dict[str, Any] = {"id": backup.id, "path": str(backup.path), "damage": backup.lack}
     if backup.manifest is None:
         return {**common, "damage": str(backup.damage)}
     described = {
@@ -33,7 +38,7 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         described["tables"] = _tables(backup, keys)
     except BackupDamagedError as error:
         # One damaged backup must not hide the others from a listing.
-        described["damage"] = error.message
+        described["damage"] = described["damage"] or error.message
     return described
 
 
@@ -62,6 +67,17 @@ def _tables(backup: Backup, keys: Keys) -> dict[str, int]:
     return dict(proof.tables) if proof else {}
 
 
+def _age_seconds(backups: Sequence[Backup]) -> int | None:
+    """How old the newest verified backup is, by order and not by its time.
+
+    One from the future, when the clock was ahead, tells nothing: it must not hide that none came since.
+    """
+    now = clock.now()
+    ages = (int((now - each.current_at).total_seconds()) for each in reversed(backups) if each.verified)
+    known = next((each for each in ages if each >= -_CLOCK_SECONDS), None)
+    return None if known is None else max(0, known)
+
+
 def describe_repository(
     repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
 ) -> dict[str, Any]:
@@ -72,9 +88,7 @@ def describe_repository(
     """
     backups = repository.backups()
     described = [describe_backup(each, keys) for each in backups]
-    # The newest by order, not by its time: a backup from when the clock was ahead must not hide that none came since.
-    newest = next((each for each in reversed(backups) if each.verified), None)
-    age_seconds = max(0, int((clock.now() - newest.current_at).total_seconds())) if newest else None
+    age_seconds = _age_seconds(backups)
     rpo_met = None
     if rpo_seconds is not None:
         rpo_met = age_seconds is not None and age_seconds <= rpo_seconds

@@ -15,7 +15,8 @@ from typing import Any
 
 from . import clock, files, proof, retention
 from .errors import EngineError, RepositoryLockedError
-from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .published import Backup
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .retention import Decision, Entry, Policy
 
 _UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
@@ -169,6 +170,6 @@ def _entry(backup: Backup, order: int) -> Entry:
         type=document.type,
         parent=document.parent,
         pinned=document.pinned,
-        counts=not document.suspect and not failed,
+        counts=not document.suspect and not failed and not backup.lack,
         verified=backup.verified,
     )

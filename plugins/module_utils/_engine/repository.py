@@ -16,14 +16,14 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, locks, manifest, notes, owners, places
+from . import clock, files, locks, manifest, notes, owners, places, published
 from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
+from .published import Backup
 
 FORMAT = 1
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
@@ -33,42 +33,6 @@ _STAGING_PREFIX = ".staging-"
 _INDEX_NAME = ".index"
 _LOCKS_NAME = ".locks"
 _ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
-
-
-@dataclass(frozen=True)
-class Backup:
-    """One published backup. ``manifest`` is None when it cannot be trusted; ``damage`` then says why."""
-
-    id: str
-    path: Path
-    manifest: Manifest | None
-    damage: EngineError | None = None
-    confirmed: str = ""
-    """When the source was last found unchanged since this backup, RFC 3339; empty when never."""
-    verifications: Sequence[dict[str, str]] = field(default_factory=tuple)
-
-    def trusted(self) -> Manifest:
-        """The manifest; raises what is wrong with it."""
-        if self.manifest is None:
-            raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.")
-        return self.manifest
-
-    @property
-    def current_at(self) -> datetime:
-        """The moment whose data this backup is known to hold: it counts for the RPO."""
-        moments = [clock.from_text(self.trusted().started)]
-        if self.confirmed:
-            moments.append(clock.from_text(self.confirmed))
-        return max(moments)
-
-    @property
-    def verified(self) -> bool:
-        """Whether the newest check of its content passed: one made with the backup, or a later one."""
-        if self.manifest is None or self.manifest.suspect:
-            return False
-        if self.verifications:
-            return self.verifications[-1]["outcome"] == "passed"
-        return any(check.outcome == "passed" for check in self.manifest.checks)
 
 
 class Repository:
@@ -159,15 +123,12 @@ class Repository:
     def backups(self) -> list[Backup]:
         """Every published backup, oldest first: by sequence, since a clock may go backwards."""
         with translated(f"Cannot list the repository {self.path}"):
-            found = [_load(Path(entry.path)) for entry in os.scandir(self.path) if _ID.fullmatch(entry.name)]
-        backups = [each for each in found if each is not None]
-        order: dict[str, float] = {each.id: each.manifest.sequence for each in backups if each.manifest}
-        order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
-        return sorted(backups, key=lambda each: (order[each.id], each.id))
+            found = [published.load(Path(entry.path)) for entry in os.scandir(self.path) if _ID.fullmatch(entry.name)]
+        return published.in_order([each for each in found if each is not None])
 
     def load(self, identity: str) -> Backup | None:
         """The published backup with this id; None when there is none."""
-        return _load(self.path / identity) if _ID.fullmatch(identity) else None
+        return published.load(self.path / identity) if _ID.fullmatch(identity) else None
 
     def find(self, wanted: str, *, action: str) -> Backup:
         """The backup with the id ``wanted``, or the newest for ``latest``."""
@@ -360,30 +321,6 @@ def check_new_place(path: Path, *, action: str) -> None:
             f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
             hint="Name a directory of its own for each database.",
         )
-
-
-def _load(path: Path) -> Backup | None:
-    """The backup in ``path``; None when there is no manifest, which is then no backup."""
-    where = path / manifest.MANIFEST_NAME
-    try:
-        document = manifest.from_bytes(places.read_bytes(where), where=str(where))
-        if document.id != path.name:
-            raise BackupDamagedError(
-                f"Cannot use {path}: its manifest is that of {document.id}.", hint="Give the directory its old name."
-            )
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return Backup(path.name, path, None, BackupDamagedError(f"Cannot read {where}: {error.strerror}."))
-    except EngineError as error:
-        return Backup(path.name, path, None, error)
-    confirmed, verifications = notes.read_checks(path)
-    return Backup(path.name, path, document, None, confirmed, verifications)
-
-
-def _after(backup: Backup, order: dict[str, float]) -> float:
-    """Where a backup whose sequence is unknown stands: right behind the newest with a smaller id."""
-    return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
 
 
 def _json_bytes(content: dict[str, Any]) -> bytes:

@@ -37,7 +37,8 @@ from .errors import (
 )
 from .manifest import Manifest, Origin
 from .proof import Proof
-from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .published import Backup
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .snapshot import Progress
 
 

@@ -27,7 +27,8 @@ from .errors import (
     SourceCorruptError,
 )
 from .proof import Check
-from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Backup, Repository
+from .published import Backup
+from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .snapshot import Progress
 
 _EXPECTATIONS = ("table ", "assertion ")

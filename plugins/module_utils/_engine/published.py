@@ -1,0 +1,113 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One published backup: what is known of it without a key, and what a look at names and sizes misses of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from . import clock, manifest, notes, places
+from .errors import BackupDamagedError, EngineError
+from .manifest import Manifest, StoredFile
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One published backup. ``manifest`` is None when it cannot be trusted; ``damage`` then says why."""
+
+    id: str
+    path: Path
+    manifest: Manifest | None
+    damage: EngineError | None = None
+    confirmed: str = ""
+    """When the source was last found unchanged since this backup, RFC 3339; empty when never."""
+    verifications: Sequence[dict[str, str]] = field(default_factory=tuple)
+    lack: str = ""
+    """What a look at names and sizes misses of its files, or of those that it builds on; empty when nothing."""
+
+    def trusted(self) -> Manifest:
+        """The manifest; raises what is wrong with it."""
+        if self.manifest is None:
+            raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.")
+        return self.manifest
+
+    @property
+    def current_at(self) -> datetime:
+        """The moment whose data this backup is known to hold: it counts for the RPO."""
+        moments = [clock.from_text(self.trusted().started)]
+        if self.confirmed:
+            moments.append(clock.from_text(self.confirmed))
+        return max(moments)
+
+    @property
+    def verified(self) -> bool:
+        """Whether it is all there, and the newest check of its content passed: made with the backup, or later."""
+        if self.manifest is None or self.manifest.suspect or self.lack:
+            return False
+        if self.verifications:
+            return self.verifications[-1]["outcome"] == "passed"
+        return any(check.outcome == "passed" for check in self.manifest.checks)
+
+
+def load(path: Path) -> Backup | None:
+    """The backup in ``path``; None when there is no manifest, which is then no backup."""
+    where = path / manifest.MANIFEST_NAME
+    try:
+        document = manifest.from_bytes(places.read_bytes(where), where=str(where))
+        if document.id != path.name:
+            raise BackupDamagedError(
+                f"Cannot use {path}: its manifest is that of {document.id}.", hint="Give the directory its old name."
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return Backup(path.name, path, None, BackupDamagedError(f"Cannot read {where}: {error.strerror}."))
+    except EngineError as error:
+        return Backup(path.name, path, None, error)
+    confirmed, verifications = notes.read_checks(path)
+    return Backup(path.name, path, document, None, confirmed, verifications)
+
+
+def in_order(backups: Sequence[Backup]) -> list[Backup]:
+    """``backups``, oldest first: by sequence, since a clock may go backwards. Each says what it lacks."""
+    order: dict[str, float] = {each.id: each.manifest.sequence for each in backups if each.manifest}
+    order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
+    found: list[Backup] = []
+    usable: set[str] = set()
+    for each in sorted(backups, key=lambda each: (order[each.id], each.id)):
+        lack = _lack(each, usable)
+        found.append(dataclasses.replace(each, lack=lack) if lack else each)
+        # To build on it only its pages are needed.
+        if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
+            usable.add(each.id)
+    return found
+
+
+def _after(backup: Backup, order: dict[str, float]) -> float:
+    """Where a backup whose sequence is unknown stands: right behind the newest with a smaller id."""
+    return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
+
+
+def _lack(backup: Backup, usable: set[str], stored: Sequence[StoredFile] | None = None) -> str:
+    """What is not there of ``backup``, or of ``stored``: a restore would fail. ``usable`` can be built on.
+
+    A file of the right size may still be damaged.
+    """
+    if backup.manifest is None:
+        return ""
+    for each in backup.manifest.files if stored is None else stored:
+        try:
+            status = os.lstat(os.path.join(backup.path, each.path))
+        except OSError as error:
+            return f"{each.path} cannot be found ({os.strerror(error.errno or 0).lower()})"
+        if not stat.S_ISREG(status.st_mode) or status.st_size != each.bytes:
+            return f"{each.path} has {status.st_size} bytes, not {each.bytes}"
+    parent = backup.manifest.parent
+    return f"it builds on {parent}, which is missing or damaged" if parent and parent not in usable else ""
