@@ -183,6 +183,7 @@ def _living(given: Mapping[str, Any], content: dict[str, Any], settings: Setting
     directory = posixpath.dirname(_database_path(content, where))
     base = settings.place("repository_dir")
     repository = content["repository"]
+    seen = f"{settings.place('config_dir')}/{config.SEEN_NAME}"
     return {
         "config": content,
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
@@ -190,7 +191,7 @@ def _living(given: Mapping[str, Any], content: dict[str, Any], settings: Setting
         "hour": schedule.cron_hour,
         "on_calendar": schedule.on_calendar,
         # A path that is missing must not keep the runner from saying so.
-        "read_write_paths": [_for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory))],
+        "read_write_paths": [_for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory, seen))],
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
         "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),

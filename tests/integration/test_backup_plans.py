@@ -67,7 +67,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
                 "/etc/systemd/system/sqlite-backup-agent.timer",
             ],
         },
-        "read_write_paths": ["-/var/backups/sqlite/agent", "-/srv/agent"],
+        "read_write_paths": ["-/var/backups/sqlite/agent", "-/srv/agent", "-/etc/sqlite-backup/seen.d"],
         "private_tmp": True,
         "programs": ["zstd"],
         "first_backup": True,
@@ -221,6 +221,7 @@ def test_paths_that_need_care() -> None:
     assert plan["read_write_paths"] == [
         '"-/backup/[x]/odd"',
         r'"-/srv/bob' + r"'s \"app\"\x0a100%%" + '"',
+        '"-/etc/100%% $HOME/s/seen.d"',
     ]
 
 

@@ -465,8 +465,8 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
 
     lines = host.run("doctor").out.splitlines()
 
-    assert lines[0] == "agent: 1 problem, 1 warning, 1 ok"
-    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok"]
+    assert lines[0] == "agent: 1 problem, 1 warning, 2 ok"
+    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok", "same"]
 
 
 # --- failures ------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ FLOORS = (
     ("chain", "image", "store", "evidence", "base", "draft"),
     ("backup", "restore", "verify", "prune", "info", "doctor"),
     ("options", "answers", "report", "config"),
-    ("commands", "guard", "console"),
+    ("seen", "commands", "guard", "console"),
     ("cli",),
 )
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
@@ -33,7 +33,8 @@ FLOORS = (
 # database is a part of the manifest; which processes use a database is asked by its sidecars; streams are encrypted by
 # programs, with keys from files, and looked at afterwards; a snapshot is read from a pinned database; a base is the end
 # of a chain; a draft is made of a base, of what is stored and of what that proves; a configuration is checked by what
-# becomes of it; a guard commands a backup; a console shows the results of commands.
+# becomes of it; a command minds which repository was seen before; a guard commands a backup; a console shows the
+# results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("files", "places"), ("files", "owners"), ("locks", "places"), ("locks", "files"),
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
@@ -42,7 +43,7 @@ NEIGHBOURS = {
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("snapshot", "pin"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
-    ("config", "options"), ("guard", "commands"), ("console", "commands"),
+    ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400

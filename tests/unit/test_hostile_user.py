@@ -103,7 +103,7 @@ class Ground:
         """What of the user's, or of what the user may read, holds the secret."""
         return [
             path
-            for root in {self.theirs, self.repository}
+            for root in (self.theirs, self.repository)
             if not root.is_symlink()
             for path in root.rglob("*")
             if path.is_file() and not path.is_symlink() and SECRET in path.read_bytes()

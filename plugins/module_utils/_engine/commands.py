@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, backup, clock, doctor, info, options, prune, report, restore, verify
+from . import answers, backup, clock, doctor, info, options, prune, report, restore, seen, verify
 from .config import Database
 from .errors import (
     BackupNotFoundError,
@@ -74,7 +74,11 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
         "tags": [*settings.options["tags"], *asked["tags"]],
         **{name: asked[name] for name in ("reason", "pinned", "force")},
     }
-    outcome = backup.run(options.backup_request(given), dry_run=asked["dry_run"], progress=progress)
+    request = options.backup_request(given)
+    seen.check(settings, action=f"Cannot back up {request.path}")
+    outcome = backup.run(request, dry_run=asked["dry_run"], progress=progress)
+    if not asked["dry_run"] and (unnoted := seen.note(settings)):
+        outcome.warnings.append(unnoted)
     made = answers.backed_up(outcome)
     facts = {"changed": outcome.changed, "stored": outcome.changed, "backup": made, "pruned": None}
     result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
@@ -154,6 +158,7 @@ def status(settings: Database, _asked: Asked) -> Result:
     rpo = settings.options["rpo"]
     facts: dict[str, Any] = {"rpo": rpo, "rpo_met": False, "age_seconds": None, "latest": None}
     facts.update(backups=0, total_bytes=0, last_failure=None)
+    seen.check(settings, action=f"Cannot tell the status of {settings.name}")
     with contextlib.suppress(BackupNotFoundError):
         repository = _open(settings, "Cannot tell the status")
         described = info.describe_repository(repository, rpo_seconds=options.seconds(settings.options, "rpo"))
@@ -175,11 +180,21 @@ def status(settings: Database, _asked: Asked) -> Result:
 def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
     findings = doctor.examine(options.doctor_request(settings.options, configuration=settings.file))
+    findings.append(_same_repository(settings))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
     if problems:
         error = ProofFailedError(f"{settings.name} has a problem: {problems[0].detail}", hint=problems[0].hint)
     return Result(settings.name, error, [], {"findings": [dataclasses.asdict(each) for each in findings]})
+
+
+def _same_repository(settings: Database) -> doctor.Finding:
+    name = "same repository"
+    try:
+        seen.check(settings, action=f"Cannot use the repository of {settings.name}")
+    except EngineError as error:
+        return doctor.Finding(name, doctor.PROBLEM, error.message, error.hint)
+    return doctor.Finding(name, doctor.OK, "The repository is the one that was used before, or the first.")
 
 
 def _last_failure(repository: Repository) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from .errors import RefusedError, UsageError, translated
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
 DATABASES_NAME = "databases.d"
+SEEN_NAME = "seen.d"
 _ENDING = ".json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -262,6 +262,14 @@ def _decoded() -> Iterator[None]:
         yield
     except UnicodeDecodeError as error:
         raise sqlite3.DatabaseError(error.object.decode("utf-8", errors="replace")) from None
+    except sqlite3.DatabaseError as error:
+        if str(error):
+            raise
+        # Before Python 3.11 such a message is lost. What quotes a name is a schema that cannot be parsed, which is
+        # damage and has a class of its own; else it is what this SQLite lacks.
+        damaged = type(error) is sqlite3.DatabaseError
+        text = "malformed, with a message that is no UTF-8" if damaged else "no such function: its name is no UTF-8"
+        raise type(error)(text) from None
 
 
 class _Cursor(sqlite3.Cursor):

@@ -42,6 +42,7 @@ class Repository:
         self.path = path
         self.name = str(description["name"])
         self.source = str(description["source"])
+        self.created = str(description["created"])
         self._description = description
 
     @classmethod
