@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import math
 import posixpath
 import re
 import shlex
@@ -25,6 +26,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
+# What a run may take beside what it waits for: enough to compress, prove and prune terabytes.
+RUN_SECONDS = DAY_SECONDS
 _DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
@@ -192,6 +195,7 @@ def _living(given: Mapping[str, Any], content: dict[str, Any], settings: Setting
         "on_calendar": schedule.on_calendar,
         # A path that is missing must not keep the runner from saying so.
         "read_write_paths": [_for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory, seen))],
+        "run_seconds": _run_seconds(content, where),
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
         "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
@@ -318,6 +322,17 @@ def _rpo_seconds(every_seconds: int, schedule: Schedule) -> int:
     """
     gap_seconds = schedule.longest_gap_seconds
     return gap_seconds + (every_seconds if gap_seconds == every_seconds else max(every_seconds, HOUR_SECONDS))
+
+
+def _run_seconds(content: Mapping[str, Any], where: str) -> int:
+    """What no run takes that gets on, by its own deadlines; it waits up to three times for a lock of the repository."""
+    seconds = float(RUN_SECONDS)
+    for key, times in (("timeout", 1), ("lock_timeout", 3)):
+        try:
+            seconds += times * clock.parse_duration(content.get(key, config.KEYS[key].default))
+        except UsageError as error:
+            raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint) from None
+    return math.ceil(seconds)
 
 
 def _duration(seconds: int) -> str:

@@ -295,8 +295,12 @@ def test_units(ansible: Session, place: Place, user: str) -> None:
     texts = [path.read_text(encoding="utf-8") for path in (service, timer)]
 
     assert f"User={user}\n" in texts[0]
-    capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE" if user == "root" else ""
-    assert f"CapabilityBoundingSet={capabilities}\n" in texts[0]
+    capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID" if user == "root" else ""
+    assert _settings(texts[0], "CapabilityBoundingSet") == [capabilities]
+    # What only root may do is given back to root alone.
+    given_back = ["@chown @setuid"] if user == "root" else []
+    assert _settings(texts[0], "SystemCallFilter")[2:] == given_back
+    assert _settings(texts[0], "TimeoutStartSec") == ["90180"]
     assert r'''ReadWritePaths="-/backup/100%% \"odd\"" "-/srv/bob's app"''' in texts[0]
     assert "OnCalendar=*-*-* 6,7,8,9:" in texts[1]
     if not shutil.which("systemd-analyze"):
@@ -324,6 +328,11 @@ def test_the_file_for_cron(ansible: Session, place: Place) -> None:
         "*",
         "agent /opt/sqlite-backup backup test --config '/etc/100\\% s' --syslog",
     ]
+
+
+def _settings(unit: str, name: str) -> list[str]:
+    """What the lines of a unit file say that set ``name``."""
+    return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{name}=")]
 
 
 def _written(ansible: Session, place: Place, user: str, *kinds: str) -> list[Path]:
