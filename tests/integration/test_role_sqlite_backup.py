@@ -297,6 +297,7 @@ def test_units(ansible: Session, place: Place, user: str) -> None:
     assert f"User={user}\n" in texts[0]
     capabilities = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID" if user == "root" else ""
     assert _settings(texts[0], "CapabilityBoundingSet") == [capabilities]
+    assert _settings(texts[0], "ReadOnlyPaths") == ["-/run -/dev/shm -/dev/mqueue"]
     # What only root may do is given back to root alone.
     given_back = ["@chown @setuid"] if user == "root" else []
     assert _settings(texts[0], "SystemCallFilter")[2:] == given_back
