@@ -137,17 +137,16 @@ def locate(given: Path, *, action: str, allow_empty: bool = False) -> Source:
     """
     given = Path(os.path.abspath(given))
     with translated(action):
-        places.check_links(given)
         try:
-            status = os.stat(given)
-        except FileNotFoundError:
+            path = places.resolved(given)
+            kind = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
             raise SourceMissingError(f"{action}: the file does not exist.", hint="Check the path.") from None
-        if not stat.S_ISREG(status.st_mode):
-            kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise SourceMissingError(f"{action}: it is {kind}.", hint="Name the database file itself.")
-        path = Path(os.path.realpath(given))
+        if not stat.S_ISREG(kind):
+            what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
+            raise SourceMissingError(f"{action}: it is {what}.", hint="Name the database file itself.")
         with places.reading(path, alone=False) as file:
-            start = file.read(HEADER_BYTES)
+            status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)
     check_sidecars(path, action=action)
     if status.st_nlink > 1 and status.st_nlink - _undo_links(path, status) > 1:
         raise RefusedError(

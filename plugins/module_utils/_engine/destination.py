@@ -9,16 +9,21 @@ import os
 from pathlib import Path
 
 from . import database, files, places, processes
-from .errors import RefusedError, UsageError, translated
+from .errors import EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 from .proof import Proof
 
 
 def checked(dest: Path, *, action: str) -> Path:
     """The file to replace, behind all symbolic links."""
-    with translated(action):
-        places.check_links(dest)
-    path = Path(os.path.realpath(dest))
+    try:
+        with translated(action):
+            path = places.resolved(dest)
+    except EngineError as error:
+        if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            raise
+        # A directory on the way is missing, which is said below.
+        path = Path(os.path.abspath(dest))
     if dest.is_symlink() and not path.exists():
         raise RefusedError(
             f"{action}: {dest} is a link to {path}, which does not exist.",

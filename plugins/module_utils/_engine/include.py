@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -60,14 +61,7 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
     found: dict[str, Included] = {}
     for each in wanted:
         root = _checked_name(each.name or each.src.name)
-        with translated(f"{action}: cannot include {each.src}"):
-            places.check_links(each.src)
-        if not each.src.exists():
-            raise SourceMissingError(
-                f"{action}: the file to include, {each.src}, does not exist.",
-                hint="Correct include, or remove it there.",
-            )
-        src = Path(os.path.realpath(each.src))
+        src = _found(each.src, action=action)
         for path in _regular_files(src, action=action):
             # Checked again: a name deep in a directory must fit into the manifest as well.
             name = root if path == src else _checked_name("/".join((root, *path.relative_to(src).parts)))
@@ -78,6 +72,16 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
             found[name] = _digested(Included(path, name, each.redact, ""))
     _check_nesting(found, action=action)
     return [found[name] for name in sorted(found)]
+
+
+def _found(given: Path, *, action: str) -> Path:
+    with translated(f"{action}: cannot include {given}"), contextlib.suppress(FileNotFoundError):
+        src = places.resolved(given)
+        if os.path.lexists(src):
+            return src
+    raise SourceMissingError(
+        f"{action}: the file to include, {given}, does not exist.", hint="Correct include, or remove it there."
+    )
 
 
 def _check_nesting(names: Iterable[str], *, action: str) -> None:

@@ -108,41 +108,103 @@ def directory(path: Path) -> Iterator[int | None]:
         os.close(descriptor)
 
 
+def resolved(path: Path) -> Path:
+    """``path`` without links, which root follows as ``directory`` does; the file itself may be missing.
+
+    Whoever resolves a name in another way after a look at it may be led elsewhere.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return Path(os.path.realpath(path))
+    with _way(Path(os.getcwd(), path)) as way:
+        way.check_leaders(path)
+        return Path("/", *way.names)
+
+
 def _walk(path: Path) -> int:
-    """Open ``path`` one name at a time, as openat2(2) does it, with a say in which links are followed."""
+    """A descriptor of the directory ``path``."""
+    with _way(path) as way:
+        if not way.exists:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        found = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=way.here)
+        try:
+            way.check_leaders(path)
+        except RefusedError:
+            os.close(found)
+            raise
+        return found
+
+
+class _Way:
+    """Where a walk is: a descriptor ``here``, the ``names`` that led to it, none of them a link.
+
+    ``leaders`` are the users but root whose links were followed. Where the last name is missing, ``here`` is its
+    directory.
+    """
+
+    def __init__(self, anchor: str) -> None:
+        self.here = _open_directory(anchor)
+        self.names: list[str] = []
+        self.leaders: set[int] = set()
+        self.links = 0
+        self.exists = True
+
+    def enter(self, name: str, following: int) -> None:
+        os.close(self.here)
+        self.here = following
+        self.names = self.names[:-1] if name == ".." else [*self.names, name]
+
+    def follow(self, name: str, link: int, path: Path) -> list[str]:
+        """The names in the target of the link ``name``, last one first; ``link`` is a descriptor of it."""
+        self.leaders |= {os.fstat(link).st_uid} - {0}
+        target = os.readlink("" if _OPENS_LINKS else name, dir_fd=link if _OPENS_LINKS else self.here)
+        self.links += 1
+        if self.links > _MOST_LINKS:
+            raise _led_astray(path)
+        if target.startswith("/"):
+            os.close(self.here)
+            self.here = _open_directory("/")
+            self.names = []
+        return [each for each in target.split("/")[::-1] if each not in ("", ".")]
+
+    def check_leaders(self, path: Path) -> None:
+        """Raise ``RefusedError`` unless what was found belongs to everybody who led here."""
+        if self.leaders - {os.fstat(self.here).st_uid}:
+            raise _led_astray(path)
+
+
+@contextlib.contextmanager
+def _way(path: Path) -> Iterator[_Way]:
+    """Go to ``path`` one name at a time, as openat2(2) does it, with a say in which links are followed."""
     rest = list(path.parts[:0:-1])
-    leaders: set[int] = set()
-    links = 0
-    here = os.open(path.anchor, os.O_RDONLY | os.O_DIRECTORY)
+    way = _Way(path.anchor)
     try:
         while rest:
             name = rest.pop()
-            following = _step(name, here)
-            status = os.fstat(following)
-            if not stat.S_ISLNK(status.st_mode):
-                os.close(here)
-                here = following
-                continue
-            target = os.readlink("" if _OPENS_LINKS else name, dir_fd=following if _OPENS_LINKS else here)
-            os.close(following)
-            links += 1
-            if links > _MOST_LINKS:
-                raise _led_astray(path)
-            leaders |= {status.st_uid} - {0}
-            if target.startswith("/"):
-                os.close(here)
-                here = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-            rest.extend(reversed([each for each in target.split("/") if each]))
-        found = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=here)
+            try:
+                following = _step(name, way.here)
+            except FileNotFoundError:
+                if rest:
+                    raise
+                way.exists = False
+                way.names.append(name)
+                break
+            if stat.S_ISLNK(os.fstat(following).st_mode):
+                try:
+                    rest.extend(way.follow(name, following, path))
+                finally:
+                    os.close(following)
+            else:
+                way.enter(name, following)
+        yield way
     except OSError as error:
         error.filename = os.fspath(path)
         raise
     finally:
-        os.close(here)
-    if leaders - {os.fstat(found).st_uid}:
-        os.close(found)
-        raise _led_astray(path)
-    return found
+        os.close(way.here)
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def _step(name: str, here: int) -> int:
@@ -159,20 +221,3 @@ def _led_astray(path: Path) -> RefusedError:
         f"Cannot use {path}: a link on the way belongs to a user, and leads to nowhere or to what is not that user's.",
         hint="Root follows no such link. Find out who made it, or name the place that is meant.",
     )
-
-
-def check_links(path: Path) -> None:
-    """Raise ``RefusedError`` when root would be led to what does not belong to the user of a link on the way.
-
-    Of ``path`` itself, too, when it is a link. What is missing raises nothing.
-    """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), directory(path.parent) as parent:
-        if parent is None:
-            return
-        link = os.stat(path.name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISLNK(link.st_mode):
-            # Whatever it is by the time it is used is looked at again then, as a name without a link.
-            target = Path(path.parent, os.readlink(path.name, dir_fd=parent))
-            check_links(target)
-            if link.st_uid not in (0, os.stat(target, follow_symlinks=False).st_uid):
-                raise _led_astray(path)

@@ -50,7 +50,6 @@ class Repository:
         """Raises ``BackupNotFoundError`` when ``path`` holds no repository."""
         try:
             with translated(action):
-                places.check_links(path)
                 description = json.loads(places.read_bytes(path / _DESCRIPTION_NAME))
             if description["format"] > FORMAT:
                 raise UsageError(f"{action}: {path} has a newer format.", hint="Update the collection on this host.")
