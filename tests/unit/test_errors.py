@@ -82,7 +82,7 @@ def test_text_without_a_hint_has_no_loose_end() -> None:
         (errno.EROFS, errors.PermissionDeniedError),
         (errno.EIO, errors.StorageFailedError),
         (errno.ELOOP, errors.RefusedError),
-        (errno.ENOENT, EngineError),
+        (errno.ENOENT, errors.RefusedError),
     ],
 )
 def test_os_error_becomes_the_class_for_its_cause(number: int, expected: type[EngineError]) -> None:

@@ -190,7 +190,7 @@ def test_a_program_that_cannot_start_is_told(host: Host) -> None:
 
     said = guarded(host, program)
 
-    assert said.code == 1
+    assert said.code == 19
     assert "Cannot run" in said.err
     assert "Traceback" not in said.err
 

@@ -121,6 +121,9 @@ class CancelledError(EngineError):
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_BUSY = {errno.EAGAIN, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)}
+_ODD = {errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG}
+_CHANGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL}
 _STORAGE = {
     *(errno.EIO, errno.ENXIO, errno.ENODEV),
     *(getattr(errno, name) for name in ("ESTALE", "EREMOTEIO", "ETIMEDOUT", "ENOTCONN") if hasattr(errno, name)),
@@ -138,8 +141,12 @@ def from_os_error(action: str, error: OSError) -> EngineError:
         return PermissionDeniedError(message, hint="Run as the owner of the files, or as root.")
     if error.errno in _STORAGE:
         return StorageFailedError(message, hint="Look at the disk, the mount and the kernel's log, then run again.")
-    if error.errno == errno.ELOOP:
-        return RefusedError(message, hint="A symbolic link is where none may be, or leads in a circle: remove it.")
+    if error.errno in _BUSY:
+        return SourceBusyError(message, hint="Find out what holds it, then run again.")
+    if error.errno in _ODD:
+        return RefusedError(message, hint="Links in a circle, too many directories in one another: look, and remove it.")
+    if error.errno in _CHANGED:
+        return RefusedError(message, hint="It is not, or no more, what it has to be: see who changes what is there.")
     return EngineError(message)
 
 
@@ -150,6 +157,8 @@ def translated(action: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise from_os_error(action, error) from error
+    except RecursionError as error:
+        raise RefusedError(f"{action}: what is there is nested too deeply.", hint="Look, and remove it.") from error
 
 
 def explained(error: BaseException) -> EngineError:

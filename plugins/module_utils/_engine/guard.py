@@ -96,8 +96,14 @@ def _after_failure(settings: Database, result: Result, *, restores: bool) -> Com
 def _run_command(command: Sequence[str], *, apart: bool) -> int:
     """Its exit code, as a shell would tell it."""
     with translated(f"Cannot run {command[0]!r}"), _passing_on() as follow:
-        # pylint: disable-next=ansible-bad-function
-        process = subprocess.Popen(command, stdout=2 if apart else None)
+        try:
+            # pylint: disable-next=ansible-bad-function
+            process = subprocess.Popen(command, stdout=2 if apart else None)
+        except FileNotFoundError:
+            raise ProgramMissingError(
+                f"Cannot run {command[0]!r}: it, or the interpreter that it names, is missing.",
+                hint="Look at the first line of the script.",
+            ) from None
         follow(process)
         code = process.wait()
     return _KILLED - code if code < 0 else code

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from . import places
@@ -33,6 +33,53 @@ def hand_over(created: int, directory: int | None) -> None:
     except OSError as error:
         if error.errno not in CANNOT_BE_GIVEN:
             raise
+
+
+@contextlib.contextmanager
+def acting_as_owner(path: Path) -> Iterator[None]:
+    """Let root open by name in the block what SQLite opens by name, with no more rights than the owner of ``path``.
+
+    Where that user may not come, as in the volumes of containers, root stays root; so it does without CAP_SETUID.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        yield
+        return
+    with places.at(path) as (name, parent):
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    before = os.getegid(), os.getgroups()
+    try:
+        with contextlib.suppress(PermissionError):
+            _become(status)
+            if not _may_come(path):
+                os.seteuid(0)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[0])
+        os.setgroups(before[1])
+
+
+def _become(status: os.stat_result) -> None:
+    if sys.platform == "win32" or status.st_uid == 0:
+        return
+    import pwd
+
+    gid, groups = status.st_gid, [status.st_gid]
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(status.st_uid)
+        gid, groups = user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(status.st_uid)
+
+
+def _may_come(path: Path) -> bool:
+    """Whether the present user comes to ``path``, as far as that is up to directories of root's."""
+    for each in reversed(path.parents):
+        if not os.access(each, os.X_OK, effective_ids=True):
+            # What users close themselves is no reason to go there with more rights than theirs.
+            return os.stat(each, follow_symlinks=False).st_uid != 0
+    return True
 
 
 def copy_attributes(source: Path, dest: Path) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import database, files, places, proof
+from . import database, files, owners, places, proof
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import (
@@ -64,8 +64,9 @@ class Pinned:
 
     def begin_again(self) -> None:
         """End the transaction and begin the next one, which sees what was committed meanwhile."""
-        self.connection.execute("ROLLBACK")
-        _begin(self.connection)
+        with owners.acting_as_owner(self.path):
+            self.connection.execute("ROLLBACK")
+            _begin(self.connection)
 
     def open(self, suffix: str = "") -> BinaryIO:
         """The pinned file, or a sidecar of it, for reading; see ``keep``."""
@@ -193,9 +194,12 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
     busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
     try:
         with contextlib.ExitStack() as closed_last:
-            connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
-            with contextlib.closing(connection):
-                _begin_when_settled(connection, source, deadline)
+            with contextlib.ExitStack() as closed_first:
+                with owners.acting_as_owner(path):
+                    connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
+                    closed_first.enter_context(contextlib.closing(connection))
+                    _begin_when_settled(connection, source, deadline)
+                _check_opened(path, action=action)
                 begin = time.monotonic()
                 yield Pinned(connection, path, idle, begin, closed_last)
     except sqlite3.Error as error:
@@ -204,6 +208,24 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
         if aside is not None:
             for suffix in ("", *database.SIDECARS):
                 files.remove_file(database.sidecar(aside, suffix))
+
+
+def _check_opened(path: Path, *, action: str) -> None:
+    """Raise ``SourceBusyError`` when SQLite, which opens by name, was led to another file. Only Linux can tell."""
+    with contextlib.suppress(FileNotFoundError):
+        expected = _identity(os.lstat(path))
+        for each in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if _identity(os.stat(f"/proc/self/fd/{each}")) == expected:
+                    return
+        raise SourceBusyError(
+            f"{action}: another file took its place while it was opened.",
+            hint="Find out who renames files there, then run again.",
+        )
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _begin_when_settled(connection: sqlite3.Connection, source: Source, deadline: Deadline) -> None:
@@ -246,9 +268,11 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
     if os.name == "nt" or not (wal_exists or (source.header is not None and source.header.wal)):
         return True
     shm = database.sidecar(source.path, SHM)
-    if wal_exists and os.access(shm, os.R_OK):
-        return True
-    return not traceless and os.geteuid() in (0, source.status.st_uid) and os.access(source.path.parent, os.W_OK)
+    with owners.acting_as_owner(source.path):
+        if wal_exists and os.access(shm, os.R_OK, effective_ids=True):
+            return True
+        writable = os.access(source.path.parent, os.W_OK, effective_ids=True)
+        return not traceless and os.geteuid() in (0, source.status.st_uid) and writable
 
 
 def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Path:
