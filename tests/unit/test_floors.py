@@ -19,7 +19,7 @@ ROOT = ENGINE.parents[2]
 
 FLOORS = (
     ("errors", "places", "owners", "files", "locks", "clock", "host", "interrupts"),
-    ("database", "proof", "processes", "manifest", "notes", "published", "wal", "pages"),
+    ("database", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft"),

@@ -8,11 +8,11 @@ Each trick is played by a real second user, and what only root may touch is look
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
-import traceback
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,94 +20,14 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     backup,
     database,
     files,
-    prune,
+    manifest,
     restore,
-    retention,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from support import databases, limits, processes
+from support import databases, processes
+from support.ground import SECRET, Ground, check_roots_are_untouched, outcome_of
 
 pytestmark = [pytest.mark.root, processes.needs_root]
-
-SECRET = b"root:only root may read this\n"
-ANSWER_SECONDS = 20.0
-
-
-class Ground:
-    """A database of the user's in ``theirs``, a repository, and ``roots``, which only root may use."""
-
-    def __init__(self, place: Path, *, repository_is_theirs: bool) -> None:
-        self.place = place
-        self.theirs = place / "theirs"
-        self.roots = place / "roots"
-        self.theirs.mkdir()
-        self.roots.mkdir(mode=0o700)
-        (self.roots / "secret").write_bytes(SECRET)
-        (self.roots / "secret").chmod(0o600)
-        self.database = databases.make(self.theirs / "agent.db", journal_mode="delete")
-        self.repository = place / "repository"
-        if repository_is_theirs:
-            self.repository = self.theirs / "repository"
-        self.give(self.theirs)
-        self.back_up()
-        if repository_is_theirs:
-            self.give(self.repository)
-        self.before = self.state()
-
-    def give(self, path: Path) -> None:
-        for each in (path, *path.rglob("*")):
-            os.lchown(each, processes.NOBODY, processes.NOBODY)
-
-    def state(self) -> dict[str, tuple[int, int, int, bytes]]:
-        """All that is below ``roots``, with owner, mode, links and content."""
-        found = {}
-        for path in sorted(self.roots.rglob("*")):
-            status = path.lstat()
-            content = path.read_bytes() if path.is_file() else b""
-            found[str(path.relative_to(self.roots))] = (status.st_uid, status.st_mode, status.st_nlink, content)
-        return found
-
-    def change(self) -> None:
-        databases.add(self.database, "new")
-
-    def play(self, trick: str) -> None:
-        """Run ``trick``, Python, as the user; ``theirs``, ``roots`` and ``repository`` are paths, ``os`` is there."""
-        child = os.fork()
-        if not child:
-            try:
-                os.setgroups([])
-                os.setgid(processes.NOBODY)
-                os.setuid(processes.NOBODY)
-                names = {"os": os, "shutil": shutil, "theirs": self.theirs, "roots": self.roots}
-                exec(trick, {**names, "repository": self.repository})  # noqa: S102
-                os._exit(0)
-            except BaseException:  # noqa: BLE001
-                traceback.print_exc()
-                os._exit(1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-    def back_up(self, **options: object) -> backup.Outcome:
-        return backup.run(backup.Request(self.database, self.repository, compression="none", **options))  # type: ignore[arg-type]
-
-    def restore(self, **options: object) -> restore.Outcome:
-        return restore.run(restore.Request(self.repository, dest=self.database, **options))  # type: ignore[arg-type]
-
-    def undo(self) -> restore.Outcome:
-        return restore.undo(restore.Request(self.repository, dest=self.database))
-
-    def prune(self) -> prune.Outcome:
-        return prune.run(prune.Request(self.repository, retention.Policy(keep_last=1)))
-
-    def leaked(self) -> list[Path]:
-        """What of the user's, or of what the user may read, holds the secret."""
-        return [
-            path
-            for root in (self.theirs, self.repository)
-            if not root.is_symlink()
-            for path in root.rglob("*")
-            if path.is_file() and not path.is_symlink() and SECRET in path.read_bytes()
-        ]
 
 
 @pytest.fixture
@@ -122,23 +42,6 @@ def shared_ground() -> Iterator[Ground]:
         yield Ground(place, repository_is_theirs=True)
 
 
-def outcome_of(work: Callable[[], object]) -> int:
-    """The code that ``work`` ends with, in bounded time."""
-    failure = None
-    with limits.within(ANSWER_SECONDS):
-        try:
-            work()
-        except EngineError as error:
-            failure = error
-    assert SECRET[:8].decode() not in str(failure)
-    return failure.code if failure else 0
-
-
-def check_roots_are_untouched(ground: Ground) -> None:
-    assert ground.state() == ground.before
-    assert not ground.leaked()
-
-
 WORKPLACE = "workplace = theirs / '.agent.db.restoring'; "
 OWN_WORKPLACE = f"{WORKPLACE}workplace.mkdir(0o700); "
 NO_DATABASE = "path = theirs / 'agent.db'; path.unlink(); "
@@ -146,6 +49,7 @@ RESTORE_TRICKS = {
     "the workplace is a link to a directory": f"{WORKPLACE}os.symlink(roots, workplace)",
     "the workplace is a file": f"{WORKPLACE}workplace.write_text('')",
     "the workplace is a fifo": f"{WORKPLACE}os.mkfifo(workplace)",
+    "the workplace holds what no restore makes": f"{OWN_WORKPLACE}(workplace / 'mine').mkdir()",
     "the workplace is open to others": f"{OWN_WORKPLACE}workplace.chmod(0o777)",
     "the workplace's lock is a link": f"{OWN_WORKPLACE}os.symlink(roots / 'secret', workplace / 'lock')",
     "the workplace's lock is a fifo": f"{OWN_WORKPLACE}os.mkfifo(workplace / 'lock')",
@@ -258,3 +162,71 @@ def test_link_of_the_user_to_a_file_of_the_user_is_followed(ground: Ground) -> N
     ground.restore(force_identity=True)
     assert files.sha256_file(ground.theirs / "real.db") == digest
     assert (ground.theirs / "agent.db").is_symlink()
+
+
+def test_directory_of_roots_under_the_name_of_the_workplace_keeps_its_content(ground: Ground) -> None:
+    """In a directory of one's own one may rename what belongs to others."""
+    repository = ground.theirs / "of-root"
+    shutil.copytree(ground.repository, repository)
+    repository.chmod(0o700)
+    ground.play("(theirs / 'of-root').rename(theirs / '.agent.db.restoring')")
+    ground.change()
+    before = databases.tree(ground.theirs / ".agent.db.restoring")
+    assert (outcome_of(ground.restore), outcome_of(ground.undo)) == (18, 18)
+    assert databases.tree(ground.theirs / ".agent.db.restoring") == before
+
+
+def test_undo_set_that_is_a_link_is_none(ground: Ground) -> None:
+    """Its names would come into a message."""
+    ground.play("os.symlink(roots, theirs / 'agent.db.before-restore.20990101T000000Z')")
+    assert outcome_of(ground.undo) == 22
+
+
+@pytest.mark.parametrize("depth", [201, 3000])
+@pytest.mark.parametrize("place", ["theirs / 'deep'", "repository / '.staging-x'"])
+def test_directories_that_are_too_deep_are_refused(shared_ground: Ground, place: str, depth: int) -> None:
+    ground = shared_ground
+    ground.play(f"os.mkdir({place}); os.chdir({place}); [(os.mkdir('d'), os.chdir('d')) for _ in range({depth})]")
+    ground.change()
+    include = (Include(ground.theirs / "deep"),) if "deep" in place else ()
+    code = outcome_of(lambda: ground.back_up(include=include))
+    # As deep as that, Python could not.
+    subprocess.run(["rm", "-rf", ground.theirs], check=True)
+    assert code == (18 if include or depth == 3000 else 0)
+
+
+def forged(ground: Ground, **origin: str) -> None:
+    """Let the newest manifest, and the repository, say something else of the database."""
+    path = next(ground.repository.glob("*-full")) / "manifest.json"
+    document = manifest.from_bytes(path.read_bytes(), where="")
+    database_ = dataclasses.replace(document.database, **origin)
+    path.write_bytes(manifest.to_bytes(dataclasses.replace(document, database=database_)))
+    description = ground.repository / "repository.json"
+    description.write_text(description.read_text().replace(document.database.source, database_.source))
+    ground.give(ground.repository)
+
+
+def test_path_in_the_repository_of_a_user_is_not_believed(shared_ground: Ground) -> None:
+    """Else it would be the user's choice which file root replaces."""
+    ground = shared_ground
+    forged(ground, source=str(ground.roots / "new"), owner="root")
+    for work in (restore.run, restore.undo):
+        assert outcome_of(lambda: work(restore.Request(ground.repository))) == 18  # noqa: B023
+    check_roots_are_untouched(ground)
+
+
+def test_path_in_the_repository_of_a_user_is_believed_where_that_user_rules(shared_ground: Ground) -> None:
+    ground = shared_ground
+    ground.database.unlink()
+    assert outcome_of(lambda: restore.run(restore.Request(ground.repository))) == 0
+    assert ground.database.stat().st_uid == processes.NOBODY
+
+
+@pytest.mark.parametrize("in_roots", [False, True])
+def test_owner_in_the_repository_of_a_user_is_not_believed(shared_ground: Ground, in_roots: bool) -> None:
+    ground = shared_ground
+    forged(ground, owner="nobody" if in_roots else "root", group="0", mode="4755")
+    dest = (ground.roots if in_roots else ground.theirs) / "new.db"
+    restore.run(restore.Request(ground.repository, dest=dest))
+    status = dest.stat()
+    assert (status.st_uid, status.st_mode & 0o7777) == (0 if in_roots else processes.NOBODY, 0o755)

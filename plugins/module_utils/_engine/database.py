@@ -184,11 +184,12 @@ def restoring_directory(path: Path) -> Path:
 
 def _undo_links(path: Path, status: os.stat_result) -> int:
     """How many names of this file an interrupted restore of it left behind; those are ours and harmless."""
-    try:
-        leftovers = list(restoring_directory(path).glob("*/*"))
-    except OSError:
-        return 0
-    return sum(1 for each in leftovers if each.lstat().st_ino == status.st_ino)
+    count = 0
+    for place in ("undo", "saving"):
+        leftover = restoring_directory(path) / place / path.name
+        with contextlib.suppress(OSError, EngineError), places.at(leftover) as (name, parent):
+            count += os.path.samestat(os.stat(name, dir_fd=parent, follow_symlinks=False), status)
+    return count
 
 
 def _checked_header(start: bytes, status: os.stat_result, *, action: str, allow_empty: bool) -> Header | None:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
-from . import database, files, places, processes
+from . import database, files, owners, places, processes
 from .errors import EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 from .proof import Proof
@@ -37,6 +38,25 @@ def checked(dest: Path, *, action: str) -> Path:
         raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
     database.check_sidecars(path, action=action)
     return path
+
+
+def told_by(repository: Path, source: str, *, action: str) -> Path:
+    """The path ``source`` that a repository tells. Of another user's repository root believes only what is that user's.
+
+    Whoever owns a repository can have written there what to replace, and all of it fits together.
+    """
+    with translated(action):
+        owner = owners.other_owner(repository)
+        if owner is not None:
+            place = None
+            with contextlib.suppress(OSError, RefusedError):
+                place = owners.other_owner(Path(source).parent)
+            if place is None or place.st_uid != owner.st_uid:
+                raise RefusedError(
+                    f"{action}: {repository} belongs to another user, and says that the database was {source}.",
+                    hint="Set dest, if that is the file to replace.",
+                )
+    return Path(source)
 
 
 def facts(dest: Path) -> dict[str, int | bool]:

@@ -144,7 +144,9 @@ def from_os_error(action: str, error: OSError) -> EngineError:
     if error.errno in _BUSY:
         return SourceBusyError(message, hint="Find out what holds it, then run again.")
     if error.errno in _ODD:
-        return RefusedError(message, hint="Links in a circle, too many directories in one another: look, and remove it.")
+        return RefusedError(
+            message, hint="There are links in a circle, or too many directories: look, and remove them."
+        )
     if error.errno in _CHANGED:
         return RefusedError(message, hint="It is not, or no more, what it has to be: see who changes what is there.")
     return EngineError(message)

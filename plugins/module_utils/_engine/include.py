@@ -101,13 +101,8 @@ def _regular_files(src: Path, *, action: str) -> list[Path]:
         return [src]
     if not src.is_dir():
         raise UsageError(f"{action}: {src} is neither a file nor a directory.", hint="Remove it from include.")
-
-    def fail(error: OSError) -> None:
-        raise error
-
     with translated(f"{action}: cannot read {src}"):
-        found = [Path(directory, name) for directory, _names, names in os.walk(src, onerror=fail) for name in names]
-    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+        return places.regular_files(src)
 
 
 def _checked_name(name: str) -> str:

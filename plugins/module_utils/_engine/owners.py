@@ -92,7 +92,8 @@ def copy_attributes(source: Path, dest: Path) -> None:
         if hasattr(os, "fchown"):
             with contextlib.suppress(PermissionError):
                 os.fchown(new.fileno(), status.st_uid, status.st_gid)
-        _change_mode(dest, new.fileno(), stat.S_IMODE(status.st_mode))
+        # Never what would let others run it as its owner.
+        _change_mode(dest, new.fileno(), status.st_mode & 0o777)
         if hasattr(os, "listxattr"):
             with contextlib.suppress(OSError):
                 for name in os.listxattr(old.fileno()):
@@ -132,6 +133,13 @@ def give_directory(path: Path, like: os.stat_result) -> None:
     if hasattr(os, "fchown"):
         with places.directory(path) as known, contextlib.suppress(PermissionError):
             os.chown(path if known is None else known, like.st_uid, like.st_gid)
+
+
+def other_owner(directory: Path) -> os.stat_result | None:
+    """The status of ``directory`` when this is root and it belongs to another user; else None."""
+    with places.directory(directory) as known:
+        status = None if known is None else os.fstat(known)
+    return status if status is not None and status.st_uid else None
 
 
 def first_stranger(directory: Path) -> Path | None:

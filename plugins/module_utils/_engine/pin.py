@@ -193,15 +193,14 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
     path, mode = (source.path, "ro") if aside is None else (aside, "rw")
     busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
     try:
-        with contextlib.ExitStack() as closed_last:
-            with contextlib.ExitStack() as closed_first:
-                with owners.acting_as_owner(path):
-                    connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
-                    closed_first.enter_context(contextlib.closing(connection))
-                    _begin_when_settled(connection, source, deadline)
-                _check_opened(path, action=action)
-                begin = time.monotonic()
-                yield Pinned(connection, path, idle, begin, closed_last)
+        with contextlib.ExitStack() as closed_last, contextlib.ExitStack() as closed_first:
+            with owners.acting_as_owner(path):
+                connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
+                closed_first.enter_context(contextlib.closing(connection))
+                _begin_when_settled(connection, source, deadline)
+            _check_opened(path, action=action)
+            begin = time.monotonic()
+            yield Pinned(connection, path, idle, begin, closed_last)
     except sqlite3.Error as error:
         raise database.from_sqlite_error(action, error, source.path) from error
     finally:

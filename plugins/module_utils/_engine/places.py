@@ -22,6 +22,8 @@ from .errors import RefusedError
 
 BINARY = getattr(os, "O_BINARY", 0)
 _GUARDED = BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# Directories in one another; more than any program makes, and less than what exhausts this one.
+_DEEPEST = 200
 _LONGEST_NOTE_BYTES = 256 * 1024 * 1024
 # Opens a link itself, and a fifo without waiting; only Linux has it.
 _OPENS_LINKS = getattr(os, "O_PATH", 0)
@@ -81,6 +83,29 @@ def read_bytes(path: Path, *, limit_bytes: int = _LONGEST_NOTE_BYTES) -> bytes:
     if len(data) > limit_bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
     return data
+
+
+def names(path: Path) -> list[str]:
+    """The names in the directory ``path``."""
+    with directory(path) as known:
+        return os.listdir(path if known is None else known)
+
+
+def regular_files(top: Path) -> list[Path]:
+    """The regular files below the directory ``top``; links, and what is no file, are left out."""
+    found: list[Path] = []
+    rest = [top]
+    while rest:
+        here = rest.pop()
+        if len(here.parts) - len(top.parts) > _DEEPEST:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fspath(here))
+        with directory(here) as known, os.scandir(here if known is None else known) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    rest.append(here / entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    found.append(here / entry.name)
+    return sorted(found)
 
 
 def is_directory(path: Path) -> bool:

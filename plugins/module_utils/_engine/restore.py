@@ -22,6 +22,7 @@ from . import (
     image,
     interrupts,
     owners,
+    places,
     proof,
     switch,
 )
@@ -35,7 +36,7 @@ from .errors import (
     UsageError,
     translated,
 )
-from .manifest import Manifest, Origin
+from .manifest import Manifest
 from .proof import Proof
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
@@ -89,7 +90,9 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     repository = Repository.open_existing(request.repository, action="Cannot restore")
     backup = _choose(repository, request)
     document = backup.trusted()
-    dest = destination.checked(request.dest or Path(document.database.source), action=f"Cannot restore {backup.id}")
+    action = f"Cannot restore {backup.id}"
+    told = request.dest or destination.told_by(request.repository, document.database.source, action=action)
+    dest = destination.checked(told, action=action)
     action = f"Cannot restore {backup.id} to {dest}"
     phases = Phases()
     timeout_seconds = request.lock_timeout_seconds
@@ -212,8 +215,10 @@ def _undo_dest(request: Request) -> Path:
         return destination.checked(request.dest, action="Cannot undo a restore")
     if request.repository is None:
         raise UsageError("Cannot undo a restore: neither dest nor repository is given.", hint="Set dest.")
-    repository = Repository.open_existing(request.repository, action="Cannot undo a restore")
-    return destination.checked(Path(repository.source), action="Cannot undo a restore")
+    action = "Cannot undo a restore"
+    repository = Repository.open_existing(request.repository, action=action)
+    told = destination.told_by(request.repository, repository.source, action=action)
+    return destination.checked(told, action=action)
 
 
 def _check_switch_is_safe(
@@ -258,9 +263,27 @@ class _Staging:
             if self.dest.exists():
                 owners.copy_attributes(self.dest, self.staged)
             else:
-                warnings = _apply_origin(self.staged, self.document.database)
+                warnings = self._apply_origin()
             _apply_wanted(self.staged, self.request)
         files.sync_file(self.staged)
+        return warnings
+
+    def _apply_origin(self) -> Sequence[str]:
+        """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
+        origin = self.document.database
+        if os.name == "nt" or not origin.mode:
+            return []
+        warnings = []
+        if self.request.repository is not None and owners.other_owner(self.request.repository):
+            # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
+            like = owners.other_owner(self.dest.parent)
+            owners.change_owner(self.staged, like.st_uid if like else -1, like.st_gid if like else -1)
+        else:
+            try:
+                _change_owner(self.staged, origin.owner, origin.group)
+            except (UsageError, PermissionError):
+                warnings.append(f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged")
+        owners.change_mode(self.staged, int(origin.mode, 8) & 0o777)
         return warnings
 
     def _check(self) -> None:
@@ -287,32 +310,21 @@ def _has_passed(document: Manifest) -> bool:
 
 
 def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
-    """Open the live database again: its header must be that of the proof and SQLite must be able to read it."""
+    """Open the live database again: it must have the size of the image and SQLite must be able to read it."""
     try:
-        if dest.stat().st_size != document.image.bytes:
+        with places.reading(dest) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes != document.image.bytes:
             raise ProofFailedError(
                 f"{action}: the file in place has another size.", hint="The old content was put back."
             )
         if document.image.bytes and not document.suspect:
-            with contextlib.closing(database.connect(dest, immutable=True)) as connection:
+            with owners.acting_as_owner(dest), contextlib.closing(database.connect(dest, immutable=True)) as connection:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except (sqlite3.Error, OSError) as error:
         raise ProofFailedError(
             f"{action}: the file in place: {error}.", hint="The old content was put back."
         ) from error
-
-
-def _apply_origin(staged: Path, origin: Origin) -> Sequence[str]:
-    """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
-    if os.name == "nt" or not origin.mode:
-        return []
-    warnings = []
-    try:
-        _change_owner(staged, origin.owner, origin.group)
-    except (UsageError, PermissionError):
-        warnings.append(f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged")
-    owners.change_mode(staged, int(origin.mode, 8) & 0o777)
-    return warnings
 
 
 def _apply_wanted(staged: Path, request: Request) -> None:

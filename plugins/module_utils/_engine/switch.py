@@ -18,15 +18,17 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from . import clock, database, files, locks, owners, places, processes
+from . import clock, database, files, journal, locks, owners, places, processes
 from .database import JOURNAL, SHM, WAL
-from .errors import BackupNotFoundError, EngineError, NoSpaceError, StorageFailedError, translated
+from .errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, translated
 
 _UNDO = "undo"
 # Not its name until it is whole.
 _SAVING = "saving"
 _INCOMING = "copy"
 _LOCK = "lock"
+# Nothing else in a workplace is of a restore.
+_OURS = (_UNDO, _SAVING, _INCOMING, "restored", "old", "new", "back", "failed", "incoming")
 _MARK = ".before-restore."
 
 
@@ -51,15 +53,23 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Pa
 
 def _remove_workplace(directory: Path) -> None:
     # Without what else may have been put there meanwhile: then it stays, and the next run looks at it.
-    with contextlib.suppress(OSError, EngineError), places.at(directory) as (name, parent):
-        os.unlink(Path(name, _LOCK), dir_fd=parent)
-        os.rmdir(name, dir_fd=parent)
+    with contextlib.suppress(OSError, EngineError):
+        with places.at(directory / _LOCK) as (name, here):
+            os.unlink(name, dir_fd=here)
+        with places.at(directory) as (name, parent):
+            os.rmdir(name, dir_fd=parent)
 
 
 def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, timeout_seconds: float) -> bool:
     """Make the workplace and lock it; whether it is still the one that has the name."""
     with translated(f"{action}: cannot prepare in {directory.parent}"):
         files.own_directory(directory)
+        strangers = sorted(set(places.names(directory)) - {*_OURS, _LOCK})
+    if strangers:
+        raise RefusedError(
+            f"{action}: {directory}, where a restore prepares, holds {strangers[0]!r}, which no restore makes.",
+            hint="Find out what that is, and move it away.",
+        )
     lock = directory / _LOCK
     with contextlib.ExitStack() as attempt:
         try:
@@ -95,9 +105,9 @@ def _settle_leftovers(dest: Path, directory: Path) -> None:
     # What was taken in here by an undo of version 0.1.0 that was killed.
     if (directory / "incoming" / dest.name).exists():
         files.move_directory(directory / "incoming", _new_undo_set(dest))
-    for entry in list(os.scandir(directory)):
-        if entry.name != _LOCK:
-            _remove(Path(entry.path))
+    for name in _OURS:
+        if os.path.lexists(directory / name):
+            _remove(directory / name)
 
 
 def _break_link(saved: Path) -> None:
@@ -143,7 +153,8 @@ def _new_undo_set(dest: Path) -> Path:
 def undo_sets(dest: Path) -> list[Path]:
     """What restores of ``dest`` put aside, oldest first."""
     prefix = f"{dest.name}{_MARK}"
-    return sorted(each for each in dest.parent.iterdir() if each.name.startswith(prefix) and each.is_dir())
+    found = (dest.with_name(name) for name in places.names(dest.parent) if name.startswith(prefix))
+    return sorted(each for each in found if places.is_directory(each))
 
 
 def newest_undo_set(dest: Path, *, action: str) -> Path:
@@ -158,14 +169,15 @@ def newest_undo_set(dest: Path, *, action: str) -> Path:
 def publish_undo(dest: Path, directory: Path) -> Path | None:
     """Give the undo set its name beside ``dest``; None when there was nothing to save."""
     undo = directory / _UNDO
-    if not any(undo.iterdir()):
+    if not places.names(undo):
         return None
     path = _new_undo_set(dest)
-    os.rename(undo, path)
     try:
-        files.sync_directory(dest.parent)
+        files.move_directory(undo, path)
     except OSError:
-        os.rename(path, undo)
+        if places.is_directory(path):
+            # It has its name, and perhaps only until the power fails.
+            files.move_directory(path, undo)
         raise
     return path
 
@@ -302,6 +314,8 @@ def _folded(path: Path, scratch: Path) -> Path | None:
         side = database.sidecar(path, suffix)
         if side.exists():
             files.copy_private(side, database.sidecar(copy, suffix), alone=bool(suffix))
+            if suffix == JOURNAL:
+                journal.make_plain(database.sidecar(copy, suffix), side)
     try:
         with contextlib.closing(database.connect(copy, mode="rw")) as connection:
             # Without a -shm, of which SQLite could only say that something is wrong with the disk when it is full.
