@@ -353,7 +353,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, backup, options
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, backup, confined, options
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},
@@ -409,7 +409,7 @@ def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     request = options.backup_request(module.params)
-    outcome = backup.run(request, dry_run=module.check_mode)
+    outcome = confined.run(lambda: backup.run(request, dry_run=module.check_mode), request.path, request.repository)
     _module.warn_all(module, outcome.warnings)
     answer = _answer(request, outcome)
     if outcome.error is not None:

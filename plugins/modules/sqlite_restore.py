@@ -174,7 +174,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, restore
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path"},
@@ -197,7 +197,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     request = options.restore_request(module.params)
     _module.warn_all(module, [request.keys.warning()])
     run = restore.undo if module.params["undo"] else restore.run
-    outcome = run(request, dry_run=module.check_mode)
+    outcome = confined.run(lambda: run(request, dry_run=module.check_mode), request.dest, request.repository)
     _module.warn_all(module, outcome.warnings)
     diff = {
         "before_header": str(outcome.dest),

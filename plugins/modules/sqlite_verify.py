@@ -164,7 +164,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, verify
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 
 ARGUMENT_SPEC = {
@@ -189,11 +189,10 @@ def _verify(module: AnsibleModule) -> verify.Verification:
     params = module.params
     expected = options.expectations(params)
     if params["path"]:
-        return verify.verify_database(
-            Path(params["path"]),
-            expected,
-            timeout_seconds=options.seconds(params, "timeout"),
-            dry_run=module.check_mode,
+        path = Path(params["path"])
+        seconds = options.seconds(params, "timeout")
+        return confined.run(
+            lambda: verify.verify_database(path, expected, timeout_seconds=seconds, dry_run=module.check_mode), path
         )
     return verify.verify_backups(
         Repository.open_existing(Path(params["repository"]), action="Cannot verify"),

@@ -18,7 +18,7 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "places", "owners", "files", "locks", "clock", "host", "interrupts"),
+    ("errors", "places", "owners", "confined", "files", "locks", "clock", "host", "interrupts"),
     ("database", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
@@ -29,14 +29,15 @@ FLOORS = (
     ("cli",),
 )
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
-# file begins with a descriptor; a file is made for the owner of its directory; a lock is a file; what a proof says of a
-# database is a part of the manifest; which processes use a database is asked by its sidecars; streams are encrypted by
-# programs, with keys from files, and looked at afterwards; a snapshot is read from a pinned database; a base is the end
-# of a chain; a draft is made of a base, of what is stored and of what that proves; a configuration is checked by what
-# becomes of it; a command minds which repository was seen before; a guard commands a backup; a console shows the
-# results of commands.
+# file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in
+# a child; a lock is a file; what a proof says of a database is a part of the manifest; which processes use a database
+# is asked by its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a
+# snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a base, of what is stored
+# and of what that proves; a configuration is checked by what becomes of it; a command minds which repository was seen
+# before; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
-    ("owners", "places"), ("files", "places"), ("files", "owners"), ("locks", "places"), ("locks", "files"),
+    ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
+    ("locks", "places"), ("locks", "files"),
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
     ("published", "manifest"), ("published", "notes"),
     ("codec", "programs"), ("codec", "encryption"),
@@ -52,9 +53,9 @@ LONGEST_LINES = 400
 STANDARD = {
     "__future__", "abc", "argparse", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime",
     "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "importlib", "io", "itertools",
-    "json", "lzma", "mmap", "msvcrt", "os", "pathlib", "platform", "pwd", "re", "secrets", "shlex", "shutil", "signal",
-    "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback",
-    "types", "typing", "urllib", "zlib", "zipfile", "zoneinfo",
+    "json", "lzma", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re", "secrets", "shlex",
+    "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading",
+    "time", "traceback", "types", "typing", "urllib", "zlib", "zipfile", "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.stem for path in ENGINE.glob("*.py") if path.stem != "__init__")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import commands, config, guard, report
+from . import commands, config, confined, guard, report
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
@@ -223,7 +223,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     command = arguments.command_name
     for name in _chosen(arguments, directory):
         progress, clear = console.progress(name, command)
-        result = commands.attempt(name, lambda: _work(config.load(directory, name), arguments, console, progress))  # noqa: B023
+        result = commands.attempt(name, lambda: _apart(config.load(directory, name), arguments, console, progress))  # noqa: B023
         clear()
         lines = _TEXTS[command](result, arguments) if result.facts else []
         console.add(command, result, lines[0] if lines else "done")
@@ -267,6 +267,14 @@ def _meant(name: str, known: Sequence[str]) -> str:
     near = config.nearest(name, known)
     listed = f"Configured: {', '.join(known) or 'none'}."
     return f"{near} {listed}" if near.startswith("Did") else listed
+
+
+def _apart(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
+    """The work on one database, so that the next one has its turn; what a guard runs stays our own child."""
+    if arguments.command_name == "guard":
+        return _work(settings, arguments, console, progress)
+    beside = (settings.path, settings.repository)
+    return confined.run(lambda: _work(settings, arguments, console, progress), *beside)
 
 
 def _work(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:

@@ -91,6 +91,11 @@ class Deadline:
             return longest
         return max(0.0, min(longest, self._end - time.monotonic()))
 
+    @property
+    def seconds(self) -> float | None:
+        """Seconds left, None when it never passes."""
+        return None if self._end is None else self.remaining_seconds(self._end)
+
     def passed(self) -> bool:
         return self._end is not None and time.monotonic() >= self._end
 

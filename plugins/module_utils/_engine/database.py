@@ -343,10 +343,9 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
         return SourceCorruptError(
             f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
         )
-    if "locked" in text or "busy" in text:
-        return SourceBusyError(
-            f"{action}: another process keeps it locked.", hint="Raise timeout, or find the long transaction."
-        )
+    if any(words in text for words in ("locked", "busy", "interrupted")):
+        cause = "the timeout passed" if "interrupted" in text else "another process keeps it locked"
+        return SourceBusyError(f"{action}: {cause}.", hint="Raise timeout, or find the long transaction.")
     if ("readonly" in text or "unable to open" in text) and needs_recovery(path):
         return SourceCorruptError(
             f"{action}: it needs recovery, an unfinished transaction is in {sidecar(path, JOURNAL).name}.",

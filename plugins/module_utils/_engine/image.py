@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from . import codec, files, pages
+from . import codec, files, pages, places
 from .encryption import Keys
 from .errors import BackupDamagedError, translated
 from .published import Backup
@@ -93,7 +93,7 @@ def _digest_growing(
 ) -> str:
     """The SHA-256 of a file that is written meanwhile, until it is ``complete``."""
     digest, done_bytes = hashlib.sha256(), 0
-    with open(path, "rb", buffering=0) as file:
+    with places.reading(path) as file:
         while True:
             # Asked before the file is read: what was written until then is found.
             was_complete = complete.is_set()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import database, files, owners, places, proof
+from . import confined, database, files, owners, places, proof
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import (
@@ -37,6 +37,8 @@ Result = TypeVar("Result")
 _BUSY_SECONDS = 3600.0
 _BUSY_SLEEP_SECONDS = 0.02
 _ATTEMPTS = 5
+# Of SQLite's virtual machine, between two looks at the deadline.
+_STEPS = 100_000
 _SETTLED_SECONDS = 0.05
 _STILL_SECONDS = 0.5
 
@@ -149,11 +151,16 @@ def examine(
     A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
     """
     with tempfile.TemporaryDirectory(prefix="sqlite-examine-") as scratch:
+
+        def look(pinned: Pinned) -> list[Check]:
+            pinned.connection.set_progress_handler(deadline.passed, _STEPS)
+            return work(pinned.connection)
+
         try:
             return read(
                 source,
                 Path(scratch),
-                lambda pinned: work(pinned.connection),
+                look,
                 action=action,
                 deadline=deadline,
                 traceless=traceless,
@@ -193,7 +200,11 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
     path, mode = (source.path, "ro") if aside is None else (aside, "rw")
     busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
     try:
-        with contextlib.ExitStack() as closed_last, contextlib.ExitStack() as closed_first:
+        with (
+            confined.bounded(deadline.seconds),
+            contextlib.ExitStack() as closed_last,
+            contextlib.ExitStack() as closed_first,
+        ):
             with owners.acting_as_owner(path):
                 connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
                 closed_first.enter_context(contextlib.closing(connection))

@@ -15,11 +15,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from . import confined
 from .database import Header
 from .errors import NoSpaceError, StorageFailedError
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _SHOWN_PROBLEMS = 5
+# What a check may take in a child that works beside another user, and that much more for a large database.
+_CHECK_SECONDS = 600.0
+_SLOWEST_BYTES_A_SECOND = 1024 * 1024
 # The tables in which FTS3, FTS4, FTS5 and R-tree keep their rows: https://www.sqlite.org/vtab.html#the_xshadowname_method
 _SHADOW_PARTS = (
     *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
@@ -117,10 +121,21 @@ def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
 def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
     """``quick``: quick_check. ``full``: integrity_check, and foreign_key_check, which is reported, not judged."""
     pragma = "quick_check" if level == "quick" else "integrity_check"
-    checks = [_check_pragma(connection, pragma), *_check_virtual_tables(connection)]
-    if level == "full" and overall(checks) == PASSED:
-        checks.append(_check_foreign_keys(connection))
+    with confined.bounded(_CHECK_SECONDS + _image_bytes(connection) / _SLOWEST_BYTES_A_SECOND):
+        checks = [_check_pragma(connection, pragma), *_check_virtual_tables(connection)]
+        if level == "full" and overall(checks) == PASSED:
+            checks.append(_check_foreign_keys(connection))
     return checks
+
+
+def _image_bytes(connection: sqlite3.Connection) -> int:
+    try:
+        (page_count,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    except sqlite3.DatabaseError:
+        # The check will say what is wrong with it.
+        return 0
+    return int(page_count * page_size)
 
 
 def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
