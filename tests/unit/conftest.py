@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import ba
 from support import words
 from support.hosts import Host
 from support.sites import Site
+
+if hasattr(signal, "SIGHUP"):
+    # nohup(1) has it ignored, and what the tests start would do the same.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

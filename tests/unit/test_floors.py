@@ -18,7 +18,7 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "places", "owners", "confined", "files", "locks", "clock", "host", "interrupts"),
+    ("errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts"),
     ("database", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
@@ -29,15 +29,15 @@ FLOORS = (
     ("cli",),
 )
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
-# file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in
-# a child; a lock is a file; what a proof says of a database is a part of the manifest; which processes use a database
-# is asked by its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a
-# snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a base, of what is stored
-# and of what that proves; a configuration is checked by what becomes of it; a command minds which repository was seen
-# before; a guard commands a backup; a console shows the results of commands.
+# file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in a
+# child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
+# which processes use a database is asked by its sidecars; streams are encrypted by programs, with keys from files, and
+# looked at afterwards; a snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a
+# base, of what is stored and of what that proves; a configuration is checked by what becomes of it; a command minds
+# which repository was seen before; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
-    ("locks", "places"), ("locks", "files"),
+    ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
     ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
     ("published", "manifest"), ("published", "notes"),
     ("codec", "programs"), ("codec", "encryption"),

@@ -192,7 +192,8 @@ def test_directories_that_are_too_deep_are_refused(shared_ground: Ground, place:
     code = outcome_of(lambda: ground.back_up(include=include))
     # As deep as that, Python could not.
     subprocess.run(["rm", "-rf", ground.theirs], check=True)
-    assert code == (18 if include or depth == 3000 else 0)
+    # Before 3.13 Python removes no directories that are as deep as that.
+    assert code in ((18,) if include else (0,) if depth == 201 else (0, 18))
 
 
 def forged(ground: Ground, **origin: str) -> None:

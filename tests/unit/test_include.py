@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import include, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     PermissionDeniedError,
+    SourceBusyError,
     SourceMissingError,
     UsageError,
 )
@@ -313,3 +315,26 @@ def test_no_part_of_any_quoted_value_is_stored(values: list[tuple[str, str, list
     assert [line for line in result.splitlines() if "=" in line] == [
         f"{prefix}{name}=<redacted>" for name, _quote, _lines in values
     ]
+
+
+# --- files without an end -------------------------------------------------------------------------------------------
+
+
+def test_a_file_of_holes_is_read_no_longer_than_the_timeout(source: Path, place: Path) -> None:
+    os.truncate(write(place / "endless.log"), 1 << 40)
+    with limits.within(10), pytest.raises(SourceBusyError, match=r"endless\.log"):
+        include.gather([Include(place)], source=source, action=ACTION, deadline=Deadline(0.2))
+
+
+def test_too_much_to_redact_is_refused(source: Path, place: Path) -> None:
+    os.truncate(write(place / ".env"), 1 << 40)
+    with limits.within(10), pytest.raises(UsageError, match="too much to redact"):
+        include.gather([Include(place / ".env", redact=True)], source=source, action=ACTION)
+
+
+def test_a_file_that_grows_is_stored_as_it_was_gathered(source: Path, place: Path, tmp_path: Path) -> None:
+    """Else what is stored would have another digest than what was looked for, and might have no end."""
+    path = write(place / "app.log", b"before")
+    included = include.gather([Include(path)], source=source, action=ACTION)
+    write(path, b"before and after")
+    assert b"".join(included[0].chunks()) == b"before"

@@ -104,7 +104,9 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
 def _run(request: Request, *, dry_run: bool, progress: Progress | None) -> Outcome:
     action = f"Cannot back up {request.path}"
     source = database.locate(request.path, action=action, allow_empty=request.allow_empty)
-    included = include.gather(request.include, source=source.path, action=action)
+    included = include.gather(
+        request.include, source=source.path, action=action, deadline=Deadline(request.timeout_seconds)
+    )
     compression = codec.choose_compression(request.compression)
     codec.check_level(compression, request.compression_level)
     request.encryption.check(action)
@@ -264,7 +266,8 @@ class _Job:
 
     def _confirm(self, newest: Backup) -> Outcome:
         if not self.dry_run:
-            newest = self.repository.confirm(newest, self.wanted.now)
+            timeout_seconds = self.request.lock_timeout_seconds
+            newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
         document = newest.trusted()
         return Outcome(

@@ -16,12 +16,11 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import ciphertext, files, keyfiles, places, programs
+from . import ciphertext, files, keyfiles, places, programs, scratch
 from .errors import BackupDamagedError, EngineError, KeyRejectedError, ProgramMissingError, UsageError, from_os_error
 from .programs import Command, ProgramFailedError
 
@@ -281,18 +280,17 @@ def _import(command: Command, keys: Keys, action: str) -> None:
 
 def _gpg(stack: contextlib.ExitStack) -> tuple[tuple[str, ...], dict[str, str]]:
     """How gpg is called, with a private directory that exists as long as ``stack``, and its environment."""
-    home = tempfile.mkdtemp(prefix="sqlite-backup-")
+    home = str(stack.enter_context(scratch.directory()))
     stack.callback(_leave, home)
     return (*_GPG, "--homedir", home), {"GNUPGHOME": home}
 
 
 def _leave(home: str) -> None:
-    """End the agent that works in the directory, if there is one, and remove both."""
+    """End the agent that works in the directory, if there is one."""
     if os.path.isdir(os.path.join(home, "private-keys-v1.d")):
         with open(os.devnull, "rb") as nothing, contextlib.suppress(EngineError):
             for last in (("--kill", "gpg-agent"), ("--remove-socketdir",)):
                 programs.output_of(Command(("gpgconf", "--homedir", home, *last)), nothing, limit_bytes=0)
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _passphrase(stack: contextlib.ExitStack, path: Path | None) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from . import files, places
-from .errors import SourceMissingError, UsageError, translated
+from .clock import Deadline
+from .errors import SourceBusyError, SourceMissingError, UsageError, translated
 from .manifest import INCLUDE_ROLE, Manifest, StoredFile
 
 DIRECTORY = "files"
@@ -22,6 +26,8 @@ Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
 """Stores what an iterable yields under a path, in a role."""
 
 _REDACTED = b"<redacted>"
+_MOST_SETTINGS_BYTES = 1024 * 1024
+_NEVER = Deadline(None)
 _SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
 # An apostrophe inside a word opens nothing.
 _OPENED = re.compile(rb"\"|(?<!\S)['`]")
@@ -45,19 +51,34 @@ class Included:
     name: str
     redact: bool
     sha256: str
+    size_bytes: int = sys.maxsize
 
     def chunks(self) -> Iterator[bytes]:
-        """What is stored of it."""
+        """What is stored of it: of a file that grew since it was gathered, what it had by then."""
         with translated(f"Cannot include {self.path}"), places.reading(self.path) as file:
             if self.redact:
-                yield redacted(file.read())
-            else:
-                while chunk := file.read(files.CHUNK_BYTES):
-                    yield chunk
+                yield redacted(self._settings(file))
+                return
+            rest_bytes = self.size_bytes
+            while chunk := file.read(min(rest_bytes, files.CHUNK_BYTES)):
+                rest_bytes -= len(chunk)
+                yield chunk
+
+    def _settings(self, file: BinaryIO) -> bytes:
+        text = files.read_exactly(file, _MOST_SETTINGS_BYTES + 1)
+        if len(text) > _MOST_SETTINGS_BYTES:
+            raise UsageError(
+                f"Cannot include {self.path}: more than {files.readable(_MOST_SETTINGS_BYTES)} are too much to redact.",
+                hint="Remove it from include, or keep the settings in a file of their own.",
+            )
+        return text
 
 
-def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Included]:
-    """Every file that ``wanted`` names, by stored name. Nothing is left out silently."""
+def gather(wanted: Sequence[Include], *, source: Path, action: str, deadline: Deadline = _NEVER) -> list[Included]:
+    """Every file that ``wanted`` names, by stored name. Nothing is left out silently.
+
+    Raises ``SourceBusyError`` when they were not read by the deadline: a file of holes can be endless.
+    """
     found: dict[str, Included] = {}
     for each in wanted:
         root = _checked_name(each.name or each.src.name)
@@ -69,7 +90,7 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str) -> list[Incl
                 raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
             if name in found:
                 raise UsageError(f"{action}: include names two files {name!r}.", hint="Give one of them another name.")
-            found[name] = _digested(Included(path, name, each.redact, ""))
+            found[name] = _digested(Included(path, name, each.redact, ""), deadline, action=action)
     _check_nesting(found, action=action)
     return [found[name] for name in sorted(found)]
 
@@ -112,11 +133,17 @@ def _checked_name(name: str) -> str:
     return str(path)
 
 
-def _digested(included: Included) -> Included:
-    digest = hashlib.sha256()
+def _digested(included: Included, deadline: Deadline, *, action: str) -> Included:
+    digest, size_bytes = hashlib.sha256(), 0
     for chunk in included.chunks():
+        if deadline.passed():
+            raise SourceBusyError(
+                f"{action}: the file to include, {included.path}, could not be read before the timeout.",
+                hint="Raise timeout, or remove the file from include.",
+            )
         digest.update(chunk)
-    return Included(included.path, included.name, included.redact, digest.hexdigest())
+        size_bytes += len(chunk)
+    return dataclasses.replace(included, sha256=digest.hexdigest(), size_bytes=size_bytes)
 
 
 def redacted(text: bytes) -> bytes:

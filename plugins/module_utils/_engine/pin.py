@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import confined, database, files, owners, places, proof
+from . import confined, database, files, owners, places, proof, scratch
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import (
@@ -87,7 +86,7 @@ class Pinned:
 
 def read(
     source: Source,
-    scratch: Path,
+    place: Path,
     work: Callable[[Pinned], Result],
     *,
     action: str,
@@ -99,7 +98,7 @@ def read(
     In WAL mode writers go on and the connection never sees what they commit; in rollback mode they wait. Until
     ``work`` ends this process must not open and close the file in any other way (see ``Pinned.keep``). When another
     file took the place of the source meanwhile, or somebody wrote to an idle one, ``work`` is done again.
-    ``scratch`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
+    ``place`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
     the case whenever SQLite would have to create a sidecar.
     """
     unable = False
@@ -117,7 +116,7 @@ def read(
         idle = attempt == 0 and _is_idle(source)
         in_place = idle or (not unable and may_open_in_place(source, traceless=traceless))
         try:
-            aside = None if in_place else _copy_aside(source, scratch, action=action, deadline=deadline)
+            aside = None if in_place else _copy_aside(source, place, action=action, deadline=deadline)
             with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as pinned:
                 result = begun(pinned)
         except (NoSpaceError, StorageFailedError):
@@ -150,7 +149,7 @@ def examine(
 
     A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
     """
-    with tempfile.TemporaryDirectory(prefix="sqlite-examine-") as scratch:
+    with scratch.directory() as place:
 
         def look(pinned: Pinned) -> list[Check]:
             pinned.connection.set_progress_handler(deadline.passed, _STEPS)
@@ -159,7 +158,7 @@ def examine(
         try:
             return read(
                 source,
-                Path(scratch),
+                place,
                 look,
                 action=action,
                 deadline=deadline,
@@ -285,9 +284,9 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
         return not traceless and os.geteuid() in (0, source.status.st_uid) and writable
 
 
-def _copy_aside(source: Source, scratch: Path, *, action: str, deadline: Deadline) -> Path:
+def _copy_aside(source: Source, place: Path, *, action: str, deadline: Deadline) -> Path:
     """Copy a WAL database that must not be opened in place, with its ``-wal``, while nobody writes to it."""
-    copy = scratch / "aside.sqlite"
+    copy = place / "aside.sqlite"
     parts = ("", WAL)
     while True:
         before = _stamps(source)

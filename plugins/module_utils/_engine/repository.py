@@ -265,9 +265,12 @@ class Repository:
             files.publish_directory(staging, self.path / document.id)
         return Backup(document.id, self.path / document.id, document)
 
-    def confirm(self, backup: Backup, moment: datetime) -> Backup:
+    def confirm(
+        self, backup: Backup, moment: datetime, *, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    ) -> Backup:
         """Note that the source still equals ``backup`` at ``moment``."""
-        return self._note(backup, lambda noted: dataclasses.replace(noted, confirmed=clock.to_text(moment)))
+        confirmed = clock.to_text(moment)
+        return self._note(backup, lambda noted: dataclasses.replace(noted, confirmed=confirmed), timeout_seconds)
 
     def note_verification(self, backup: Backup, *, level: str, outcome: str) -> Backup:
         """Note a verification beside the sealed manifest; a read-only medium takes no notes."""
@@ -280,11 +283,16 @@ class Repository:
 
         return self._note(backup, add)
 
-    def _note(self, backup: Backup, change: Callable[[Backup], Backup]) -> Backup:
+    def _note(
+        self,
+        backup: Backup,
+        change: Callable[[Backup], Backup],
+        timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
+    ) -> Backup:
         """Change what is noted beside the manifest; the lock keeps two runs from losing each other's notes."""
         action = f"Cannot note the check of {backup.id}"
         lock = self._lock_file("checks")
-        with translated(action), locks.held(lock, timeout_seconds=DEFAULT_LOCK_TIMEOUT_SECONDS, action=action):
+        with translated(action), locks.held(lock, timeout_seconds=timeout_seconds, action=action):
             confirmed, verifications = notes.read_checks(backup.path)
             noted = change(dataclasses.replace(backup, confirmed=confirmed, verifications=verifications))
             try:

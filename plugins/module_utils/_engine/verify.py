@@ -8,13 +8,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sqlite3
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import chain, database, evidence, files, image, pin, proof
+from . import chain, database, evidence, files, image, pin, proof, scratch
 from .clock import Deadline
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -154,8 +153,8 @@ def _verify_backup(
         if document.suspect:
             result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
         elif expected.level == "full" or expected.about_content:
-            with tempfile.TemporaryDirectory(prefix="sqlite-verify-") as scratch:
-                result.checks.extend(_restored_checks(links, Path(scratch), expected, keys, progress))
+            with scratch.directory() as place:
+                result.checks.extend(_restored_checks(links, place, expected, keys, progress))
     except BackupDamagedError as error:
         result.checks.append(Check("artifacts", proof.FAILED, error.message))
     except (KeyRejectedError, ProgramMissingError) as error:
@@ -168,14 +167,14 @@ def _verify_backup(
 
 
 def _restored_checks(
-    links: Sequence[Backup], scratch: Path, expected: Expectations, keys: Keys, progress: Progress
+    links: Sequence[Backup], place: Path, expected: Expectations, keys: Keys, progress: Progress
 ) -> list[Check]:
-    """The checks of the content, on an image that was restored into ``scratch``."""
+    """The checks of the content, on an image that was restored into ``place``."""
     backup = links[-1]
     action = f"Cannot verify {backup.id}"
     document = backup.trusted()
-    files.require_space(scratch, image.needed_bytes(links), action=action)
-    restored = scratch / "restored.sqlite"
+    files.require_space(place, image.needed_bytes(links), action=action)
+    restored = place / "restored.sqlite"
     proven = evidence.proof_of(backup, keys)
 
     def check() -> list[Check]:

@@ -1,0 +1,48 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory for what lies in plain while a run looks at it; what a killed run left there goes at the next one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from . import locks
+from .errors import EngineError
+
+_PREFIX = "sqlite-backup-scratch-"
+_LOCK = "lock"
+# Younger than that, its run has perhaps not locked it yet.
+_SETTLED_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def directory() -> Iterator[Path]:
+    """A new private directory among the temporary files, for the block."""
+    top = Path(tempfile.gettempdir())
+    _remove_leftovers(top)
+    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=top))
+    try:
+        with locks.held(path / _LOCK, timeout_seconds=0, action=f"Cannot work in {path}"):
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_leftovers(top: Path) -> None:
+    """Remove what killed runs of this user left: nobody holds its lock any more."""
+    for path in top.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, EngineError):
+            status = path.lstat()
+            if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+                continue
+            if time.time() - status.st_mtime < _SETTLED_SECONDS:
+                continue
+            if not locks.is_held(path / _LOCK, action=f"Cannot look at {path}"):
+                shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,89 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory for plain copies: private, gone after the block, and after a kill gone with the next run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import scratch
+from support import processes
+
+LONG_AGO = time.time() - 3600
+
+
+@pytest.fixture
+def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def age(path: Path) -> Path:
+    os.utime(path, (LONG_AGO, LONG_AGO))
+    return path
+
+
+def leftover(top: Path) -> Path:
+    path = top / "sqlite-backup-scratch-killed"
+    path.mkdir(mode=0o700)
+    (path / "lock").touch()
+    (path / "restored.sqlite").write_text("in plain")
+    return age(path)
+
+
+def test_it_is_private_and_goes_with_the_block(top: Path) -> None:
+    with scratch.directory() as path:
+        (path / "restored.sqlite").write_text("in plain")
+        assert path.stat().st_mode & 0o077 == 0
+    assert list(top.iterdir()) == []
+
+
+def test_what_a_killed_run_left_goes(top: Path) -> None:
+    leftover(top)
+    with scratch.directory() as path:
+        assert list(top.iterdir()) == [path]
+
+
+def test_what_another_run_works_in_stays(top: Path) -> None:
+    with scratch.directory() as first:
+        age(first)
+        with scratch.directory():
+            pass
+        assert first.is_dir()
+
+
+def test_what_was_made_just_now_stays(top: Path) -> None:
+    """Its run has not locked it yet."""
+    path = leftover(top)
+    os.utime(path)
+    with scratch.directory():
+        pass
+    assert path.is_dir()
+
+
+@processes.needs_root
+@pytest.mark.root
+def test_what_belongs_to_another_user_stays(top: Path) -> None:
+    path = leftover(top)
+    os.chown(path, processes.NOBODY, processes.NOBODY)
+    with scratch.directory():
+        pass
+    assert (path / "restored.sqlite").exists()
+
+
+def test_a_link_in_the_place_of_a_leftover_leads_nowhere(top: Path) -> None:
+    place = top / "mine"
+    place.mkdir()
+    (place / "file").touch()
+    link = top / "sqlite-backup-scratch-link"
+    link.symlink_to(place)
+    os.utime(link, (LONG_AGO, LONG_AGO), follow_symlinks=False)
+    with scratch.directory():
+        pass
+    assert (place / "file").exists()
