@@ -18,13 +18,12 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     backup,
-    database,
     files,
     manifest,
     restore,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from support import databases, processes
+from support import databases, processes, tricks
 from support.ground import SECRET, Ground, check_roots_are_untouched, outcome_of
 
 pytestmark = [pytest.mark.root, processes.needs_root]
@@ -42,90 +41,33 @@ def shared_ground() -> Iterator[Ground]:
         yield Ground(place, repository_is_theirs=True)
 
 
-WORKPLACE = "workplace = theirs / '.agent.db.restoring'; "
-OWN_WORKPLACE = f"{WORKPLACE}workplace.mkdir(0o700); "
-NO_DATABASE = "path = theirs / 'agent.db'; path.unlink(); "
-RESTORE_TRICKS = {
-    "the workplace is a link to a directory": f"{WORKPLACE}os.symlink(roots, workplace)",
-    "the workplace is a file": f"{WORKPLACE}workplace.write_text('')",
-    "the workplace is a fifo": f"{WORKPLACE}os.mkfifo(workplace)",
-    "the workplace holds what no restore makes": f"{OWN_WORKPLACE}(workplace / 'mine').mkdir()",
-    "the workplace is open to others": f"{OWN_WORKPLACE}workplace.chmod(0o777)",
-    "the workplace's lock is a link": f"{OWN_WORKPLACE}os.symlink(roots / 'secret', workplace / 'lock')",
-    "the workplace's lock is a fifo": f"{OWN_WORKPLACE}os.mkfifo(workplace / 'lock')",
-    "the database is a dangling link": f"{NO_DATABASE}os.symlink(roots / 'new', path)",
-    "the database is a link to a file of root's": f"{NO_DATABASE}os.symlink(roots / 'secret', path)",
-    "the database is a fifo": f"{NO_DATABASE}os.mkfifo(path)",
-    **{
-        f"the {suffix} is {what}": trick.replace("SIDE", f"theirs / 'agent.db{suffix}'")
-        for suffix in database.SIDECARS
-        for what, trick in {
-            "a link to a file of root's": "os.symlink(roots / 'secret', SIDE)",
-            "a dangling link": "os.symlink(roots / 'new', SIDE)",
-            "a fifo": "os.mkfifo(SIDE)",
-            "a directory": "(SIDE).mkdir()",
-        }.items()
-    },
-}
-
-
-@pytest.mark.parametrize("trick", RESTORE_TRICKS)
-def test_restore_beside_a_hostile_user_touches_nothing_of_roots(ground: Ground, trick: str) -> None:
+@pytest.mark.parametrize("trick", tricks.BESIDE)
+def test_root_beside_a_hostile_user_touches_nothing_of_roots(ground: Ground, trick: str) -> None:
     ground.change()
-    ground.play(RESTORE_TRICKS[trick])
-    code = outcome_of(ground.restore)
-    assert code == (18 if "the database is a fifo" not in trick else 2)
-    check_roots_are_untouched(ground)
-    assert outcome_of(ground.undo) in (2, 18, 22)
-    check_roots_are_untouched(ground)
+    ground.play(tricks.BESIDE[trick])
+    check_answers(ground, trick)
 
 
-BACKUP_TRICKS = {name: trick for name, trick in RESTORE_TRICKS.items() if "workplace" not in name}
+@pytest.mark.parametrize("trick", tricks.IN_REPOSITORY)
+def test_root_in_a_repository_of_a_hostile_user_touches_nothing_of_roots(shared_ground: Ground, trick: str) -> None:
+    shared_ground.change()
+    shared_ground.play(tricks.IN_REPOSITORY[trick])
+    check_answers(shared_ground, trick)
 
 
-@pytest.mark.parametrize("trick", BACKUP_TRICKS)
-def test_backup_beside_a_hostile_user_touches_nothing_of_roots(ground: Ground, trick: str) -> None:
-    ground.change()
-    ground.play(BACKUP_TRICKS[trick])
-    assert outcome_of(ground.back_up) in (10, 18)
-    check_roots_are_untouched(ground)
+def check_answers(ground: Ground, trick: str) -> None:
+    """Run all commands: what they end with is as documented."""
+    codes = {}
+    for command, words in tricks.COMMANDS.items():
+        codes[command] = ground.run(words)
+        check_roots_are_untouched(ground)
+    assert tricks.row(trick, codes) in tricks.documented()
 
 
-FULL = "full = next(repository.glob('*-full')); "
-REPOSITORY_TRICKS = {
-    **{
-        f"{name} is {what}": f"path = repository / '{name}'; "
-        f"(shutil.rmtree if path.is_dir() else os.unlink)(path) if os.path.lexists(path) else None; {trick}"
-        for name in (".index", ".locks", ".lock", "history.jsonl", "repository.json")
-        for what, trick in {
-            "a link to a directory of root's": "os.symlink(roots, path)",
-            "a link to a file of root's": "os.symlink(roots / 'secret', path)",
-            "a dangling link": "os.symlink(roots / 'new', path)",
-            "a fifo": "os.mkfifo(path)",
-        }.items()
-    },
-    **{
-        f"{name} is {what}": f"{FULL}path = full / '{name}'; path.unlink(missing_ok=True); {trick}"
-        for name in ("manifest.json", "database.sqlite", "checks.json")
-        for what, trick in {
-            "a link to a file of root's": "os.symlink(roots / 'secret', path)",
-            "a fifo": "os.mkfifo(path)",
-        }.items()
-    },
-    "a backup is a link": f"{FULL}full.rename(theirs / 'moved'); os.symlink(roots, full)",
-    "a staging directory is a link": "os.symlink(roots, repository / '.staging-x')",
-    "the repository is a link": "repository.rename(theirs / 'moved'); os.symlink(roots, repository)",
-}
-
-
-@pytest.mark.parametrize("trick", REPOSITORY_TRICKS)
-def test_run_in_a_repository_of_a_hostile_user_touches_nothing_of_roots(shared_ground: Ground, trick: str) -> None:
-    ground = shared_ground
-    ground.change()
-    ground.play(REPOSITORY_TRICKS[trick])
-    codes = {outcome_of(work) for work in (ground.back_up, ground.prune, ground.restore, ground.undo)}
-    assert codes <= {0, 2, 10, 12, 13, 15, 18, 22}
-    check_roots_are_untouched(ground)
+def test_every_trick_of_the_table_is_played() -> None:
+    width = len(tricks.COMMANDS) + 2
+    rows = [line for line in tricks.documented() if line.count("|") == width and not line.startswith("| trick |")]
+    assert [line.split(" | ")[0][2:] for line in rows] == [*tricks.BESIDE, *tricks.IN_REPOSITORY]
 
 
 @pytest.mark.parametrize("hard", [False, True])

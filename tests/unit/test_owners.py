@@ -178,3 +178,46 @@ def test_undo_set_of_root_belongs_to_the_application(theirs: Path, monkeypatch: 
     with limits.unprivileged():
         restore.undo(restore.Request(repository=site.repository, dest=site.database))
     assert site.settled() == lost
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_what_is_opened_by_name_is_opened_with_the_rights_of_its_owner(theirs: Path) -> None:
+    """SQLite opens by name, and whoever owns the directory may put a link there at any instant."""
+    path, secret = theirs / "agent.db", theirs.parent / "secret"
+    for each in (path, secret):
+        each.touch(mode=0o600)
+    os.chown(path, processes.NOBODY, processes.NOBODY)
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    with owners.acting_as_owner(path):
+        path.read_bytes()
+        with pytest.raises(PermissionError):
+            secret.read_bytes()
+        with pytest.raises(PermissionError):
+            (theirs.parent / "new").touch()
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+    secret.read_bytes()
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_root_stays_root_where_the_owner_may_not_come(theirs: Path) -> None:
+    """As in the volumes of containers, whose directories are root's."""
+    path = theirs / "agent.db"
+    path.touch(mode=0o600)
+    os.chown(path, processes.NOBODY, processes.NOBODY)
+    theirs.parent.chmod(0o700)
+    with owners.acting_as_owner(path):
+        assert os.geteuid() == 0
+        path.read_bytes()
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_rights_of_root_come_back_after_a_failure(theirs: Path) -> None:
+    path = theirs / "agent.db"
+    path.touch(mode=0o600)
+    os.chown(path, processes.NOBODY, processes.NOBODY)
+    with pytest.raises(RefusedError), owners.acting_as_owner(path):
+        raise RefusedError("refused")
+    assert os.geteuid() == 0
