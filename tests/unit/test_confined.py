@@ -76,7 +76,7 @@ def test_whatever_ends_the_child_is_an_error(
 ) -> None:
     with pytest.raises(EngineError) as caught:
         confined.run(work, theirs)
-    assert type(caught.value) is expected
+    assert caught.type is expected
 
 
 def test_a_signal_to_stop_is_passed_on_and_the_second_one_kills(theirs: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_signal_to_stop_is_passed_on_and_the_second_one_kills(theirs: Path) ->
 
     def endless() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        for _ in range(2):
-            time.sleep(0.3)
+        for pause in (0.3, 0.3):
+            time.sleep(pause)
             os.kill(os.getppid(), signal.SIGINT)
         time.sleep(60)
 
@@ -135,10 +135,8 @@ def test_a_file_that_is_cut_short_under_the_reader_ends_only_its_own_run(host: H
         for suffix in ("", "-wal", "-shm"):
             os.chown(f"{theirs}{suffix}", processes.NOBODY, processes.NOBODY)
         with processes.running(_CUT, f"{theirs}-shm"):
-            codes = set()
-            for _ in range(10):
-                said = host.run("verify", "--live", "--all", "--json")
-                codes.add(tuple(each["error"]["code"] if each["error"] else 0 for each in said.document["results"]))
+            said = [host.run("verify", "--live", "--all", "--json") for each in range(10)]
+        codes = {tuple(each["error"]["code"] if each["error"] else 0 for each in one.document["results"]) for one in said}
     assert {second for _first, second in codes} == {0}
     assert {first for first, _second in codes} <= {0, 11, 12, 23}
 

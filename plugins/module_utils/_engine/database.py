@@ -267,7 +267,7 @@ def _decoded() -> Iterator[None]:
             raise
         # Before Python 3.11 such a message is lost. What quotes a name is a schema that cannot be parsed, which is
         # damage and has a class of its own; else it is what this SQLite lacks.
-        damaged = type(error) is sqlite3.DatabaseError
+        damaged = not isinstance(error, sqlite3.OperationalError)
         text = "malformed, with a message that is no UTF-8" if damaged else "no such function: its name is no UTF-8"
         raise type(error)(text) from None
 
