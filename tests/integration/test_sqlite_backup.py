@@ -201,7 +201,7 @@ def test_what_cannot_be_backed_up_leaves_nothing_behind(ansible: Session, place:
     os.link(place.srv / "twin.db", place.srv / "other.db")
     refusals: list[tuple[int, str, dict[str, Any]]] = [
         (10, "does not exist", {"path": str(place.srv / "missing.db")}),
-        (10, "not a database (it starts with b'PK', a zip archive)", {"path": str(archive)}),
+        (10, "not a database (a zip archive)", {"path": str(archive)}),
         (10, "zero bytes", {"path": str(place.srv / "empty.db")}),
         (10, "file to include", {"include": [{"src": str(place.srv / "missing.prisma")}]}),
         (18, "hard links", {"path": str(place.srv / "twin.db")}),

@@ -13,20 +13,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import base, clock, codec, database, evidence, files, include, manifest, owners, pin, places, proof, snapshot
+from . import (
+    base,
+    clock,
+    codec,
+    database,
+    evidence,
+    files,
+    include,
+    interrupts,
+    manifest,
+    owners,
+    pin,
+    proof,
+    snapshot,
+)
 from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
 from .draft import IMAGE_NAME, Draft, Drafting, Wanted
 from .encryption import NOT_ENCRYPTED, Encryption
-from .errors import EngineError, SourceCorruptError, translated
+from .errors import EngineError, SourceCorruptError, explained, translated
 from .include import Include
 from .manifest import Manifest, Origin, StoredFile
 from .proof import Check
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository, check_new_place
 from .snapshot import Progress
-from .store import Storage
 
 # Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
 # is encrypted: a plain copy in the repository would stay there when the run is killed.
@@ -88,20 +101,27 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
 
     With ``dry_run`` the same decisions are made, and nothing stays on the disk.
     """
-    try:
-        return _run(request, dry_run=dry_run, progress=progress)
-    except EngineError as error:
-        if not dry_run and Repository.exists(request.repository):
-            # The audit log must not hide the failure itself.
-            with contextlib.suppress(EngineError):
-                repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
-                # A message may quote what only the encrypted files may tell: a name, a word of the schema.
-                message = error.message if request.encryption.method == "none" else type(error).__name__
-                repository.record("backup", outcome="failed", code=error.code, message=message)
-        raise
+    with interrupts.Shield() as shield:
+        try:
+            outcome = _run(request, shield, dry_run=dry_run, progress=progress)
+        except (EngineError, KeyboardInterrupt) as failure:
+            if not dry_run and Repository.exists(request.repository):
+                _record_failure(request, explained(failure))
+            raise
+    shield.deliver()
+    return outcome
 
 
-def _run(request: Request, *, dry_run: bool, progress: Progress | None) -> Outcome:
+def _record_failure(request: Request, error: EngineError) -> None:
+    # The audit log must not hide the failure itself.
+    with contextlib.suppress(EngineError):
+        repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
+        # A message may quote what only the encrypted files may tell: a name, a word of the schema.
+        message = error.message if request.encryption.method == "none" else type(error).__name__
+        repository.record("backup", outcome="failed", code=error.code, message=message)
+
+
+def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:
     action = f"Cannot back up {request.path}"
     source = database.locate(request.path, action=action, allow_empty=request.allow_empty)
     included = include.gather(
@@ -131,7 +151,7 @@ def _run(request: Request, *, dry_run: bool, progress: Progress | None) -> Outco
             # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
             now=clock.now(),
         )
-        job = _Job(request, repository, backups, wanted, action=action, dry_run=dry_run)
+        job = _Job(request, repository, backups, wanted, shield, action=action, dry_run=dry_run)
         return job.run(source, progress)
 
 
@@ -166,7 +186,7 @@ def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
 
 
 class _Job:
-    """One run under the lock of the repository."""
+    """One run under the lock of the repository. ``shield`` begins when only the record of what is done is left."""
 
     def __init__(
         self,
@@ -174,6 +194,7 @@ class _Job:
         repository: Repository,
         backups: list[Backup],
         wanted: Wanted,
+        shield: interrupts.Shield,
         *,
         action: str,
         dry_run: bool,
@@ -183,6 +204,7 @@ class _Job:
         self.backups = backups
         self.newest = backups[-1] if backups else None
         self.wanted = wanted
+        self.shield = shield
         self.action = action
         self.dry_run = dry_run
         self.encrypted = wanted.encryption.method != "none"
@@ -267,6 +289,7 @@ class _Job:
     def _confirm(self, newest: Backup) -> Outcome:
         if not self.dry_run:
             timeout_seconds = self.request.lock_timeout_seconds
+            self.shield.begin()
             newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
         document = newest.trusted()
@@ -290,11 +313,11 @@ class _Job:
         included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
         stored = [draft.stored, *included]
         if draft.corruption:
-            stored.extend(_store_sidecars(source, storage))
+            stored.extend(evidence.store_sidecars(source, IMAGE_NAME, storage))
         stored.extend(evidence.store(draft.evidence, names, storage))
         document = self._manifest(draft, stored, source)
         drafting.keep_index(self.repository.index_path(document.id))
-        return self.repository.publish(drafting.directory, document)
+        return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
         owner, group, mode = owners.ownership(source.status)
@@ -367,15 +390,3 @@ def _found(checks: Sequence[Check]) -> str:
     """What the first failed check says, in one line."""
     detail = next((each.detail for each in checks if each.outcome == proof.FAILED), "")
     return "; ".join(detail.splitlines()).rstrip(".") or "it cannot be read"
-
-
-def _store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
-    """What is beside a source that SQLite cannot read belongs to its bytes: commits may be in there."""
-    stored = []
-    for suffix in (database.WAL, database.JOURNAL):
-        side = database.sidecar(source.path, suffix)
-        if files.size_of(side):
-            with translated(f"Cannot copy {side}"):
-                content = places.read_bytes(side)
-            stored.append(storage.write(IMAGE_NAME + suffix, manifest.SIDECAR_ROLE, [content]))
-    return stored

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import manifest
-from .errors import BackupDamagedError
+from .errors import BackupDamagedError, StorageFailedError
 from .published import Backup
 from .repository import Repository
 
@@ -21,6 +21,9 @@ def links(repository: Repository, backup: Backup) -> list[Backup]:
     found = [backup]
     while (parent := found[-1].trusted().parent) is not None:
         previous = repository.load(parent)
+        if previous is not None and isinstance(previous.damage, StorageFailedError):
+            # Not a verdict on what is stored there.
+            raise previous.damage
         if previous is None or previous.manifest is None or not _fits(previous, found[-1]):
             state = "is missing" if previous is None else "is damaged"
             raise BackupDamagedError(

@@ -330,11 +330,19 @@ def needs_recovery(path: Path) -> bool:
         return False
 
 
+def _may_open(path: Path) -> bool:
+    """Whether this user has the rights that SQLite needs to read ``path``."""
+    there = [each for each in (sidecar(path, suffix) for suffix in ("", *SIDECARS)) if os.path.lexists(each)]
+    effective = os.access in os.supports_effective_ids
+    wanted = [(path.parent, os.W_OK), *((each, os.R_OK) for each in there)]
+    return all(os.access(each, right, effective_ids=effective) for each, right in wanted)
+
+
 def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineError:
     """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
     text = str(error)
     # First, since this one quotes a name from the schema, which may hold any of the words below.
-    if "I/O error" in text:
+    if "I/O error" in text or ("unable to open" in text and _may_open(path) and not needs_recovery(path)):
         return StorageFailedError(
             f"{action}: SQLite says: {text}.",
             hint="Look at the disks of the database and of the repository, and at the kernel's log, then run again.",

@@ -133,7 +133,9 @@ _STORAGE = {
 def from_os_error(action: str, error: OSError) -> EngineError:
     """The engine's error for ``error``, which happened while doing ``action`` ("Cannot write /x")."""
     cause = os.strerror(error.errno).lower() if error.errno else str(error)
-    where = f" ({os.fsdecode(error.filename)})" if error.filename and os.fsdecode(error.filename) not in action else ""
+    # Where a descriptor was used, that is the name; it tells nobody anything.
+    name = "" if isinstance(error.filename, int) else os.fsdecode(error.filename or "")
+    where = f" ({name})" if name and name not in action else ""
     message = f"{action}: {cause}{where}."
     if error.errno in _NO_SPACE:
         return NoSpaceError(message, hint="Free some space there, then run again; nothing that existed was changed.")

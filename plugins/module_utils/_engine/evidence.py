@@ -10,11 +10,12 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
-from . import codec, manifest
+from . import codec, database, files, manifest, places
 from . import proof as proofs
+from .database import JOURNAL, WAL, Source
 from .encryption import Keys
-from .errors import BackupDamagedError
-from .manifest import PROOF_ROLE, SCHEMA_ROLE, StoredFile
+from .errors import BackupDamagedError, translated
+from .manifest import PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, StoredFile
 from .proof import Check, Proof
 from .published import Backup
 from .snapshot import Snapshot
@@ -71,6 +72,18 @@ def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[Stor
         }
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         stored.append(storage.write(PROOF_NAME, PROOF_ROLE, [text.encode()]))
+    return stored
+
+
+def store_sidecars(source: Source, name: str, storage: Storage) -> list[StoredFile]:
+    """Store what is beside a source that SQLite cannot read, as if beside ``name``: commits may be in there."""
+    stored = []
+    for suffix in (WAL, JOURNAL):
+        side = database.sidecar(source.path, suffix)
+        if files.size_of(side):
+            with translated(f"Cannot copy {side}"):
+                content = places.read_bytes(side)
+            stored.append(storage.write(name + suffix, SIDECAR_ROLE, [content]))
     return stored
 
 

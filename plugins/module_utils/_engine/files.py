@@ -16,6 +16,7 @@ import io
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -177,12 +178,16 @@ def append_line(path: Path, line: str) -> None:
         os.fsync(descriptor)
 
 
-def publish_directory(staging: Path, final: Path) -> None:
-    """Give the finished directory ``staging`` its final name, durably. All its files are on the disk before."""
+def publish_directory(staging: Path, final: Path, *, committing: Callable[[], None] = lambda: None) -> None:
+    """Give the finished directory ``staging`` its final name, durably. All its files are on the disk before.
+
+    ``committing`` is called when only that is left.
+    """
     for directory, _names, files in os.walk(staging):
         for name in files:
             sync_file(Path(directory, name))
         sync_directory(Path(directory))
+    committing()
     move_directory(staging, final)
 
 

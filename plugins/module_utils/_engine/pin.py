@@ -97,11 +97,12 @@ def read(
 
     In WAL mode writers go on and the connection never sees what they commit; in rollback mode they wait. Until
     ``work`` ends this process must not open and close the file in any other way (see ``Pinned.keep``). When another
-    file took the place of the source meanwhile, or somebody wrote to an idle one, ``work`` is done again.
+    file took the place of the source meanwhile, somebody wrote to an idle one, or it seems corrupt, ``work`` is done
+    again.
     ``place`` is a private directory, for the rare case of ``_copy_aside``. ``traceless``, for check mode, makes it
     the case whenever SQLite would have to create a sidecar.
     """
-    unable = False
+    unable = doubted = False
     for attempt in range(_ATTEMPTS):
         began = False
 
@@ -124,8 +125,11 @@ def read(
             if began or not in_place:
                 raise
             unable = True
-        except EngineError:
-            if _is_still(before, _stamp(source.path), idle=idle):
+        except EngineError as error:
+            if isinstance(error, SourceCorruptError) and not error.needs_recovery and not doubted:
+                # A page that the disk did not give can look like damage: that is believed when it is found again.
+                doubted = True
+            elif _is_still(before, _stamp(source.path), idle=idle):
                 raise
         else:
             if _is_still(before, _stamp(source.path), idle=idle):

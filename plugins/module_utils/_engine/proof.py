@@ -31,6 +31,10 @@ _SHADOW_PARTS = (
 )
 # What SQLite says when a disk failed or memory is short.
 _NO_VERDICT = ("I/O error", "out of memory", "unable to open")
+_LOOK = "Look at the disks, at the memory, and at the kernel's log, then run again."
+# A page that could not be had, and the codes with which that is the database's fault: SQLITE_CORRUPT, SQLITE_NOTADB.
+_UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
+_VERDICTS = (11, 26)
 # What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
@@ -140,17 +144,29 @@ def _image_bytes(connection: sqlite3.Connection) -> int:
 
 def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
     try:
-        problems = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}")]
+        # A page that the disk did not give is a problem in SQLite's list like any other: what is not there when it is
+        # looked at again was none of the database.
+        problems = _problems(connection, pragma) and _problems(connection, pragma)
     except sqlite3.DatabaseError as error:
         if lack := _lack(error):
             return Check(pragma, INCONCLUSIVE, lack)
         problems = [judge(error)]
-    if problems == ["ok"]:
+    if not problems:
         return Check(pragma, PASSED)
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
     return Check(
         pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
     )
+
+
+def _problems(connection: sqlite3.Connection, pragma: str) -> list[str]:
+    """What the check lists; raises ``StorageFailedError`` when that tells of a disk."""
+    problems = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}")]
+    for each in problems:
+        code = _UNREAD.search(each)
+        if code and int(code[1]) & 0xFF not in _VERDICTS:
+            raise StorageFailedError(f"Cannot check the database: SQLite says: {each}.", hint=_LOOK)
+    return [] if problems == ["ok"] else problems
 
 
 def judge(error: sqlite3.Error) -> str:
@@ -161,10 +177,7 @@ def judge(error: sqlite3.Error) -> str:
     if "disk is full" in text:
         raise NoSpaceError(f"Cannot check the database: {text}.", hint="Free some space, then run again.") from error
     if any(words in text for words in _NO_VERDICT):
-        raise StorageFailedError(
-            f"Cannot check the database: SQLite says: {text}.",
-            hint="Look at the disks, at the memory, and at the kernel's log, then run again.",
-        ) from error
+        raise StorageFailedError(f"Cannot check the database: SQLite says: {text}.", hint=_LOOK) from error
     return text
 
 

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, proof, retention
-from .errors import EngineError, RepositoryLockedError
+from . import clock, files, interrupts, proof, retention
+from .errors import EngineError, RepositoryLockedError, explained
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .retention import Decision, Entry, Policy
@@ -57,19 +57,22 @@ class Outcome:
 def run(request: Request, *, dry_run: bool = False) -> Outcome:
     """Remove what the policy does not keep. With ``dry_run`` the same plan is made, and nothing is written."""
     outcome = Outcome()
-    try:
-        _run(request, outcome, dry_run=dry_run)
-    except EngineError as error:
-        if not dry_run and Repository.exists(request.repository):
-            # The audit log must not hide the failure itself.
-            with contextlib.suppress(EngineError):
-                repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
-                _record(repository, outcome, outcome="failed", code=error.code, message=error.message)
-        raise
+    with interrupts.Shield() as shield:
+        try:
+            _run(request, outcome, shield, dry_run=dry_run)
+        except (EngineError, KeyboardInterrupt) as failure:
+            if not dry_run and Repository.exists(request.repository):
+                error = explained(failure)
+                # The audit log must not hide the failure itself.
+                with contextlib.suppress(EngineError):
+                    repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
+                    _record(repository, outcome, outcome="failed", code=error.code, message=error.message)
+            raise
+    shield.deliver()
     return outcome
 
 
-def _run(request: Request, outcome: Outcome, *, dry_run: bool) -> None:
+def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_run: bool) -> None:
     action = f"Cannot prune {request.repository}"
     # A policy that is refused must not wait for a lock first.
     retention.check(request.policy)
@@ -79,6 +82,7 @@ def _run(request: Request, outcome: Outcome, *, dry_run: bool) -> None:
             repository.remove_leftovers()
         _Job(request.policy, repository, outcome, action=action).run(dry_run=dry_run)
         if outcome.removed and not dry_run:
+            shield.begin()
             try:
                 _record(repository, outcome, outcome="passed")
             except EngineError as failure:
@@ -124,18 +128,21 @@ class _Job:
         """Remove one backup; False when somebody reads it."""
         backup = self.backups[identity]
         size_bytes = files.tree_bytes(backup.path)
-        try:
-            if not dry_run:
-                self.repository.remove(backup, action=self.action)
-        except RepositoryLockedError:
-            self.in_use.add(identity)
-            return False
-        except EngineError:
-            if not os.path.lexists(backup.path):
-                # No longer listed, though its files resist: the audit log must know.
-                self._count(identity, 0)
-            raise
-        self._count(identity, size_bytes)
+        with interrupts.Shield() as shield:
+            try:
+                if not dry_run:
+                    shield.begin()
+                    self.repository.remove(backup, action=self.action)
+            except RepositoryLockedError:
+                self.in_use.add(identity)
+                return False
+            except EngineError:
+                if not os.path.lexists(backup.path):
+                    # No longer listed, though its files resist: the audit log must know.
+                    self._count(identity, 0)
+                raise
+            self._count(identity, size_bytes)
+        shield.deliver()
         return True
 
     def _count(self, identity: str, freed_bytes: int) -> None:

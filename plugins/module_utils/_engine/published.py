@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from . import clock, manifest, notes, places
-from .errors import BackupDamagedError, EngineError
+from .errors import BackupDamagedError, EngineError, from_os_error
 from .manifest import Manifest, StoredFile
 
 
@@ -68,7 +68,7 @@ def load(path: Path) -> Backup | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        return Backup(path.name, path, None, BackupDamagedError(f"Cannot read {where}: {error.strerror}."))
+        return Backup(path.name, path, None, from_os_error(f"Cannot read {where}", error))
     except EngineError as error:
         return Backup(path.name, path, None, error)
     confirmed, verifications = notes.read_checks(path)

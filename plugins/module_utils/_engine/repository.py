@@ -258,11 +258,11 @@ class Repository:
             if name != newest and _ID.fullmatch(name):
                 files.remove_file(directory / name)
 
-    def publish(self, staging: Path, document: Manifest) -> Backup:
-        """Make the staged backup visible: manifest last, everything flushed, then one rename."""
+    def publish(self, staging: Path, document: Manifest, *, committing: Callable[[], None] = lambda: None) -> Backup:
+        """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename."""
         with translated(f"Cannot publish the backup {document.id} in {self.path}"):
             files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
-            files.publish_directory(staging, self.path / document.id)
+            files.publish_directory(staging, self.path / document.id, committing=committing)
         return Backup(document.id, self.path / document.id, document)
 
     def confirm(

@@ -34,7 +34,9 @@ from .errors import (
     EngineError,
     ProofFailedError,
     RefusedError,
+    StorageFailedError,
     UsageError,
+    from_os_error,
     translated,
 )
 from .manifest import Manifest
@@ -117,7 +119,7 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         if dry_run:
             return outcome
         # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
-        workplace = switch.workplace(dest, action=action, timeout_seconds=timeout_seconds)
+        workplace = switch.workplace(dest, action=action, timeout_seconds=timeout_seconds, warnings=outcome.warnings)
         with interrupts.Shield() as shield, workplace as directory:
             staging = _Staging(request, links, expected, dest, directory, action=action)
             with phases.phase("stage"):
@@ -148,10 +150,13 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
     dest = _undo_dest(request)
     action = f"Cannot undo the restore of {dest}"
     phases = Phases()
+    outcome = Outcome(True, dest, durations=phases.seconds)
     with interrupts.Shield() as shield, contextlib.ExitStack() as stack:
         if not dry_run:
-            timeout_seconds = request.lock_timeout_seconds
-            directory = stack.enter_context(switch.workplace(dest, action=action, timeout_seconds=timeout_seconds))
+            workplace = switch.workplace(
+                dest, action=action, timeout_seconds=request.lock_timeout_seconds, warnings=outcome.warnings
+            )
+            directory = stack.enter_context(workplace)
         undo_set = switch.newest_undo_set(dest, action=action)
         if not (undo_set / dest.name).exists():
             raise RefusedError(
@@ -160,7 +165,6 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
             )
         if not request.force:
             destination.check_not_in_use(dest, action=action)
-        outcome = Outcome(True, dest, durations=phases.seconds)
         outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
         with translated(action):
             destination.require_space(dest, int(outcome.after["bytes"]), action=action)
@@ -206,9 +210,10 @@ def _choose(repository: Repository, request: Request) -> Backup:
         backup = repository.find(request.backup, action=action)
     good = next((each.id for each in reversed(repository.backups()) if each.verified and each.id != backup.id), None)
     hint = f"The newest good backup is {good}." if good else "There is no other good backup in this repository."
-    if backup.manifest is None:
-        raise BackupDamagedError(backup.damage.message if backup.damage else "", hint=hint)
-    if backup.manifest.suspect and not request.force:
+    if isinstance(backup.damage, BackupDamagedError):
+        raise BackupDamagedError(backup.damage.message, hint=hint)
+    document = backup.trusted()
+    if document.suspect and not request.force:
         raise RefusedError(f"{action} {backup.id}: it is a copy of a corrupt database, marked suspect.", hint=hint)
     return backup
 
@@ -328,10 +333,13 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
                 stack.enter_context(owners.acting_as_owner(dest))
                 connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except (sqlite3.Error, OSError) as error:
-        raise ProofFailedError(
-            f"{action}: the file in place: {error}.", hint="The old content was put back."
-        ) from error
+    except OSError as error:
+        raise from_os_error(f"{action}: cannot read the file in place", error) from error
+    except sqlite3.Error as error:
+        failure = database.from_sqlite_error(f"{action}: the file in place", error, dest)
+        if isinstance(failure, StorageFailedError):
+            raise failure from error
+        raise ProofFailedError(failure.message, hint="The old content was put back.") from error
 
 
 def _apply_wanted(staged: Path, request: Request) -> None:

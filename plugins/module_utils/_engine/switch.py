@@ -33,10 +33,11 @@ _MARK = ".before-restore."
 
 
 @contextlib.contextmanager
-def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Path]:
+def workplace(dest: Path, *, action: str, timeout_seconds: float, warnings: list[str]) -> Iterator[Path]:
     """A private directory beside ``dest`` to prepare its new content in; one run at a time has it.
 
-    What an earlier, killed run left there is put in order first: an undo set that is complete is published.
+    What an earlier, killed run left there is put in order first: an undo set that is complete is published. What of
+    this one could not be put in order is one of the ``warnings``, since by then it is known what became of the work.
     """
     directory = database.restoring_directory(dest)
     with contextlib.ExitStack() as stack:
@@ -46,7 +47,10 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float) -> Iterator[Pa
         try:
             yield directory
         finally:
-            _settle_leftovers(dest, directory)
+            try:
+                _settle_leftovers(dest, directory)
+            except (OSError, EngineError) as error:
+                warnings.append(f"{directory} is left to the next restore, which puts it in order first: {error}")
             # While the lock is held, so that it cannot be that of the next run.
             _remove_workplace(directory)
 
@@ -92,7 +96,7 @@ def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, ti
 def settle(dest: Path, *, action: str, timeout_seconds: float) -> None:
     """Finish what a killed restore of ``dest`` left beside it, if there is anything."""
     if database.restoring_directory(dest).exists():
-        with workplace(dest, action=action, timeout_seconds=timeout_seconds):
+        with workplace(dest, action=action, timeout_seconds=timeout_seconds, warnings=[]):
             pass
 
 
@@ -339,7 +343,8 @@ def _place(dest: Path, new: Path, scratch: Path, *, keep: bool = False) -> None:
     folded = _folded(new, scratch) if _has_sidecars(new) else None
     main = new
     if keep and new.exists():
-        if folded is None:
+        # What SQLite could not fold has left it.
+        if not scratch.exists():
             files.create_directory(scratch)
         main = scratch / "main"
         files.link_or_copy(new, main)

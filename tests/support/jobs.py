@@ -1,0 +1,299 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Commands of the runner with what they start from, and what must hold whatever happened to them on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, cli, pages, verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import CancelledError
+from support import databases, keys, words
+from support.faults import Kind
+from support.sites import Site
+
+# Else no backup of these would be incremental.
+base.SMALL_BYTES = 0
+_NEVER = {f"keep_{each}": 0 for each in ("hourly", "daily", "weekly", "monthly")}
+_NEW = ["new"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """``prepare`` makes a directory in which the command line ``words`` ends with 0; afterwards ``check`` looks.
+
+    ``check`` gets the directory, the exit code (or minus the signal that killed the run), and which kind of fault
+    there was. It may change everything, and goes on working there as an operator would.
+    """
+
+    words: tuple[str, ...]
+    prepare: Callable[[Path], None]
+    check: Callable[[Path, int, Kind], None]
+
+    def run(self, directory: Path) -> int:
+        return run(directory, *self.words)
+
+
+def run(directory: Path, *words_: str) -> int:
+    """What a command of the runner ends with."""
+    return cli.main([words_[0], "--config", str(directory / "etc"), *words_[1:]])
+
+
+def _done(directory: Path, *words_: str) -> None:
+    assert run(directory, *words_) == 0, words_
+
+
+def _configure(site: Site, **options: Any) -> None:
+    place = site.directory / "etc" / "databases.d"
+    place.mkdir(mode=0o700, parents=True)
+    told = {"path": str(site.database), "repository": str(site.repository), "compression": "none"}
+    told.update(_NEVER, keep_last=1, lock_timeout="0s", timeout="5s")
+    (place / "agent.json").write_text(json.dumps({**told, **options}))
+    (place / "agent.json").chmod(0o600)
+
+
+def _site(directory: Path) -> Site:
+    return Site(directory, existing=True)
+
+
+def _whole(site: Site, good: Keys = NO_KEYS) -> list[str]:
+    """The backups: each passes a full verification, everything is private, and an index is of whom it says it is."""
+    if not (site.repository / "repository.json").exists():
+        return []
+    repository = site.open()
+    listed = [each.id for each in repository.backups()]
+    if listed:
+        result = verify.verify_backups(repository, "all", verify.Expectations("full"), keys=good, dry_run=True)
+        assert result.error is None
+    for each in site.repository.rglob("*"):
+        assert each.stat().st_mode & 0o077 == 0, each
+    for each in repository.backups():
+        document = each.trusted()
+        with pages.open_index(site.repository / ".index" / each.id, document.image.page_count) as index:
+            if index is not None and index.facts["image_sha256"] == document.image.sha256:
+                image = site.restored(each.id, good)
+                assert index.read(document.image.page_count) == pages.digests(image, document.image.page_size)
+    return listed
+
+
+def _backup(kind: str, *, first: bool = False, encrypted: bool = False, journal_mode: str = "wal") -> Job:
+    """A backup after one backup and a change, or the first one."""
+
+    def prepare(directory: Path) -> None:
+        site = Site(directory, journal_mode=journal_mode)
+        options: dict[str, Any] = {"type": kind}
+        if encrypted:
+            words.put_into(site.database)
+            options["encryption"] = {"method": "age", "recipients": [keys.age_recipient()]}
+            options["include"] = [{"src": str(site.database.with_name(words.WORDS["include"]))}]
+        _configure(site, **options)
+        if not first:
+            _done(directory, "backup", "agent")
+            site.change(30 if kind == "full" else 2)
+
+    def check(directory: Path, code: int, _kind: Kind) -> None:
+        site = _site(directory)
+        good = keys.scheme("age")[1] if encrypted else NO_KEYS
+        before = _whole(site, good)
+        assert len(before) in ((0, 1) if first else (1, 2))
+        if code == 0:
+            assert len(before) == (1 if first else 2)
+            assert site.restored(keys=good) == site.settled()
+        if code == CancelledError.code and before:
+            assert set(before) <= {each.get("backup") for each in site.history()}
+        if encrypted:
+            assert words.readable(site.repository) == []
+        # The next run finds all that it needs, and cleans up.
+        site.change([7])
+        _done(directory, "backup", "agent", "--no-prune")
+        assert _whole(site, good)[:-1] == before
+        assert site.restored(keys=good) == site.settled()
+        assert not list(site.repository.glob(".staging*"))
+        assert [path.name for path in site.repository.glob(".index/*")] == site.ids()[-1:]
+
+    return Job(("backup", "agent", "--no-prune"), prepare, check)
+
+
+def _prepare_backup_beside_a_log(directory: Path) -> None:
+    """Of a database that its application left with commits in the log."""
+    databases.make(directory / "agent.db")
+    _configure(_site(directory))
+    _done(directory, "backup", "agent")
+    databases.crashed_wal(directory / "agent.db")
+
+
+def _check_backup_beside_a_log(directory: Path, code: int, _kind: Kind) -> None:
+    site = _site(directory)
+    before = _whole(site)
+    assert len(before) in (1, 2)
+    assert databases.names(site.database)[-1] == "only in wal"
+    if code == 0:
+        assert len(before) == 2
+    _done(directory, "backup", "agent", "--no-prune")
+    assert site.restored() == site.settled()
+    assert _whole(site)[0] == before[0]
+
+
+def _prepare_prune(directory: Path) -> None:
+    """A full backup, another one with two incrementals on it, and one to keep; the lock of each was used once."""
+    site = Site(directory)
+    _configure(site)
+    for number, kind in enumerate(("full", "full", "incremental", "incremental", "full")):
+        site.change([3], str(number))
+        _done(directory, "backup", "agent", "--no-prune", "--type", kind)
+    _done(directory, "verify", "agent", "--backup", "all")
+
+
+def _check_prune(directory: Path, code: int, kind: Kind) -> None:
+    site = _site(directory)
+    before = _whole(site)
+    newest = before[-1:]
+    assert len(newest) == 1
+    assert code != 0 or kind.reads or before == newest
+    if code == CancelledError.code:
+        gone = [each for event in site.history() if event["event"] == "prune" for each in event["removed"]]
+        assert len(gone) + len(before) == 5
+    _done(directory, "prune", "agent")
+    assert _whole(site) == newest
+    assert not list(site.repository.glob(".staging*"))
+    assert {each.name for each in (site.repository / ".locks").iterdir()} <= {"checks", *newest}
+
+
+def content(database: Path) -> object:
+    """What an application would find: the names, the raw bytes of no database, or that the file is missing."""
+    if not database.exists():
+        return "missing"
+    scratch = database.parent / "looked at"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    databases.copy_live(database, scratch / "copy.db")
+    try:
+        return databases.names(scratch / "copy.db")
+    except sqlite3.DatabaseError:
+        return database.read_bytes()
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _old_garbage(path: Path) -> None:
+    databases.crashed_wal(path)
+    path.write_bytes(b"garbage" * 1000)
+
+
+_OLD: dict[str, Callable[[Path], object]] = {
+    "a closed database": databases.make,
+    "a log": databases.crashed_wal,
+    "a journal": lambda path: databases.crashed_journal(path, rows=100),
+    "garbage": _old_garbage,
+    "nothing": lambda _path: None,
+}
+
+
+def _prepare_restore(directory: Path, old: str) -> None:
+    """A repository whose newest backup has the name "new", and what is ``old`` where it will be restored."""
+    database = databases.make(directory / "agent.db", rows=0)
+    databases.add(database, "new")
+    _configure(_site(directory))
+    _done(directory, "backup", "agent")
+    database.unlink()
+    _OLD[old](database)
+
+
+def _expected(old: str) -> object:
+    """What an application finds in what is ``old``."""
+    return {
+        "a closed database": ["name 0", "name 1", "name 2"],
+        "a log": ["name 0", "name 1", "name 2", "only in wal"],
+        "a journal": [f"name {number}" for number in range(100)],
+        "garbage": b"garbage" * 1000,
+        "nothing": "missing",
+    }[old]
+
+
+def _check_alternatives(directory: Path, code: int, kind: Kind, *, wanted: object, other: object) -> None:
+    """``wanted`` is live after success, ``other`` after a failure that could be taken back, nothing else ever."""
+    found = content(directory / "agent.db")
+    assert found in (wanted, other)
+    if code == 0:
+        assert found == wanted
+    elif code > 0 and not kind.lasting:
+        assert found == other
+
+
+def _restore(old: str) -> Job:
+    was = _expected(old)
+
+    def check(directory: Path, code: int, kind: Kind) -> None:
+        _check_alternatives(directory, code, kind, wanted=_NEW, other=was)
+        _done(directory, "restore", "agent")
+        assert content(directory / "agent.db") == _NEW
+        assert not (directory / ".agent.db.restoring").exists()
+        assert len(_whole(_site(directory))) == 1
+        if was != "missing":
+            _done(directory, "restore", "agent", "--undo")
+            assert content(directory / "agent.db") == was
+
+    return Job(("restore", "agent"), lambda directory: _prepare_restore(directory, old), check)
+
+
+def _undo(old: str) -> Job:
+    was = _expected(old)
+
+    def prepare(directory: Path) -> None:
+        _prepare_restore(directory, old)
+        _done(directory, "restore", "agent")
+
+    def check(directory: Path, code: int, kind: Kind) -> None:
+        _check_alternatives(directory, code, kind, wanted=was, other=_NEW)
+        # Whatever is live, the other content is one undo away.
+        now = content(directory / "agent.db")
+        _done(directory, "restore", "agent", "--undo")
+        assert content(directory / "agent.db") == (_NEW if now == was else was)
+
+    return Job(("restore", "agent", "--undo"), prepare, check)
+
+
+def _prepare_verify(directory: Path) -> None:
+    site = Site(directory)
+    _configure(site)
+    _done(directory, "backup", "agent")
+    site.change([3])
+    _done(directory, "backup", "agent", "--no-prune", "--type", "incremental")
+
+
+def _check_verify(directory: Path, _code: int, _kind: Kind) -> None:
+    """No backup is called damaged, nor a good one forgotten."""
+    site = _site(directory)
+    assert len(_whole(site)) == 2
+    assert all(each["verified"] for each in site.listed())
+    _done(directory, "verify", "agent", "--backup", "all", "--level", "full")
+    assert not [name for name in os.listdir(directory) if name not in ("agent.db", "repository", "etc")]
+
+
+JOBS = {
+    "first backup": _backup("full", first=True),
+    "full backup": _backup("full"),
+    "full backup, journal": _backup("full", journal_mode="delete"),
+    "full backup, encrypted": _backup("full", encrypted=True),
+    "incremental backup": _backup("incremental"),
+    "incremental backup, encrypted": _backup("incremental", encrypted=True),
+    "backup beside a log": Job(
+        ("backup", "agent", "--no-prune"), _prepare_backup_beside_a_log, _check_backup_beside_a_log
+    ),
+    "prune": Job(("prune", "agent"), _prepare_prune, _check_prune),
+    **{f"restore over {old}": _restore(old) for old in _OLD},
+    **{f"undo to {old}": _undo(old) for old in _OLD if old != "nothing"},
+    "verify": Job(("verify", "agent", "--backup", "all", "--level", "full"), _prepare_verify, _check_verify),
+}
+ENCRYPTED = tuple(name for name in JOBS if name.endswith("encrypted"))
+WITH_LINKS = tuple(name for name in JOBS if name.startswith(("restore", "undo")))
+"""The jobs that make hard links where they can."""
