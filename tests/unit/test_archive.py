@@ -26,7 +26,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RefusedError,
     UsageError,
 )
-from support import killing, limits, processes
+from support import limits, processes
 
 ENGINE = Path(archive.__file__).parent
 INTERPRETER = sys.executable
@@ -363,23 +363,6 @@ class TestRemove:
 
 
 class TestKilled:
-    def test_leaves_the_old_runner_or_the_new_one(self, path: Path) -> None:
-        new = hashlib.sha256(archive.build(cli.main, INTERPRETER)).hexdigest()
-        old = make_old(path)
-        points = killing.kill_points(lambda: install(path), path.parent)
-        found = []
-        leftovers = []
-        for point in points:
-            make_old(path)
-            if killing.run_killed_at(point, lambda: install(path)):
-                found.append(files.sha256_file(path))
-                assert stat.S_IMODE(path.stat().st_mode) == 0o755
-                leftovers.append(len(list(path.parent.iterdir())) - 1)
-        assert set(found) == {old, new}
-        assert 1 in leftovers, "a killed run may leave something"
-        assert max(leftovers) == 1, "the next run removes it"
-        assert leftovers[-1] == 0
-
     def test_what_another_run_writes_stays(self, path: Path) -> None:
         running = path.with_name(f".{path.name}.{os.getppid()}.new")
         child = os.fork()

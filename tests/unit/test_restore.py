@@ -462,8 +462,8 @@ def test_undo_set_of_a_broken_link_is_a_file_of_its_own(live: Path) -> None:
 
 
 def test_two_restores_at_once_do_not_meet(live: Path) -> None:
-    with switch.workplace(live, action="Test", timeout_seconds=0), pytest.raises(EngineError) as caught:
-        with switch.workplace(live, action="Test", timeout_seconds=0.1):
+    with switch.workplace(live, action="Test", timeout_seconds=0, warnings=[]), pytest.raises(EngineError) as caught:
+        with switch.workplace(live, action="Test", timeout_seconds=0.1, warnings=[]):
             pytest.fail("both got the workplace")
     assert caught.value.code == 15
     assert not database.restoring_directory(live).exists()

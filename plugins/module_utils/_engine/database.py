@@ -342,14 +342,14 @@ def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineEr
     """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
     text = str(error)
     # First, since this one quotes a name from the schema, which may hold any of the words below.
+    if any(words in text for words in ("malformed", "not a database", "unsupported file format")):
+        return SourceCorruptError(
+            f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
+        )
     if "I/O error" in text or ("unable to open" in text and _may_open(path) and not needs_recovery(path)):
         return StorageFailedError(
             f"{action}: SQLite says: {text}.",
             hint="Look at the disks of the database and of the repository, and at the kernel's log, then run again.",
-        )
-    if any(words in text for words in ("malformed", "not a database", "unsupported file format")):
-        return SourceCorruptError(
-            f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
         )
     if any(words in text for words in ("locked", "busy", "interrupted")):
         cause = "the timeout passed" if "interrupted" in text else "another process keeps it locked"

@@ -30,7 +30,7 @@ _SHADOW_PARTS = (
     *("node", "parent", "rowid"),
 )
 # What SQLite says when a disk failed or memory is short.
-_NO_VERDICT = ("I/O error", "out of memory", "unable to open")
+_NO_VERDICT = ("disk I/O error", "out of memory", "unable to open")
 _LOOK = "Look at the disks, at the memory, and at the kernel's log, then run again."
 # A page that could not be had, and the codes with which that is the database's fault: SQLITE_CORRUPT, SQLITE_NOTADB.
 _UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
@@ -176,7 +176,8 @@ def judge(error: sqlite3.Error) -> str:
         raise error
     if "disk is full" in text:
         raise NoSpaceError(f"Cannot check the database: {text}.", hint="Free some space, then run again.") from error
-    if any(words in text for words in _NO_VERDICT):
+    # Elsewhere in the text it is a name that is quoted.
+    if text.startswith(_NO_VERDICT):
         raise StorageFailedError(f"Cannot check the database: SQLite says: {text}.", hint=_LOOK) from error
     return text
 

@@ -210,7 +210,7 @@ def _choose(repository: Repository, request: Request) -> Backup:
         backup = repository.find(request.backup, action=action)
     good = next((each.id for each in reversed(repository.backups()) if each.verified and each.id != backup.id), None)
     hint = f"The newest good backup is {good}." if good else "There is no other good backup in this repository."
-    if isinstance(backup.damage, BackupDamagedError):
+    if backup.damage is not None and not isinstance(backup.damage, StorageFailedError):
         raise BackupDamagedError(backup.damage.message, hint=hint)
     document = backup.trusted()
     if document.suspect and not request.force:
