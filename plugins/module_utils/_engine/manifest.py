@@ -5,20 +5,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from dataclasses import fields as fields_of
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-from . import files
+from . import clock, files
 from .errors import BackupDamagedError, UsageError, from_os_error
 from .proof import Check, Proof
+
+Kind = TypeVar("Kind")
 
 FORMAT = 1
 COLLECTION_VERSION = "0.1.0"
@@ -134,7 +137,7 @@ def from_bytes(data: bytes, *, where: str) -> Manifest:
                 hint="Update the collection.",
             )
         return _from_document(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise _damage(f"{damaged}: {error!r}.") from None
 
 
@@ -161,25 +164,65 @@ def _damage(message: str) -> BackupDamagedError:
 def _from_document(document: dict[str, Any]) -> Manifest:
     known = {each.name for each in fields_of(Manifest)}
     content = {key: value for key, value in document.items() if key in known}
-    stored = tuple(StoredFile(**each) for each in content["files"])
+    stored = tuple(_made(StoredFile, each) for each in content["files"])
     for each in stored:
         path = PurePosixPath(each.path)
-        if path.is_absolute() or ".." in path.parts or "\\" in each.path or ":" in each.path:
+        if path.is_absolute() or ".." in path.parts or set("\\:\0") & set(each.path):
             raise ValueError(f"the path {each.path!r} leaves the backup")
     contents = [each.role for each in stored if each.role in _CONTENT_ROLES.values()]
     if contents != [_CONTENT_ROLES[content["type"]]]:
         raise ValueError(f"a backup of the type {content['type']} holds {contents}")
     if (content["type"] == "incremental") != isinstance(content["parent"], str):
         raise ValueError(f"a backup of the type {content['type']} has the parent {content['parent']}")
+    for key in ("started", "finished"):
+        clock.to_text(clock.from_text(content[key]))
     content.update(
-        database=Origin(**content["database"]),
-        image=Image(**content["image"]),
-        proof=Proof(**content["proof"]) if content["proof"] else None,
+        database=_made(Origin, content["database"]),
+        image=_made(Image, content["image"]),
+        proof=_made(Proof, content["proof"]) if content["proof"] else None,
         files=stored,
-        checks=tuple(Check(**each) for each in content["checks"]),
-        tags=tuple(content["tags"]),
+        checks=tuple(_made(Check, each) for each in content["checks"]),
+        tags=content["tags"],
     )
-    return Manifest(**content)
+    made = _made(Manifest, content)
+    return dataclasses.replace(made, tags=tuple(made.tags))
+
+
+def _made(kind: type[Kind], content: dict[str, Any]) -> Kind:
+    """A ``kind`` with these values; ``ValueError`` when one is not of the type that is declared."""
+    for each in fields_of(kind):  # type: ignore[arg-type]
+        is_right = _IS_RIGHT.get(str(each.type))
+        if is_right and each.name in content and not is_right(content[each.name]):
+            raise ValueError(f"{each.name} is {content[each.name]!r:.60}")
+    return kind(**content)
+
+
+def _is_text(value: Any) -> bool:
+    # Of a surrogate that stands for no byte of a name it raises ValueError.
+    return isinstance(value, str) and os.fsencode(value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+
+
+def _is_mapping(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(_is_text(key) and is_right(value[key]) for key in value)
+
+
+_MOST = 1 << 63
+# By what is declared; what is of another type has been made before.
+_IS_RIGHT: dict[str, Callable[[Any], bool]] = {
+    "str": _is_text,
+    "str | None": lambda value: value is None or _is_text(value),
+    "int": _is_number,
+    "bool": lambda value: isinstance(value, bool),
+    "tuple[str, ...]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "dict[str, int]": _is_mapping(_is_number),
+    "dict[str, int | str]": _is_mapping(lambda value: isinstance(value, int) or _is_text(value)),
+    "Mapping[str, str]": _is_mapping(_is_text),
+    "Mapping[str, float]": _is_mapping(lambda value: isinstance(value, (int, float)) and 0 <= value <= _MOST),
+}
 
 
 def _seal(body: bytes) -> bytes:

@@ -40,9 +40,9 @@ class Repository:
 
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path = path
-        self.name = str(description["name"])
-        self.source = str(description["source"])
-        self.created = str(description["created"])
+        self.name = description["name"]
+        self.source = description["source"]
+        self.created = description["created"]
         self._description = description
 
     @classmethod
@@ -53,6 +53,9 @@ class Repository:
                 description = json.loads(places.read_bytes(path / _DESCRIPTION_NAME))
             if description["format"] > FORMAT:
                 raise UsageError(f"{action}: {path} has a newer format.", hint="Update the collection on this host.")
+            for key in ("name", "source", "created"):
+                # Of anything but a text, or of one that could be written nowhere, it raises.
+                os.fsencode(description[key])
             return cls(path, description)
         except (ValueError, KeyError, TypeError):
             raise BackupDamagedError(
@@ -99,11 +102,12 @@ class Repository:
                 hint="Use a repository of its own for each database, or give name.",
             )
         other = Path(self.source)
-        if str(source) != self.source and other.exists() and not other.samefile(source):
-            raise RefusedError(
-                f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
-                hint="Use a repository of its own for each database.",
-            )
+        with translated(action):
+            if str(source) != self.source and other.exists() and not other.samefile(source):
+                raise RefusedError(
+                    f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
+                    hint="Use a repository of its own for each database.",
+                )
 
     def adopt_source(self, source: Path) -> None:
         """Remember that the database lives at ``source`` now."""
