@@ -145,7 +145,12 @@ def test_no_damaged_database_is_called_whole(template: Path, kind: str, monkeypa
 
 @pytest.fixture
 def stored(template: Path, nothing_is_small: None) -> Site:
-    mutants.make_repository(template)
+    # Made where the mutants will be, since a repository knows where its database is.
+    trial = template.with_name("trial")
+    trial.mkdir()
+    mutants.make_repository(trial)
+    template.rmdir()
+    trial.rename(template)
     return Site(template, existing=True)
 
 
@@ -199,6 +204,7 @@ def test_no_damaged_backup_is_called_good(stored: Site) -> None:
     found = counted("stored", stored.directory, judge)
     assert found["restore 13"] > 0
     assert found["restore 0"] > 0
+    assert found["backup 0"] > 0
 
 
 def test_no_forged_document_leads_astray(stored: Site) -> None:
@@ -214,3 +220,4 @@ def test_no_forged_document_leads_astray(stored: Site) -> None:
     found = counted("forged", stored.directory, judge)
     assert found["restore 13"] > 0
     assert found["restore 0"] > 0
+    assert found["backup 0"] > 0

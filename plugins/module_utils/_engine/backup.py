@@ -31,7 +31,7 @@ from . import (
 from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
-from .draft import IMAGE_NAME, Draft, Drafting, Wanted
+from .draft import Draft, Drafting, Wanted
 from .encryption import NOT_ENCRYPTED, Encryption
 from .errors import EngineError, SourceCorruptError, explained, translated
 from .include import Include
@@ -313,7 +313,7 @@ class _Job:
         included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
         stored = [draft.stored, *included]
         if draft.corruption:
-            stored.extend(evidence.store_sidecars(source, IMAGE_NAME, storage))
+            stored.extend(evidence.store_sidecars(source, storage))
         stored.extend(evidence.store(draft.evidence, names, storage))
         document = self._manifest(draft, stored, source)
         drafting.keep_index(self.repository.index_path(document.id))

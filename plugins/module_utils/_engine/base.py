@@ -15,7 +15,7 @@ from datetime import datetime
 
 from . import chain, clock, include, pages
 from .encryption import Encryption
-from .errors import BackupDamagedError
+from .errors import BackupDamagedError, EngineError, UsageError
 from .include import Included
 from .manifest import Manifest
 from .published import Backup
@@ -47,7 +47,7 @@ class Base:
     document: Manifest
     links: Sequence[Backup]
     index: pages.Index | None
-    damage: BackupDamagedError | None
+    damage: EngineError | None
 
     def holds(self, included: Sequence[Included]) -> bool:
         """Whether the newest backup has just these files beside its image."""
@@ -89,11 +89,12 @@ def find(repository: Repository, newest: Backup | None) -> Iterator[Base | None]
         yield None
         return
     document = newest.manifest
-    links, damage = [newest], None
+    links = [newest]
+    damage: EngineError | None = None
     try:
         links = chain.links(repository, newest)
         chain.check_artifacts(links)
-    except BackupDamagedError as error:
+    except (BackupDamagedError, UsageError) as error:
         damage = error
     with contextlib.ExitStack() as opened:
         index = opened.enter_context(pages.open_index(repository.index_path(newest.id), document.image.page_count))

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from . import manifest
+from . import codec, manifest
 from .errors import BackupDamagedError, StorageFailedError
+from .manifest import Manifest
 from .published import Backup
 from .repository import Repository
 
@@ -41,7 +43,25 @@ def _fits(previous: Backup, following: Backup) -> bool:
 
 
 def check_artifacts(chain: Sequence[Backup]) -> None:
-    """Raise ``BackupDamagedError`` unless all files of the last link, and the pages of all others, are as stored."""
+    """Raise ``BackupDamagedError`` unless all files of the last link, and the pages of all others, are as stored.
+
+    Raises ``UsageError`` when this version does not know how.
+    """
+    for each in chain:
+        _check_content(each.trusted(), each.path)
     for each in chain[:-1]:
         manifest.check_files(each.trusted(), each.path, [each.trusted().content_file])
     manifest.check_files(chain[-1].trusted(), chain[-1].path)
+
+
+def _check_content(document: Manifest, path: Path) -> None:
+    """Whether what the manifest says of its content goes with the name that this has."""
+    stored = document.content_file
+    action = f"Cannot use {path / stored.path}"
+    codec.check_known(stored.compression, stored.encryption, action=action)
+    if stored.path != manifest.CONTENT_NAMES[document.type] + codec.suffix(stored.compression, stored.encryption):
+        raise BackupDamagedError(
+            f"{action}: its name is not one of a file with compression {stored.compression}, encryption "
+            f"{stored.encryption}.",
+            hint="Use another backup, or a copy of this one from off-site.",
+        )

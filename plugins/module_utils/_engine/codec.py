@@ -40,6 +40,13 @@ def suffix(compression: str, encryption: str = "none") -> str:
     return SUFFIXES[compression] + encryptions.SUFFIXES[encryption]
 
 
+def check_known(compression: str, encryption: str, *, action: str) -> None:
+    """Raise ``UsageError`` for a way to store that this version does not know."""
+    for known, method in ((SUFFIXES, compression), (encryptions.SUFFIXES, encryption)):
+        if method not in known:
+            raise UsageError(f"{action}: it is stored with {method!r}.", hint="Update the collection.")
+
+
 def choose_compression(wanted: str) -> str:
     """The compression that ``wanted`` means on this host: ``auto`` is zstd where it is installed, else gzip."""
     if wanted == "auto":
@@ -232,8 +239,7 @@ def unpack_into(
 @contextlib.contextmanager
 def _opened(path: Path, compression: str, encryption: str, keys: Keys) -> Iterator[tuple[list[Command], BinaryIO]]:
     """The programs that an artifact goes through before Python sees it, and its file."""
-    if compression not in SUFFIXES:
-        raise UsageError(f"Cannot unpack {path}: unknown compression {compression!r}.", hint="Update the collection.")
+    check_known(compression, encryption, action=f"Cannot unpack {path}")
     unpacking = [Command(("zstd", "-d", "-q", "-c"))] if compression == "zstd" else []
     with contextlib.ExitStack() as stack:
         with translated(f"Cannot read {path}"):

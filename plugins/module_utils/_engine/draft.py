@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,8 +22,6 @@ from .manifest import Image, StoredFile
 from .snapshot import Progress, Snapshot
 from .store import Beside, Reading, Storage, TooManyChangesError
 
-IMAGE_NAME = "database.sqlite"
-PAGES_NAME = "database.pages"
 _INDEX_NAME = "index"
 
 
@@ -160,7 +158,7 @@ class Drafting:
             return self._unchanged(found)
         checks.start()
         stream = itertools.chain([first], stream)
-        stored = self.storage.write(PAGES_NAME, manifest.PAGES_ROLE, stream, compressed=True)
+        stored = self._store("incremental", stream)
         self._write_index(index, reading)
         return self._done("incremental", image, reading, checks.result(deadline, action=self.action), stored)
 
@@ -177,7 +175,7 @@ class Drafting:
         checks.start()
         index = pages.IndexWriter() if image.page_size and not image.corruption else None
         reading = Reading(image, index, self._progress)
-        stored = self.storage.write(IMAGE_NAME, manifest.IMAGE_ROLE, reading.whole(), compressed=True)
+        stored = self._store("full", reading.whole())
         if index is not None:
             self._write_index(index, reading)
         return self._done("full", image, reading, checks.result(deadline, action=self.action), stored, why_full)
@@ -188,6 +186,10 @@ class Drafting:
             with translated(self.action):
                 files.own_directory(path.parent)
                 files.move_file(self.index, path)
+
+    def _store(self, kind: str, stream: Iterable[bytes]) -> StoredFile:
+        name, role = manifest.CONTENT_NAMES[kind], manifest.CONTENT_ROLES[kind]
+        return self.storage.write(name, role, stream, compressed=True)
 
     def _write_index(self, index: pages.IndexWriter, reading: Reading) -> None:
         """With what the next run must know of this backup and cannot read from it, when it is encrypted."""

@@ -75,14 +75,15 @@ def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[Stor
     return stored
 
 
-def store_sidecars(source: Source, name: str, storage: Storage) -> list[StoredFile]:
-    """Store what is beside a source that SQLite cannot read, as if beside ``name``: commits may be in there."""
+def store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
+    """Store what is beside a source that SQLite cannot read, named after its image: commits may be in there."""
     stored = []
     for suffix in (WAL, JOURNAL):
         side = database.sidecar(source.path, suffix)
         if files.size_of(side):
             with translated(f"Cannot copy {side}"):
                 content = places.read_bytes(side)
+            name = manifest.CONTENT_NAMES["full"]
             stored.append(storage.write(name + suffix, SIDECAR_ROLE, [content]))
     return stored
 

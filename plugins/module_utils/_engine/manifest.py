@@ -29,7 +29,9 @@ MANIFEST_NAME = "manifest.json"
 IMAGE_ROLE, PAGES_ROLE, SCHEMA_ROLE, PROOF_ROLE = "image", "pages", "schema", "proof"
 INCLUDE_ROLE, SIDECAR_ROLE = "include", "sidecar"
 # What a backup of each type holds exactly one file of.
-_CONTENT_ROLES = {"full": IMAGE_ROLE, "incremental": PAGES_ROLE}
+CONTENT_ROLES = {"full": IMAGE_ROLE, "incremental": PAGES_ROLE}
+# And what its name begins with, before the endings that tell how to read it.
+CONTENT_NAMES = {"full": "database.sqlite", "incremental": "database.pages"}
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Manifest:
     @property
     def content_file(self) -> StoredFile:
         """The image of a full backup, the changed pages of an incremental one."""
-        return next(each for each in self.files if each.role in _CONTENT_ROLES.values())
+        return next(each for each in self.files if each.role in CONTENT_ROLES.values())
 
     @property
     def encryption(self) -> str:
@@ -169,15 +171,17 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         path = PurePosixPath(each.path)
         if path.is_absolute() or ".." in path.parts or set("\\:\0") & set(each.path):
             raise ValueError(f"the path {each.path!r} leaves the backup")
-    contents = [each.role for each in stored if each.role in _CONTENT_ROLES.values()]
-    if contents != [_CONTENT_ROLES[content["type"]]]:
+    contents = [each.role for each in stored if each.role in CONTENT_ROLES.values()]
+    if contents != [CONTENT_ROLES[content["type"]]]:
         raise ValueError(f"a backup of the type {content['type']} holds {contents}")
     if (content["type"] == "incremental") != isinstance(content["parent"], str):
         raise ValueError(f"a backup of the type {content['type']} has the parent {content['parent']}")
     for key in ("started", "finished"):
         clock.to_text(clock.from_text(content[key]))
+    origin = _made(Origin, content["database"])
+    int(origin.mode or "0", 8)
     content.update(
-        database=_made(Origin, content["database"]),
+        database=origin,
         image=_made(Image, content["image"]),
         proof=_made(Proof, content["proof"]) if content["proof"] else None,
         files=stored,
