@@ -22,7 +22,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 # A command:package list of what starts hosts in containers; only root can.
 HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
 # The same of what tests run beside Python.
-PROGRAMS := sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic $(HOST_PROGRAMS)
+PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic $(HOST_PROGRAMS)
 # And for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
 
