@@ -100,8 +100,8 @@ static void stop(void)
     if (!real) \
         real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
-/* The call, unless it is the one. `below` is looked at only when something is armed. */
-#define AROUND(letter, below, read, call) \
+/* The call, unless it is the one, of `size` bytes. `below` is looked at only when something is armed. */
+#define CALL(letter, below, read, size, call) \
     int saved_ = errno; \
     int hit_ = armed && is_hit(letter, below, read); \
     errno = saved_; \
@@ -111,28 +111,17 @@ static void stop(void)
     } \
     if (hit_ && plan.kind == BEFORE) \
         stop(); \
-    __typeof__(call) result_ = (call); \
-    if (hit_ && plan.kind == AFTER) \
-        stop(); \
-    return result_
-
-/* The same for what writes `size` bytes, of which it may take only half. */
-#define WRITING(below, size, call) \
-    int saved_ = errno; \
-    int hit_ = armed && is_hit('w', below, 0); \
-    errno = saved_; \
-    if (hit_ && plan.kind == FAIL) { \
-        errno = plan.value; \
-        return -1; \
-    } \
-    if (hit_ && plan.kind == BEFORE) \
-        stop(); \
     if (hit_ && (plan.kind == SHORT || plan.kind == TEAR) && size > 1) \
         size /= 2; \
-    ssize_t result_ = (call); \
+    __typeof__(call) result_ = (call); \
     if (hit_ && (plan.kind == AFTER || plan.kind == TEAR)) \
         stop(); \
     return result_
+
+#define WRITING(below, size, call) CALL('w', below, 0, size, call)
+#define AROUND(letter, below, read, call) \
+    size_t none_ = 0; \
+    CALL(letter, below, read, none_, call)
 
 ssize_t write(int file, const void *data, size_t size)
 {

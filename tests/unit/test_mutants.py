@@ -193,31 +193,20 @@ def open_(site: Site) -> Repository:
     return Repository.open_existing(site.repository, action="Test")
 
 
-def test_no_damaged_backup_is_called_good(stored: Site) -> None:
+@pytest.mark.parametrize(("change", "suffix"), [(mutants.mutate, ""), (mutants.forge, ".json")])
+def test_no_damaged_backup_is_called_good(
+    stored: Site, change: Callable[[random.Random, Path], None], suffix: str
+) -> None:
+    """Nor one with a forged document, that only somebody who knows the format could have written."""
     before = {identity: stored.restored(identity) for identity in stored.ids()}
     files = [each.relative_to(stored.directory) for each in mutants.stored_files(stored.repository)]
+    files = [each for each in files if each.name.endswith(suffix)]
 
     def judge(chance: random.Random, trial: Path) -> Counter[str]:
-        mutants.mutate(chance, trial / chance.choice(files))
+        change(chance, trial / chance.choice(files))
         return check_repository(trial, before)
 
-    found = counted("stored", stored.directory, judge)
-    assert found["restore 13"] > 0
-    assert found["restore 0"] > 0
-    assert found["backup 0"] > 0
-
-
-def test_no_forged_document_leads_astray(stored: Site) -> None:
-    """Of a format that only somebody who knows it could have written."""
-    before = {identity: stored.restored(identity) for identity in stored.ids()}
-    files = [each.relative_to(stored.directory) for each in mutants.stored_files(stored.repository)]
-    documents = [each for each in files if each.suffix == ".json"]
-
-    def judge(chance: random.Random, trial: Path) -> Counter[str]:
-        mutants.forge(chance, trial / chance.choice(documents))
-        return check_repository(trial, before)
-
-    found = counted("forged", stored.directory, judge)
+    found = counted(change.__name__, stored.directory, judge)
     assert found["restore 13"] > 0
     assert found["restore 0"] > 0
     assert found["backup 0"] > 0
