@@ -19,7 +19,7 @@ ROOT = ENGINE.parents[2]
 
 FLOORS = (
     ("errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts"),
-    ("database", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
+    ("database", "schema", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft"),
@@ -38,7 +38,8 @@ FLOORS = (
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
-    ("proof", "database"), ("processes", "database"), ("manifest", "proof"),
+    ("proof", "database"), ("schema", "database"), ("proof", "schema"), ("processes", "database"),
+    ("manifest", "proof"),
     ("published", "manifest"), ("published", "notes"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),

@@ -72,6 +72,8 @@ class Header:
     encoding: str
     user_version: int
     application_id: int
+    written_by: int
+    """The number of the SQLite that wrote last: 3040001 for 3.40.1."""
 
     def facts(self) -> dict[str, int | str]:
         """What the proof keeps of the header."""
@@ -111,6 +113,7 @@ def parse_header(data: bytes) -> Header | None:
         encoding=_ENCODINGS.get(encoding, "UTF-8"),
         user_version=user_version,
         application_id=application_id,
+        written_by=struct.unpack_from(">I", data, 96)[0],
     )
 
 
@@ -292,7 +295,11 @@ class _Cursor(sqlite3.Cursor):
             return super().__next__()
 
 
-class _Connection(sqlite3.Connection):
+class Connection(sqlite3.Connection):
+    """One whose errors are SQLite's; ``trouble`` is what it cannot parse of the schema, see ``schema.load``."""
+
+    trouble: object = None
+
     def cursor(self, *_factory: Any) -> _Cursor:  # type: ignore[override]
         return super().cursor(_Cursor)
 
@@ -300,7 +307,7 @@ class _Connection(sqlite3.Connection):
         return self.cursor().execute(*arguments)
 
 
-def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_seconds: float = 0.0) -> sqlite3.Connection:
+def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_seconds: float = 0.0) -> Connection:
     """Open ``path`` in autocommit mode, hardened against a hostile schema.
 
     ``immutable`` takes no locks and makes no files: for private files that nobody else writes.
@@ -313,7 +320,7 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
         isolation_level=None,
         check_same_thread=False,
         cached_statements=0,
-        factory=_Connection,
+        factory=Connection,
     )
     connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
     connection.execute("PRAGMA trusted_schema=OFF")

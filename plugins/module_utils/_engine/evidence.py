@@ -49,7 +49,9 @@ def examine(image: Snapshot, level: str) -> Evidence:
     """Check the image and count its rows; what cannot be read makes the backup suspect, never fails the copy."""
     if image.connection is None:
         return Evidence((Check("readable", proofs.FAILED, image.corruption),))
-    checks = () if level == "none" else tuple(proofs.check_structure(image.connection, level))
+    checks = tuple(proofs.check_schema(image.connection))
+    if level != "none":
+        checks = tuple(proofs.check_structure(image.connection, level))
     try:
         schema = proofs.schema_sql(image.connection, image.header)
         tables = proofs.table_rows(image.connection)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import confined, database, files, owners, places, proof, scratch
+from . import confined, database, files, owners, places, proof, schema, scratch
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import (
@@ -57,7 +57,7 @@ class Pinned:
     ``path`` is the source, or a private copy of it. ``idle``: nobody uses it, and no lock is held.
     """
 
-    connection: sqlite3.Connection
+    connection: database.Connection
     path: Path
     idle: bool
     begin: float
@@ -212,6 +212,7 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
                 connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
                 closed_first.enter_context(contextlib.closing(connection))
                 _begin_when_settled(connection, source, deadline)
+            schema.load(connection, source.header)
             _check_opened(path, action=action)
             begin = time.monotonic()
             yield Pinned(connection, path, idle, begin, closed_last)
@@ -267,8 +268,8 @@ def _begin_when_settled(connection: sqlite3.Connection, source: Source, deadline
 
 def _begin(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN")
-    # A deferred transaction begins with the first read.
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    # A deferred transaction begins with the first read; this one needs nothing of the schema.
+    connection.execute("PRAGMA user_version").fetchone()
 
 
 def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:

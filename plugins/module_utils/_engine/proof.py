@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import confined
+from . import confined, schema
 from .database import Header
 from .errors import NoSpaceError, StorageFailedError
 
@@ -35,6 +35,7 @@ _LOOK = "Look at the disks, at the memory, and at the kernel's log, then run aga
 # A page that could not be had, and the codes with which that is the database's fault: SQLITE_CORRUPT, SQLITE_NOTADB.
 _UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
 _VERDICTS = (11, 26)
+_UNUSED = re.compile(r"\*\*\* in database main \*\*\*|Page \d+ is never used")
 # What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
@@ -122,6 +123,12 @@ def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
     return None
 
 
+def check_schema(connection: sqlite3.Connection) -> list[Check]:
+    """A check for what could not be parsed of the schema, if there is any."""
+    trouble = schema.trouble(connection)
+    return [Check("schema", FAILED if trouble.damage else INCONCLUSIVE, trouble.text)] if trouble else []
+
+
 def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
     """``quick``: quick_check. ``full``: integrity_check, and foreign_key_check, which is reported, not judged."""
     pragma = "quick_check" if level == "quick" else "integrity_check"
@@ -143,6 +150,9 @@ def _image_bytes(connection: sqlite3.Connection) -> int:
 
 
 def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
+    unparsed = check_schema(connection)
+    if overall(unparsed) == FAILED:
+        return Check(pragma, FAILED, unparsed[0].detail)
     try:
         # A page that the disk did not give is a problem in SQLite's list like any other: what is not there when it is
         # looked at again was none of the database.
@@ -152,7 +162,7 @@ def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
             return Check(pragma, INCONCLUSIVE, lack)
         problems = [judge(error)]
     if not problems:
-        return Check(pragma, PASSED)
+        return Check(pragma, INCONCLUSIVE, unparsed[0].detail) if unparsed else Check(pragma, PASSED)
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
     return Check(
         pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
@@ -161,12 +171,15 @@ def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
 
 def _problems(connection: sqlite3.Connection, pragma: str) -> list[str]:
     """What the check lists; raises ``StorageFailedError`` when that tells of a disk."""
-    problems = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}")]
+    problems = [line for row in connection.execute(f"PRAGMA {pragma}") for line in str(row[0]).splitlines()]
+    if schema.trouble(connection) is not None:
+        # By what could not be parsed.
+        problems = [each for each in problems if not _UNUSED.fullmatch(each)]
     for each in problems:
         code = _UNREAD.search(each)
         if code and int(code[1]) & 0xFF not in _VERDICTS:
             raise StorageFailedError(f"Cannot check the database: SQLite says: {each}.", hint=_LOOK)
-    return [] if problems == ["ok"] else problems
+    return [] if problems in ([], ["ok"]) else problems
 
 
 def judge(error: sqlite3.Error) -> str:
@@ -223,8 +236,13 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
         rows = table_rows(connection)
     except sqlite3.DatabaseError as error:
         return [Check("rows", FAILED, judge(error))]
-    different = {name: (rows.get(name), proof.tables.get(name)) for name in {*rows, *proof.tables}}
-    different = {name: pair for name, pair in different.items() if pair[0] != pair[1]}
+    # What another SQLite could not parse, it did not count.
+    unparsed = check_schema(connection)
+    names = {*rows} & {*proof.tables} if unparsed else {*rows, *proof.tables}
+    pairs = {name: (rows.get(name), proof.tables.get(name)) for name in names}
+    different = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if not different and unparsed:
+        return [Check("rows", INCONCLUSIVE, unparsed[0].detail)]
     if not different:
         return [Check("rows", PASSED, f"{sum(rows.values())} rows in {len(rows)} tables")]
     name, (found, expected) = min(different.items())

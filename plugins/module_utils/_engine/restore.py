@@ -25,6 +25,7 @@ from . import (
     owners,
     places,
     proof,
+    schema,
     switch,
 )
 from .clock import Phases
@@ -298,7 +299,9 @@ class _Staging:
         level, document = self.request.check, self.document
         if document.suspect or not document.image.bytes or (level == "quick" and _has_passed(document)):
             return
+        header = database.read_header(self.staged)
         with contextlib.closing(database.connect(self.staged, immutable=True)) as connection:
+            schema.load(connection, header)
             checks = proof.check_structure(connection, level)
             if level == "full" and self.expected is not None:
                 checks.extend(proof.check_rows(connection, self.expected))
@@ -332,7 +335,7 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
                 stack.enter_context(confined.bounded(_LOOK_SECONDS))
                 stack.enter_context(owners.acting_as_owner(dest))
                 connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                connection.execute("PRAGMA user_version").fetchone()
     except OSError as error:
         raise from_os_error(f"{action}: cannot read the file in place", error) from error
     except sqlite3.Error as error:

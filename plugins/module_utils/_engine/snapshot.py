@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeVar
 
-from . import database, files, pin, wal
+from . import database, files, pin, schema, wal
 from .clock import Deadline
 from .database import SHM, WAL, Source
 from .errors import SourceBusyError, SourceCorruptError, translated
@@ -47,7 +47,7 @@ class Snapshot(abc.ABC):
     a copy of the bytes, when it is.
     """
 
-    connection: sqlite3.Connection | None
+    connection: database.Connection | None
     page_size: int
     page_count: int
     image_bytes: int
@@ -100,7 +100,10 @@ class CopiedSnapshot(Snapshot):
         self.writers_waited = writers_waited
         self.held = False
         self.corruption = corruption
-        self.connection = None if corruption else database.connect(path, immutable=True)
+        self.connection = None
+        if not corruption:
+            self.connection = database.connect(path, immutable=True)
+            schema.load(self.connection, self.header)
 
     @property
     def pinned_seconds(self) -> float:

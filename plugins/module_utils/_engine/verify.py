@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import chain, database, evidence, files, image, pin, proof, scratch
+from . import chain, database, evidence, files, image, pin, proof, schema, scratch
 from .clock import Deadline
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -179,7 +179,9 @@ def _restored_checks(
 
     def check() -> list[Check]:
         checks = [Check("image", proof.PASSED, f"SHA-256 {document.image.sha256}")]
+        header = database.read_header(restored)
         with contextlib.closing(database.connect(restored, immutable=True)) as connection:
+            schema.load(connection, header)
             if proven is not None and expected.level == "full":
                 checks.extend(proof.check_rows(connection, proven))
             checks.extend(_content_checks(connection, expected))
