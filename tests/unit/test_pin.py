@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import subprocess
 import threading
 import time
 import types
@@ -21,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import da
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     EngineError,
+    RefusedError,
     SourceBusyError,
     SourceCorruptError,
     SourceMissingError,
@@ -341,6 +343,35 @@ def test_application_that_comes_and_goes_does_not_void_what_is_read_under_a_lock
 
 
 # --- no trace ------------------------------------------------------------------------------------------------------
+
+
+def _mounted_alone(path: Path, place: Path) -> Path:
+    """The file ``path`` under another name, as it comes out of a container."""
+    alone = place / "alone.db"
+    alone.touch()
+    if subprocess.run(["mount", "--bind", path, alone], check=False, capture_output=True).returncode:
+        pytest.skip("needs to mount a file")
+    return alone
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("mounted", [True, False])
+def test_log_that_is_elsewhere_is_not_done_without(tmp_path: Path, scratch: Path, mounted: bool) -> None:
+    """What is in it would be missed: here all rows but one."""
+    path = databases.make(tmp_path / "agent.db", rows=1)
+    with processes.application(path) as execute:
+        execute("INSERT INTO item(name) VALUES ('in the log')")
+        alone = path
+        if mounted:
+            alone = _mounted_alone(path, tmp_path)
+        else:
+            path.with_name("agent.db-wal").unlink()
+        try:
+            with pytest.raises(RefusedError, match="-wal, which would hold its last commits, is not beside it"):
+                read(alone, scratch, names)
+        finally:
+            if mounted:
+                subprocess.run(["umount", alone], check=True)
 
 
 def test_idle_wal_database_gets_no_sidecars(tmp_path: Path, scratch: Path) -> None:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from . import confined, database, files, owners, places, proof, schema, scratch
+from . import confined, database, files, owners, places, processes, proof, schema, scratch
 from .clock import Deadline
 from .database import JOURNAL, SHM, WAL, Source
 from .errors import (
     EngineError,
     NoSpaceError,
+    RefusedError,
     SourceBusyError,
     SourceCorruptError,
     SourceMissingError,
@@ -111,6 +112,7 @@ def read(
             began = True
             return work(pinned)
 
+        _check_log_is_beside(source, action=action)
         # First of all: a write after it must show, also one right after the look at whether the source is idle.
         before = _stamp(source.path)
         # Only once without a lock: an application that comes and goes would make every such attempt void.
@@ -172,6 +174,26 @@ def examine(
             if error.needs_recovery:
                 raise
             return [Check("readable", proof.FAILED, error.message)]
+
+
+def _check_log_is_beside(source: Source, *, action: str) -> None:
+    """Raise ``RefusedError`` when somebody uses the database in WAL mode, with a log that is not beside this name.
+
+    So it is when a single file was mounted out of a container, or somebody removed the log: what is in it would be
+    missed. For an instant it is so whenever an application begins or ends.
+    """
+    log = database.sidecar(source.path, WAL)
+    since = time.monotonic()
+    while source.header is not None and source.header.wal and not os.path.lexists(log):
+        if not processes.is_locked(source.path):
+            return
+        if time.monotonic() - since > _STILL_SECONDS:
+            raise RefusedError(
+                f"{action}: an application uses it in WAL mode, and {log.name}, which would hold its last commits, is "
+                "not beside it.",
+                hint="Back it up where its directory is: mount the directory into the container, not the single file.",
+            )
+        time.sleep(_BUSY_SLEEP_SECONDS)
 
 
 def _is_still(before: Stamp, after: Stamp, *, idle: bool) -> bool:

@@ -20,6 +20,7 @@ _LOCK_FIRST_BYTE = 0x40000000
 _LOCK_BYTES = 512
 # F_OFD_SETLK of Linux, a lock of the open file instead of the process: https://www.man7.org/linux/man-pages/man2/fcntl.2.html
 _SET_OPEN_FILE_LOCK = 37
+_LOCK_FORMAT = "hhqqi4x"
 
 
 def users_of(path: Path) -> list[str]:
@@ -29,7 +30,7 @@ def users_of(path: Path) -> list[str]:
     of SQLite on the file is found, without its name. Call it only when this process has the database closed.
     """
     found = _by_descriptors(path)
-    if not found and _is_locked(path):
+    if not found and is_locked(path):
         found = ["a process that cannot be named"]
     return found
 
@@ -63,8 +64,11 @@ def _name_of(process: Path) -> str:
         return "process"
 
 
-def _is_locked(path: Path) -> bool:
-    """Whether anybody holds a lock of SQLite on ``path``: a reader in WAL mode does, an idle rollback one does not."""
+def is_locked(path: Path) -> bool:
+    """Whether anybody holds a lock of SQLite on ``path``: who uses it in WAL mode does, an idle rollback one does not.
+
+    Call it only when this process has the database closed.
+    """
     if sys.platform == "win32":
         # There an open database cannot be renamed away, and the restore stops at that.
         return False
@@ -75,6 +79,10 @@ def _is_locked(path: Path) -> bool:
     except (OSError, RefusedError):
         return False
     try:
+        if sys.platform == "linux":
+            # Only asked for: whoever comes just now must not be refused.
+            found = fcntl.fcntl(descriptor, fcntl.F_GETLK, _wanted_lock(fcntl.F_WRLCK))
+            return bool(struct.unpack(_LOCK_FORMAT, found)[0] != fcntl.F_UNLCK)
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCK_BYTES, _LOCK_FIRST_BYTE)
     except OSError:
         return True
@@ -117,5 +125,9 @@ def _lock_out(stack: contextlib.ExitStack, path: Path) -> None:
     with contextlib.suppress(OSError, RefusedError):
         descriptor = places.open_regular(path, os.O_RDWR, alone=False)
         stack.callback(os.close, descriptor)
-        wanted = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCK_FIRST_BYTE, _LOCK_BYTES, 0)
-        fcntl.fcntl(descriptor, _SET_OPEN_FILE_LOCK, wanted)
+        fcntl.fcntl(descriptor, _SET_OPEN_FILE_LOCK, _wanted_lock(fcntl.F_WRLCK))
+
+
+def _wanted_lock(kind: int) -> bytes:
+    """All bytes that SQLite locks, as Linux has it: flock in fcntl(2)."""
+    return struct.pack(_LOCK_FORMAT, kind, os.SEEK_SET, _LOCK_FIRST_BYTE, _LOCK_BYTES, 0)
