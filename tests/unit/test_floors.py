@@ -40,7 +40,7 @@ NEIGHBOURS = {
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
     ("proof", "database"), ("schema", "database"), ("proof", "schema"), ("processes", "database"),
     ("manifest", "proof"),
-    ("published", "manifest"), ("published", "notes"),
+    ("published", "manifest"), ("published", "notes"), ("published", "proof"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("snapshot", "pin"),

@@ -143,7 +143,7 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
             compression=compression,
             level=request.compression_level,
             encryption=request.encryption,
-            check=request.check,
+            check=evidence.level(request.check, backups),
             included=included,
             tags=request.tags,
             pinned=request.pinned,
@@ -226,7 +226,7 @@ class _Job:
                 )
                 draft = self._read(source, staging, drafting, progress)
             if not draft.type and self.newest is not None:
-                return self._confirm(self.newest)
+                return self._confirm(self.newest, draft)
             self._warn(draft, found)
             if self.dry_run:
                 return self._outcome(draft, None)
@@ -286,11 +286,15 @@ class _Job:
         if newest is not None and newest.started > clock.to_text(self.wanted.now):
             self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
 
-    def _confirm(self, newest: Backup) -> Outcome:
+    def _confirm(self, newest: Backup, draft: Draft) -> Outcome:
         if not self.dry_run:
             timeout_seconds = self.request.lock_timeout_seconds
             self.shield.begin()
             newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
+            # What a verification found is for a verification to take back.
+            if draft.evidence.checks and not newest.failed:
+                outcome = proof.overall(draft.evidence.checks)
+                newest = self.repository.note_verification(newest, level=self.wanted.check, outcome=outcome)
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
         document = newest.trusted()
         return Outcome(

@@ -99,9 +99,9 @@ class Drafting:
                 except TooManyChangesError:
                     why_full = "more than half of the pages changed"
             elif self.found is not None and self._is_unchanged(image, self.found):
-                if self._verdict_stands(self.found, image, checks, deadline):
-                    return self._unchanged(self.found)
-                why_full = "the newest backup is suspect, and the same database is not any more"
+                if unchanged := self._unchanged(self.found, image, checks, deadline):
+                    return unchanged
+                why_full = "the same database is not found as healthy, or as damaged, as before"
             return self._full(image, checks, deadline, why_full)
 
     def _is_enough(self, found: Base) -> bool:
@@ -129,14 +129,19 @@ class Drafting:
             pass
         return reading.sha256 == found.document.image.sha256
 
-    def _verdict_stands(self, found: Base, image: Snapshot, checks: Beside[Evidence], deadline: Deadline) -> bool:
-        """Whether the unchanged newest backup is still what it was called: what is suspect is looked at again."""
-        if not found.document.suspect or image.corruption:
-            return True
-        return checks.result(deadline, action=self.action).suspect
+    def _unchanged(self, found: Base, image: Snapshot, checks: Beside[Evidence], deadline: Deadline) -> Draft | None:
+        """The draft when the newest backup is still what it was called; None when it is not any more.
 
-    def _unchanged(self, found: Base) -> Draft:
-        return Draft("", found.document.image, 0, Evidence(()))
+        What is suspect is looked at again, and what nobody looked into for long.
+        """
+        looked = Evidence(())
+        looked_into = found.newest.looked_deep(evidence.week_ago()) and not found.newest.failed
+        due = self.wanted.check == "full" and not looked_into
+        if (found.document.suspect or due) and not image.corruption:
+            looked = checks.result(deadline, action=self.action)
+            if looked.suspect != found.document.suspect:
+                return None
+        return Draft("", found.document.image, 0, looked)
 
     def _incremental(
         self, image: Snapshot, found: Base, old: pages.Index, checks: Beside[Evidence], deadline: Deadline
@@ -147,15 +152,15 @@ class Drafting:
             reading = Reading(image)
             for _piece in reading.changes(old, limit_pages=limit_pages):
                 pass
-            if self._is_same(image, reading, found) and self._verdict_stands(found, image, checks, deadline):
-                return self._unchanged(found)
+            if self._is_same(image, reading, found) and (same := self._unchanged(found, image, checks, deadline)):
+                return same
             return self._done("incremental", image, reading, checks.result(deadline, action=self.action), None)
         index = pages.IndexWriter()
         reading = Reading(image, index, self._progress)
         stream = reading.changes(old, limit_pages=limit_pages)
         first = next(stream)
-        if self._is_same(image, reading, found) and self._verdict_stands(found, image, checks, deadline):
-            return self._unchanged(found)
+        if self._is_same(image, reading, found) and (same := self._unchanged(found, image, checks, deadline)):
+            return same
         checks.start()
         stream = itertools.chain([first], stream)
         stored = self._store("incremental", stream)

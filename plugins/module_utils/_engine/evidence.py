@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from . import codec, database, files, manifest, places
+from . import clock, codec, database, files, manifest, places
 from . import proof as proofs
 from .database import JOURNAL, WAL, Source
 from .encryption import Keys
@@ -43,6 +45,19 @@ class Evidence:
     @property
     def doubts(self) -> list[str]:
         return [each.detail for each in self.checks if each.outcome == proofs.INCONCLUSIVE]
+
+
+def level(wanted: str, backups: Sequence[Backup]) -> str:
+    """How deep to look: as deep as what found the newest backup damaged, and once a week as deep as can be."""
+    if wanted != "quick" or not backups:
+        return wanted
+    deep = backups[-1].failed == "full" or not any(each.looked_deep(week_ago()) for each in backups)
+    return "full" if deep else wanted
+
+
+def week_ago() -> datetime:
+    """An index that lost entries passes a quick check; at least since then somebody should have looked deeper."""
+    return clock.now() - timedelta(days=7)
 
 
 def examine(image: Snapshot, level: str) -> Evidence:

@@ -43,7 +43,12 @@ def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
 
 def write_checks(directory: Path, *, confirmed: str, verifications: Sequence[Mapping[str, str]]) -> None:
     """Replace what is noted in ``directory``; of the verifications the newest are kept."""
-    content = {"confirmed": confirmed, "verifications": [*verifications][-_KEPT_VERIFICATIONS:]}
+    kept = [*verifications][-_KEPT_VERIFICATIONS:]
+    # A failure of the deepest look stands until one as deep passes, whatever others say meanwhile.
+    deep = next((each for each in reversed(verifications) if each["level"] == "full"), None)
+    if deep is not None and deep not in kept:
+        kept[0] = deep
+    content = {"confirmed": confirmed, "verifications": kept}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     files.replace_private(directory / _CHECKS_NAME, text.encode())
 

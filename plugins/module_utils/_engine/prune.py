@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, interrupts, proof, retention
+from . import clock, files, interrupts, retention
 from .errors import EngineError, RepositoryLockedError, explained
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
@@ -169,7 +169,6 @@ def _entry(backup: Backup, order: int) -> Entry:
     document = backup.manifest
     if document is None:
         return Entry(backup.id, order, _UNKNOWN, type=backup.id.rsplit("-", maxsplit=1)[1], damaged=True)
-    failed = bool(backup.verifications) and backup.verifications[-1]["outcome"] == proof.FAILED
     return Entry(
         backup.id,
         order,
@@ -177,6 +176,6 @@ def _entry(backup: Backup, order: int) -> Entry:
         type=document.type,
         parent=document.parent,
         pinned=document.pinned,
-        counts=not document.suspect and not failed and not backup.lack,
+        counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
     )

@@ -16,6 +16,10 @@ from pathlib import Path
 from . import clock, manifest, notes, places
 from .errors import BackupDamagedError, EngineError, from_os_error
 from .manifest import Manifest, StoredFile
+from .proof import FAILED, PASSED
+
+LEVELS = {"": 0, "quick": 1, "full": 2}
+"""How deep a verification looks."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +51,36 @@ class Backup:
         return max(moments)
 
     @property
+    def failed(self) -> str:
+        """The level of the verification that failed last; empty once one of that level, or a deeper one, passed."""
+        return _standing_failure(self.verifications)
+
+    def looked_deep(self, since: datetime) -> bool:
+        """Whether its content was checked with ``integrity_check`` since then."""
+        looks = [each["time"] for each in self.verifications if each["level"] == "full"]
+        if self.manifest is not None and any(each.name == "integrity_check" for each in self.manifest.checks):
+            looks.append(self.manifest.started)
+        return any(clock.from_text(each) >= since for each in looks)
+
+    @property
     def verified(self) -> bool:
-        """Whether it is all there, and the newest check of its content passed: made with the backup, or later."""
-        if self.manifest is None or self.manifest.suspect or self.lack:
+        """Whether it is all there, and the newest check of its content passed: made with the backup, or later.
+
+        What a deep look found wrong stays so until a look as deep finds otherwise.
+        """
+        if self.manifest is None or self.manifest.suspect or self.lack or self.failed:
             return False
         if self.verifications:
             return self.verifications[-1]["outcome"] == "passed"
         return any(check.outcome == "passed" for check in self.manifest.checks)
+
+
+def _standing_failure(verifications: Sequence[dict[str, str]]) -> str:
+    level = ""
+    for each in verifications:
+        if LEVELS.get(each["level"], 0) >= LEVELS[level]:
+            level = each["level"] if each["outcome"] == FAILED else "" if each["outcome"] == PASSED else level
+    return level
 
 
 def load(path: Path) -> Backup | None:

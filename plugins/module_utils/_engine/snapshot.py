@@ -37,6 +37,8 @@ _BUSY_SLEEP_SECONDS = 0.02
 _MATCH_ATTEMPTS = 500
 # The page at this place is for locks alone, and never written: https://www.sqlite.org/fileformat2.html#the_lock_byte_page
 _LOCK_BYTE = 1 << 30
+# The change counter, the schema cookie, and who wrote when: https://www.sqlite.org/fileformat2.html#the_database_header
+_SET_ANEW = ((24, 28), (40, 44), (92, 100))
 
 
 class Snapshot(abc.ABC):
@@ -285,9 +287,21 @@ def take(
         files.remove_file(image)
         files.write_private(image, b"")
         _copy(pinned.connection, image, action=action, deadline=deadline, progress=progress)
+        if source.header is not None and not source.header.wal:
+            with translated(action):
+                _keep_header(pinned, image)
 
     pin.read(source, directory, copy, action=action, deadline=deadline, traceless=traceless)
     return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=not source.header.wal)
+
+
+def _keep_header(pinned: Pinned, image: Path) -> None:
+    """Put back what SQLite sets anew in the header of a copy, so that this is the same image as the file itself."""
+    header = files.read_exactly(pinned.open(), database.HEADER_BYTES)
+    with open(image, "r+b") as copy:
+        for begin, end in _SET_ANEW:
+            copy.seek(begin)
+            copy.write(header[begin:end])
 
 
 def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
