@@ -120,7 +120,8 @@ options:
     description:
       - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA
         integrity_check)
-        and reports foreign keys without parents. With V(quick) a full check is done once a week, too, from the second backup on.
+        and reports foreign keys without parents. With V(quick) a full check is done once a week, too, from the second
+        backup on.
       - With V(none) the backup counts as verified only after M(sqliteops.backup.sqlite_verify) passed.
     type: str
     choices: [none, quick, full]

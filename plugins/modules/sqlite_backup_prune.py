@@ -113,7 +113,8 @@ kept:
       description:
         - All that keeps it. The rules are V(last), V(hourly), V(daily), V(weekly), V(monthly) and V(yearly).
         - The promises are V(newest), V(newest verified), V(pinned), V(future-dated), V(in use), V(damaged), V(builds on
-          a damaged one), and V(needed by) with the id of an incremental.
+          a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
+          incremental, the latter of a damaged one, which no longer says what it builds on.
         - Of a V(damaged) one the manifest cannot be read, so nobody knows whether it is pinned. Look at it.
       type: list
       elements: str

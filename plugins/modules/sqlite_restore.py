@@ -50,6 +50,9 @@ options:
     description:
       - The owner of the restored file. The default is the owner of the old file, or of the source when it was backed
         up.
+      - A user or group of the source that this host does not know by name is taken by number, unless somebody else has
+        that number here. When the owner or group cannot be given, that is a warning. Without the group, only the owner
+        of the file gets rights on it.
     type: str
   group:
     description: The group of the restored file, with the same default as O(owner).

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import zoneinfo
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -56,3 +59,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     monkeypatch.delenv("SQLITE_BACKUP_CONFIG", raising=False)
     return Host(tmp_path, capfd)
+
+
+@pytest.fixture
+def no_zone_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host without the package tzdata, of the system or of Python."""
+    path = zoneinfo.TZPATH
+    monkeypatch.setitem(sys.modules, "tzdata", None)
+    zoneinfo.reset_tzpath(to=())
+    zoneinfo.ZoneInfo.clear_cache()
+    yield
+    zoneinfo.reset_tzpath(to=path)

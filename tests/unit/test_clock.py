@@ -3,10 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import sys
 import time
 import zoneinfo
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -149,17 +147,6 @@ def test_phase_that_fails_is_timed_too() -> None:
 # --- time zones ----------------------------------------------------------------------------------------------------
 
 needs_zones = pytest.mark.skipif(not zoneinfo.available_timezones(), reason="this machine has no time zone data")
-
-
-@pytest.fixture
-def no_zone_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A host without the package tzdata, of the system or of Python."""
-    path = zoneinfo.TZPATH
-    monkeypatch.setitem(sys.modules, "tzdata", None)
-    zoneinfo.reset_tzpath(to=())
-    zoneinfo.ZoneInfo.clear_cache()
-    yield
-    zoneinfo.reset_tzpath(to=path)
 
 
 @needs_zones

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -465,8 +466,49 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
 
     lines = host.run("doctor").out.splitlines()
 
-    assert lines[0] == "agent: 1 problem, 1 warning, 2 ok"
-    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok", "same"]
+    assert lines[0] == "agent: 1 problem, 1 warning, 3 ok"
+    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok", "same", "retention"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail", "hint"),
+    [
+        ({"timezone": "Europe/Nowhere"}, "no time zone 'Europe/Nowhere'", "Europe/Berlin"),
+        ({"keep_daily": -1}, "keep_daily -1", "0 turns a rule off"),
+        (dict.fromkeys(("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"), 0), "keeps nothing", "keep_last"),
+    ],
+)
+def test_doctor_finds_what_lets_every_run_fail_after_the_backup(
+    host: Host, wrong: dict[str, Any], detail: str, hint: str
+) -> None:
+    if "timezone" in wrong and not zoneinfo.available_timezones():
+        detail, hint = "this host has no time zone data", "tzdata"
+    host.add("agent", **wrong)
+    assert host.run("backup", "agent").code == 3
+
+    said = host.run("doctor", "agent", "--json")
+
+    assert said.code == 17
+    (found,) = [each for each in said.result["findings"] if each["outcome"] == "problem"]
+    assert found["name"] == "retention"
+    assert detail in found["detail"]
+    assert hint in found["hint"]
+
+
+@pytest.mark.usefixtures("no_zone_data")
+def test_doctor_finds_that_a_time_zone_needs_data(host: Host) -> None:
+    host.add("agent", timezone="Europe/Berlin")
+    assert host.run("backup", "agent").code == 3
+
+    found = {each["name"]: each for each in host.run("doctor", "agent", "--json").result["findings"]}
+
+    assert found["retention"]["outcome"] == "problem"
+    assert "tzdata" in found["retention"]["hint"]
+
+
+def test_doctor_has_nothing_against_the_usual_policy(host: Host) -> None:
+    found = {each["name"]: each for each in host.run("doctor", "agent", "--json").result["findings"]}
+    assert found["retention"]["outcome"] == "ok"
 
 
 # --- failures ------------------------------------------------------------------------------------------------------

@@ -167,9 +167,10 @@ def test_path_in_the_repository_of_a_user_is_believed_where_that_user_rules(shar
 
 @pytest.mark.parametrize("in_roots", [False, True])
 def test_owner_in_the_repository_of_a_user_is_not_believed(shared_ground: Ground, in_roots: bool) -> None:
+    """And without the group to which it was open, the file is open to its owner alone."""
     ground = shared_ground
     forged(ground, owner="nobody" if in_roots else "root", group="0", mode="4755")
     dest = (ground.roots if in_roots else ground.theirs) / "new.db"
     restore.run(restore.Request(ground.repository, dest=dest))
     status = dest.stat()
-    assert (status.st_uid, status.st_mode & 0o7777) == (0 if in_roots else processes.NOBODY, 0o755)
+    assert (status.st_uid, status.st_mode & 0o7777) == (0 if in_roots else processes.NOBODY, 0o700)

@@ -46,6 +46,7 @@ def document() -> dict[str, Any]:
         {"proof": None, "suspect": True, "checks": (Check("readable", "failed", "malformed"),)},
         {"parent": "20250101T000000Z-full", "type": "incremental", "pinned": True, "tags": ()},
         {"database": Origin("agent", "/srv/a.db", "")},
+        {"database": Origin("agent", "/srv/a.db", "h", "app", "app", "0640", 1001, 0)},
         {"durations": {}, "versions": {}, "reason": ""},
         {"versions": manifest.versions()},
     ],
@@ -89,6 +90,28 @@ def test_seal_is_made_as_the_format_says() -> None:
 
 def test_field_that_a_later_version_adds_is_left_alone() -> None:
     assert read(manifests.sealed({**document(), "colour": "blue"})) == manifests.example()
+
+
+@pytest.mark.parametrize("key", ["database", "image", "proof"])
+def test_field_that_a_later_version_adds_to_an_object_is_left_alone(key: str) -> None:
+    content = document()
+    content[key]["colour"] = "blue"
+    content["files"][0]["colour"] = content["checks"][0]["colour"] = "blue"
+    assert read(manifests.sealed(content)) == manifests.example()
+
+
+def test_manifest_from_before_the_numbers_of_owners_is_read() -> None:
+    content = document()
+    del content["database"]["uid"], content["database"]["gid"]
+    assert read(manifests.sealed(content)) == manifests.example()
+
+
+@pytest.mark.parametrize("value", ["1001", 1.5, True, -1, [], 1 << 64])
+def test_number_of_an_owner_of_another_type_is_damage(value: object) -> None:
+    content = document()
+    content["database"]["uid"] = value
+    with pytest.raises(BackupDamagedError, match="uid is"):
+        read(manifests.sealed(content))
 
 
 def test_content_and_stored_bytes_are_those_of_the_files() -> None:

@@ -39,8 +39,9 @@ def strangers(directory: Path) -> list[Path]:
 def test_ownership_is_told_by_name_and_octal_mode(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     (tmp_path / "a").chmod(0o640)
-    owner, group, mode = owners.ownership((tmp_path / "a").stat())
+    owner, group, mode, uid, gid = owners.ownership((tmp_path / "a").stat())
     assert (owner, mode) == (getpass.getuser(), "0640")
+    assert (uid, gid) == (os.geteuid(), (tmp_path / "a").stat().st_gid)
     assert owners.numeric_owner(owner) == os.geteuid()
     assert owners.numeric_group(group) == (tmp_path / "a").stat().st_gid
 
@@ -50,7 +51,8 @@ def test_ownership_is_told_by_name_and_octal_mode(tmp_path: Path) -> None:
 def test_owner_without_a_name_is_told_by_number(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     os.chown(tmp_path / "a", 4321, 8765)
-    assert owners.ownership((tmp_path / "a").stat())[:2] == ("4321", "8765")
+    mode = stat.S_IMODE((tmp_path / "a").stat().st_mode)
+    assert owners.ownership((tmp_path / "a").stat()) == ("4321", "8765", f"{mode:04o}", 4321, 8765)
 
 
 @pytest.mark.parametrize("look_up", [owners.numeric_owner, owners.numeric_group])
@@ -63,6 +65,36 @@ def test_unknown_owner_is_a_usage_error(look_up: Any) -> None:
     """A misspelt owner must not become a traceback, nor silently nobody."""
     with pytest.raises(UsageError, match="'no-such-one' does not exist"):
         look_up("no-such-one")
+
+
+@pytest.mark.parametrize("look_up", [owners.numeric_owner, owners.numeric_group])
+@pytest.mark.parametrize("name", [str(2**32 - 1), "9" * 5000, "\u00b2", "a\0b"])
+def test_number_that_no_owner_can_have_is_a_usage_error(look_up: Any, name: str) -> None:
+    """The -1 of chown(2) would mean "as it is"."""
+    with pytest.raises(UsageError, match="does not exist"):
+        look_up(name)
+
+
+@pytest.mark.parametrize("look_up", [owners.local_owner, owners.local_group])
+@pytest.mark.parametrize(
+    ("name", "number", "expected"),
+    [
+        ("root", 4321, 0),
+        ("no-such-one", 4321, 4321),
+        # That is somebody else here.
+        ("no-such-one", 0, None),
+        ("no-such-one", None, None),
+        ("no-such-one", 2**32 - 1, None),
+        ("no-such-one", 2**63, None),
+        ("a\0b", 4321, 4321),
+        ("4321", 4321, 4321),
+        ("", 4321, None),
+    ],
+)
+def test_owner_on_another_host_is_found_by_name_and_else_by_number(
+    look_up: Any, name: str, number: int | None, expected: int | None
+) -> None:
+    assert look_up(name, number) == expected
 
 
 # --- what root creates in the directory of another user --------------------------------------------------------------
@@ -221,3 +253,26 @@ def test_rights_of_root_come_back_after_a_failure(theirs: Path) -> None:
     with pytest.raises(RefusedError), owners.acting_as_owner(path):
         raise RefusedError("refused")
     assert os.geteuid() == 0
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_mode_in_a_repository_of_another_user_opens_no_file_of_roots(
+    theirs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root believes no owner there; then what that owner let others do is worth as little."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    site = site_of_theirs(theirs)
+    site.database.chmod(0o666)
+    site.stored()
+    site.database.unlink()
+    assert restore.run(restore.Request(repository=site.repository)).warnings == []
+    status = site.database.stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (processes.NOBODY, processes.NOBODY, 0o666)
+
+    (theirs.parent / "of-root").mkdir()
+    dest = theirs.parent / "of-root" / "agent.db"
+    outcome = restore.run(restore.Request(repository=site.repository, dest=dest))
+    status = dest.stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+    assert "could not be given to" in outcome.warnings[0]

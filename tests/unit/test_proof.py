@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -492,3 +493,59 @@ def test_schema_with_a_virtual_table_can_be_replayed(tmp_path: Path, virtual: st
         names = {name for (name,) in replayed.execute("SELECT name FROM sqlite_master")}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert names == {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+
+
+@needs_fts5
+@pytest.mark.parametrize(
+    ("virtual", "own", "left_out"),
+    [
+        ("page USING fts5(body)", ["page_node", "page_stat", "page_segdir"], ["page_data", "page_content"]),
+        ("page USING fts4(body)", ["page_node", "page_config", "page_idx"], ["page_stat", "page_segdir"]),
+        ("page USING fts3(body)", ["page_data", "page_rowid"], ["page_content", "page_segments"]),
+        # Its rows are in a table of the application, whose name is a usual one.
+        ("page USING fts5(body, content='page_content')", ["page_content"], ["page_data", "page_idx"]),
+        ("page USING fts4(content=page_content, body)", ["page_content"], ["page_segments"]),
+        # As SQLite reads it, and nothing in a name or a comment misleads.
+        ("page/* USING rtree( */uSiNg -- USING rtree\n 'Fts5'(body)", ["page_node"], ["page_data"]),
+        ("[a USING rtree(b] USING fts5(body)", ["a USING rtree(b_node"], ["a USING rtree(b_data"]),
+    ],
+)
+def test_schema_has_each_table_that_only_sounds_like_a_part_of_a_virtual_one(
+    tmp_path: Path, virtual: str, own: list[str], left_out: list[str]
+) -> None:
+    tables = "".join(f"CREATE TABLE [{name}](body);" for name in own)
+    schema = schema_of(databases.make(tmp_path / "a.db", setup=f"{tables} CREATE VIRTUAL TABLE {virtual};"))
+    for name in own:
+        assert f"CREATE TABLE [{name}](body);" in schema
+    for name in left_out:
+        assert name not in schema.replace(virtual, "")
+
+
+@needs_rtree
+def test_schema_leaves_out_the_parts_of_an_r_tree_only(tmp_path: Path) -> None:
+    own = "CREATE TABLE page_stat(a); CREATE VIEW page_parent_of AS SELECT 1; CREATE TABLE other_node(a);"
+    path = databases.make(tmp_path / "a.db", setup=f"{own} CREATE VIRTUAL TABLE page USING rtree(id, x0, x1);")
+    schema = schema_of(path)
+    assert {name for name in ("page_stat", "other_node", "page_parent_of") if name in schema} == {
+        *("page_stat", "other_node", "page_parent_of")
+    }
+    assert not [name for name in ("page_node", "page_rowid", "page_parent(") if name in schema]
+
+
+@needs_fts5
+def test_schema_names_a_virtual_table_that_was_renamed_and_vacuumed(tmp_path: Path) -> None:
+    setup = "CREATE TABLE new_node(body); CREATE VIRTUAL TABLE old USING fts5(body); ALTER TABLE old RENAME TO new;"
+    path = run(databases.make(tmp_path / "a.db", setup=setup, journal_mode="delete"), "VACUUM;")
+    schema = schema_of(path)
+    assert "CREATE TABLE new_node(body);" in schema
+    assert "new_data" not in schema
+
+
+def test_schema_of_a_hostile_virtual_table_takes_no_time(tmp_path: Path) -> None:
+    """The text of a schema can be written by anybody who can write to the database."""
+    path = databases.make(tmp_path / "a.db", journal_mode="delete")
+    sql = f"CREATE VIRTUAL TABLE IF {'/**/' * 50_000} NOT EXISTS v USING fts5(a)"
+    run(path, f"PRAGMA writable_schema=ON; INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, '{sql}');")
+    begin = time.monotonic()
+    assert "NOT EXISTS v USING" in schema_of(path)
+    assert time.monotonic() - begin < 5

@@ -299,6 +299,25 @@ def test_backup_with_an_unreadable_manifest_stays(place: Place, monkeypatch: pyt
     assert "look" in warning
 
 
+@pytest.mark.parametrize("clock_went_back", [False, True])
+def test_damaged_incremental_keeps_its_base_whatever_the_clock_was(place: Place, clock_went_back: bool) -> None:
+    """It could be repaired by a copy of its manifest; without its base it would be lost."""
+    (full,) = place.back_up("2025-03-05T12:00:00Z")
+    day = "03" if clock_went_back else "06"
+    lost = place.publish(f"202503{day}T120000Z-incremental", 2, parent=full)
+    (newest,) = place.back_up("2025-03-07T12:00:00Z")
+    databases.flip_bit(place.path / lost / "manifest.json", 40)
+    outcome = place.run(last=1)
+    assert removed(outcome) == []
+    assert kept(outcome)[full] == [f"perhaps needed by {lost}"]
+    assert f"{lost} stays, with all that it may build on, until somebody looks at it" in outcome.warnings[0]
+
+    # When somebody has looked at it and removed it, all goes on.
+    shutil.rmtree(place.path / lost)
+    assert removed(place.run(last=1)) == [full]
+    assert place.ids() == [newest]
+
+
 def test_backup_in_use_stays_with_what_it_builds_on(place: Place) -> None:
     """A restore that takes hours must find all its files to the end."""
     (full,) = place.back_up(DAYS[0])

@@ -22,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     codec,
     database,
     files,
+    owners,
     processes,
     proof,
     restore,
@@ -304,6 +305,82 @@ def test_owner_after_a_deletion_is_that_of_the_backup(live: Path) -> None:
     assert restore.run(_request(live, owner="root", mode="0600")).changed
     assert (live.stat().st_uid, live.stat().st_mode & 0o777) == (0, 0o600)
     assert not restore.run(_request(live, owner="root", mode="0600")).changed
+
+
+def _owned(live: Path, monkeypatch: pytest.MonkeyPatch, *told: object) -> None:
+    """The newest backup tells this owner, group, mode, uid and gid, as on another host, and the database is gone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(owners, "ownership", lambda _status: told)
+        backup.run(backup.Request(path=live, repository=live.parent / "repository", force=True))
+    live.unlink()
+
+
+def _access(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_uid, status.st_gid, status.st_mode & 0o777
+
+
+GONE = "no-such-one"
+
+
+@others.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("owner", "expected", "warning"),
+    [
+        # A name counts more than its number; a number counts that nobody else has here.
+        (("nobody", GONE, "0664", 54321, 54322), (others.NOBODY, 54322, 0o664), ""),
+        ((GONE, GONE, "0640", 54321, 54322), (54321, 54322, 0o640), ""),
+        ((GONE, "root", "0640", None, None), (0, 0, 0o640), f"given to {GONE}:root, to whom it belonged"),
+        ((GONE, GONE, "0644", 1, 54322), (0, 54322, 0o644), f"given to {GONE}:{GONE}, to whom it belonged"),
+        (("nobody", GONE, "0664", None, 1), (others.NOBODY, 0, 0o600), "so nobody but its owner may use it"),
+        ((GONE, GONE, "0666", None, None), (0, 0, 0o600), "so nobody but its owner may use it"),
+        ((GONE, GONE, "0640", 2**63, 2**32 - 1), (0, 0, 0o600), "so nobody but its owner may use it"),
+    ],
+)
+def test_owner_who_has_no_name_here_is_given_the_file_by_number(
+    live: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: tuple[object, ...],
+    expected: tuple[int, int, int],
+    warning: str,
+) -> None:
+    """A restore on a new host; whoever has the number there must not get the data of somebody else."""
+    _owned(live, monkeypatch, *owner)
+    outcome = restore.run(_request(live))
+    assert _access(live) == expected
+    assert len(outcome.warnings) == bool(warning)
+    assert warning in " ".join(outcome.warnings)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such owners")
+@pytest.mark.parametrize("number", owners.CANNOT_BE_GIVEN)
+def test_file_that_cannot_be_given_away_is_readable_by_nobody_more(
+    live: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    _owned(live, monkeypatch, GONE, GONE, "0666", 54321, 54322)
+    monkeypatch.setattr(os, "fchown", refuse)
+    outcome = restore.run(_request(live))
+    assert _access(live)[2] == 0o600
+    assert f"could not be given to {GONE}:{GONE}, to whom it belonged" in outcome.warnings[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such owners")
+def test_owner_group_and_mode_that_are_given_need_nothing_of_the_backup(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _owned(live, monkeypatch, GONE, GONE, "0666", None, None)
+    uid, gid = os.geteuid(), live.parent.stat().st_gid
+    outcome = restore.run(_request(live, owner=str(uid), group=str(gid)))
+    assert _access(live) == (uid, gid, 0o666)
+    assert outcome.warnings == []
+    live.unlink()
+    outcome = restore.run(_request(live, mode="0640"))
+    assert _access(live)[2] == 0o640
+    assert outcome.warnings == [f"the file could not be given to {GONE}:{GONE}, to whom it belonged"]
 
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")

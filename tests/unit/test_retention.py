@@ -352,12 +352,46 @@ def test_what_builds_on_a_damaged_one_stays_and_takes_nobodys_place() -> None:
     }
 
 
-def test_damaged_incremental_keeps_what_it_must_have_been_made_from() -> None:
-    entries = changed([*chain(FIRST, SECOND), THREE[2]], SECOND, damaged=True, parent=None)
+def test_damaged_incremental_keeps_all_that_it_may_build_on() -> None:
+    """Its place in the order goes by the clock, which may have gone back: it may be newer than all others."""
+    others = [*THREE, *history("2025-04-01T12:00:00Z", "2025-04-02T12:00:00Z")]
+    entries = [dataclasses.replace(each, order=2 * place) for place, each in enumerate(others)]
+    lost = Entry("lost", -1, NOW, type="incremental", damaged=True)
+    doubt = "perhaps needed by lost"
+    for order in (-1, 3, 99):
+        assert (
+            kept([*entries, dataclasses.replace(lost, order=order)], LAST)
+            == {  # type: ignore[arg-type]
+                **{each.id: [doubt] for each in entries[:-1]},
+                "lost": ["damaged"],
+                entries[-1].id: ["last", "newest", doubt],
+            }
+        )
+    assert list(kept([*entries, dataclasses.replace(lost, type="full")], LAST)) == ["lost", entries[-1].id]
+
+
+def test_what_is_newer_than_a_child_of_a_damaged_incremental_is_not_its_base() -> None:
+    """Else nothing would ever go again."""
+    first, lost, child, later = chain(FIRST, SECOND, THIRD, "2025-04-01T12:00:00Z")
+    ends = history(*(f"2025-05-0{day}T12:00:00Z" for day in range(1, 4)))
+    ends = [dataclasses.replace(each, order=each.order + 4) for each in ends]
+    entries = [first, dataclasses.replace(lost, damaged=True, parent=None), child, later, *ends]
     assert kept(entries, LAST) == {
-        FIRST: [f"needed by {SECOND}"],
-        SECOND: ["damaged"],
-        THIRD: ["last", "newest"],
+        FIRST: [f"perhaps needed by {SECOND}"],
+        SECOND: ["damaged", f"needed by {THIRD}"],
+        THIRD: ["builds on a damaged one", f"needed by {later.id}"],
+        later.id: ["builds on a damaged one"],
+        ends[-1].id: ["last", "newest"],
+    }
+
+
+def test_chain_between_a_damaged_incremental_and_its_full_backup_stays() -> None:
+    entries = [*chain(FIRST, SECOND), Entry("lost", 9, NOW, type="incremental", damaged=True)]
+    assert kept([*entries, dataclasses.replace(THREE[2], order=3)], LAST) == {
+        FIRST: ["perhaps needed by lost", f"needed by {SECOND}"],
+        SECOND: ["perhaps needed by lost"],
+        THIRD: ["last", "newest", "perhaps needed by lost"],
+        "lost": ["damaged"],
     }
 
 
@@ -515,6 +549,21 @@ def test_no_incremental_is_kept_without_its_chain(
     there, left = {each.id for each in entries}, {each.id for each in stay}
     for each in stay:
         if not each.damaged and each.parent in there:
+            assert each.parent in left
+
+
+@given(histories(), POLICIES, IN_USE)
+@pytest.mark.slow
+def test_no_damaged_incremental_loses_its_parent(
+    entries: Sequence[Entry], policy: Policy, in_use: Collection[str]
+) -> None:
+    """Even though nobody knows any more which one that is, and where the damaged one stands in the order."""
+    first = min(each.order for each in entries)
+    moved = [dataclasses.replace(each, order=first - 1, parent=None) if each.damaged else each for each in entries]
+    left = {each.id for each in staying(plan(moved, policy, in_use))}
+    there = {each.id for each in entries}
+    for each in entries:
+        if each.damaged and each.type != "full" and each.parent in there:
             assert each.parent in left
 
 

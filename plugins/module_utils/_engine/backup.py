@@ -324,13 +324,13 @@ class _Job:
         return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
-        owner, group, mode = owners.ownership(source.status)
+        ownership = owners.ownership(source.status)
         return Manifest(
             id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
             type=draft.type,
             parent=self._parent(draft),
-            database=Origin(self.request.database_name, str(source.given), socket.gethostname(), owner, group, mode),
+            database=Origin(self.request.database_name, str(source.given), socket.gethostname(), *ownership),
             reason=self.request.reason,
             tags=self.request.tags,
             pinned=self.request.pinned,

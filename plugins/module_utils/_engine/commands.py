@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, backup, clock, doctor, info, options, prune, report, restore, seen, verify
+from . import answers, backup, clock, doctor, info, options, prune, report, restore, retention, seen, verify
 from .config import Database
 from .errors import (
     BackupNotFoundError,
@@ -180,7 +180,7 @@ def status(settings: Database, _asked: Asked) -> Result:
 def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
     findings = doctor.examine(options.doctor_request(settings.options, configuration=settings.file))
-    findings.append(_same_repository(settings))
+    findings.extend((_same_repository(settings), _retention(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
     if problems:
@@ -195,6 +195,17 @@ def _same_repository(settings: Database) -> doctor.Finding:
     except EngineError as error:
         return doctor.Finding(name, doctor.PROBLEM, error.message, error.hint)
     return doctor.Finding(name, doctor.OK, "The repository is the one that was used before, or the first.")
+
+
+def _retention(settings: Database) -> doctor.Finding:
+    """A policy that cannot be carried out here: backups are made, and each run fails afterwards."""
+    name = "retention"
+    try:
+        retention.check(options.prune_request(settings.options).policy)
+    except EngineError as error:
+        detail = f"No old backup of {settings.name} can be removed: {error.message}"
+        return doctor.Finding(name, doctor.PROBLEM, detail, error.hint)
+    return doctor.Finding(name, doctor.OK, "The rules for old backups can be carried out on this host.")
 
 
 def _last_failure(repository: Repository) -> dict[str, Any] | None:

@@ -60,7 +60,8 @@ class Image:
 class Origin:
     """The database that was backed up: its name, the path it was given as, the host it was on.
 
-    ``owner``, ``group`` and ``mode`` (octal) are those of the file; a restore after its deletion needs them.
+    ``owner``, ``group`` and ``mode`` (octal) are those of the file; a restore after its deletion needs them. ``uid``
+    and ``gid`` are the numbers, for a host that does not know the names; older manifests have none.
     """
 
     name: str
@@ -69,6 +70,8 @@ class Origin:
     owner: str = ""
     group: str = ""
     mode: str = ""
+    uid: int | None = None
+    gid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,7 @@ def _damage(message: str) -> BackupDamagedError:
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:
-    known = {each.name for each in fields_of(Manifest)}
-    content = {key: value for key, value in document.items() if key in known}
+    content = dict(document)
     stored = tuple(_made(StoredFile, each) for each in content["files"])
     for each in stored:
         path = PurePosixPath(each.path)
@@ -193,12 +195,17 @@ def _from_document(document: dict[str, Any]) -> Manifest:
 
 
 def _made(kind: type[Kind], content: dict[str, Any]) -> Kind:
-    """A ``kind`` with these values; ``ValueError`` when one is not of the type that is declared."""
-    for each in fields_of(kind):  # type: ignore[arg-type]
+    """A ``kind`` with these values; ``ValueError`` when one is not of the type that is declared.
+
+    What a later version added is left alone.
+    """
+    fields = fields_of(kind)  # type: ignore[arg-type]
+    for each in fields:
         is_right = _IS_RIGHT.get(str(each.type))
         if is_right and each.name in content and not is_right(content[each.name]):
             raise ValueError(f"{each.name} is {content[each.name]!r:.60}")
-    return kind(**content)
+    known = {each.name for each in fields}
+    return kind(**{key: value for key, value in content.items() if key in known})
 
 
 def _is_text(value: Any) -> bool:
@@ -220,6 +227,7 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "str": _is_text,
     "str | None": lambda value: value is None or _is_text(value),
     "int": _is_number,
+    "int | None": lambda value: value is None or _is_number(value),
     "bool": lambda value: isinstance(value, bool),
     "tuple[str, ...]": lambda value: isinstance(value, list) and all(map(_is_text, value)),
     "dict[str, int]": _is_mapping(_is_number),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from .errors import UsageError
 PRIVATE_DIRECTORY_MODE = 0o700
 # From a filesystem without owners, and for an owner that is unknown in this container.
 CANNOT_BE_GIVEN = (errno.EPERM, errno.EACCES, errno.EINVAL)
+# The number after it is the -1 of chown(2).
+_LAST_ID = 2**32 - 2
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 def hand_over(created: int, directory: int | None) -> None:
@@ -109,6 +113,25 @@ def change_owner(path: Path, uid: int, gid: int) -> None:
             os.fchown(file.fileno(), uid, gid)
 
 
+def give(path: Path, uid: int | None, gid: int | None) -> tuple[bool, bool]:
+    """Give the regular file ``path`` to others as far as that is possible; whether it ``has`` owner and group now."""
+    # The group first: who gives a file away may not change it any more.
+    for change in ((-1, gid), (uid, -1)):
+        if None not in change:
+            try:
+                change_owner(path, *change)
+            except OSError as error:
+                if error.errno not in CANNOT_BE_GIVEN:
+                    raise
+    return has(path, uid, gid)
+
+
+def has(path: Path, uid: int | None, gid: int | None) -> tuple[bool, bool]:
+    """Whether ``path`` has this owner, and this group; -1 is any, None is one that it cannot have."""
+    status = os.stat(path, follow_symlinks=False)
+    return uid in (-1, status.st_uid), gid in (-1, status.st_gid)
+
+
 def change_mode(path: Path, mode: int) -> None:
     """Give the regular file ``path`` this mode."""
     with places.reading(path) as file:
@@ -155,19 +178,16 @@ def first_stranger(directory: Path) -> Path | None:
     return None
 
 
-def ownership(status: os.stat_result) -> tuple[str, str, str]:
-    """Owner and group by name (by number where there is no name) and the octal mode; empty texts on Windows."""
-    if sys.platform == "win32":
-        return "", "", ""
-    import grp
-    import pwd
+def ownership(status: os.stat_result) -> tuple[str, str, str, int | None, int | None]:
+    """Owner and group by name (by number where there is no name), the octal mode, and the numbers of both.
 
-    owner, group = str(status.st_uid), str(status.st_gid)
-    with contextlib.suppress(KeyError):
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    with contextlib.suppress(KeyError):
-        group = grp.getgrgid(status.st_gid).gr_name
-    return owner, group, f"{stat.S_IMODE(status.st_mode):04o}"
+    On Windows empty texts and None.
+    """
+    if sys.platform == "win32":
+        return "", "", "", None, None
+    owner, group = _name_of_user(status.st_uid), _name_of_group(status.st_gid)
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    return owner or str(status.st_uid), group or str(status.st_gid), mode, status.st_uid, status.st_gid
 
 
 def numeric_owner(owner: str) -> int:
@@ -188,11 +208,51 @@ def numeric_group(group: str) -> int:
     return _numeric(group, lambda name: grp.getgrnam(name).gr_gid, "group")
 
 
+def local_owner(owner: str, number: int | None) -> int | None:
+    """The user id here of a user who had this name and number on another host; None when that user is not known here.
+
+    A number that has a name here is that of somebody else.
+    """
+    return _local(owner, number, numeric_owner, _name_of_user)
+
+
+def local_group(group: str, number: int | None) -> int | None:
+    """The same for a group."""
+    return _local(group, number, numeric_group, _name_of_group)
+
+
+def _local(
+    name: str, number: int | None, look_up: Callable[[str], int], name_of: Callable[[int], str | None]
+) -> int | None:
+    try:
+        return look_up(name) if name else None
+    except UsageError:
+        return number if number is not None and number <= _LAST_ID and name_of(number) is None else None
+
+
+def _name_of_user(number: int) -> str | None:
+    if sys.platform != "win32":
+        import pwd
+
+        with contextlib.suppress(KeyError):
+            return pwd.getpwuid(number).pw_name
+    return None
+
+
+def _name_of_group(number: int) -> str | None:
+    if sys.platform != "win32":
+        import grp
+
+        with contextlib.suppress(KeyError):
+            return grp.getgrgid(number).gr_name
+    return None
+
+
 def _numeric(name: str, look_up: Callable[[str], int], kind: str) -> int:
     try:
         return look_up(name)
-    except KeyError:
-        if name.isdigit():
+    except (KeyError, ValueError):
+        if _NUMBER.fullmatch(name) and int(name) <= _LAST_ID:
             return int(name)
         raise UsageError(
             f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first."

@@ -24,11 +24,25 @@ _SHOWN_PROBLEMS = 5
 # What a check may take in a child that works beside another user, and that much more for a large database.
 _CHECK_SECONDS = 600.0
 _SLOWEST_BYTES_A_SECOND = 1024 * 1024
-# The tables in which FTS3, FTS4, FTS5 and R-tree keep their rows: https://www.sqlite.org/vtab.html#the_xshadowname_method
-_SHADOW_PARTS = (
-    *("config", "content", "data", "docsize", "idx", "segdir", "segments", "stat"),
-    *("node", "parent", "rowid"),
+# The tables in which a virtual table keeps its rows, by its module: https://www.sqlite.org/vtab.html#the_xshadowname_method
+_FTS4_PARTS = ("content", "segments", "segdir", "docsize", "stat")
+_RTREE_PARTS = ("node", "parent", "rowid")
+_SHADOW_PARTS = {
+    "fts3": _FTS4_PARTS,
+    "fts4": _FTS4_PARTS,
+    "fts5": ("data", "idx", "content", "docsize", "config"),
+    "rtree": _RTREE_PARTS,
+    "rtree_i32": _RTREE_PARTS,
+    "geopoly": _RTREE_PARTS,
+}
+# The module of a virtual table in the text that SQLite stores. Each part can match in one way only, so it never hangs.
+_IDENTIFIER = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$\x80-\U0010ffff]+)"""
+_GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
+_MODULE = re.compile(
+    rf"CREATE{_GAP}VIRTUAL{_GAP}TABLE{_GAP}{_IDENTIFIER}{_GAP}USING{_GAP}({_IDENTIFIER})", re.IGNORECASE
 )
+# With this option the rows are in a table of the application, or nowhere.
+_OWN_CONTENT = re.compile(r"[(,]\s*content\s*=", re.IGNORECASE)
 # What SQLite says when a disk failed or memory is short.
 _NO_VERDICT = ("disk I/O error", "out of memory", "unable to open")
 _LOOK = "Look at the disks, at the memory, and at the kernel's log, then run again."
@@ -87,12 +101,21 @@ def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
             f"PRAGMA user_version = {header.user_version};",
         ]
     rows = connection.execute(
-        "SELECT name, sql, type = 'table' AND rootpage = 0 FROM sqlite_master "
+        "SELECT name, sql, type = 'table', rootpage FROM sqlite_master "
         "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
     ).fetchall()
+    virtual = {name: sql for name, sql, table, root in rows if table and not root}
     # Creating a virtual table creates these with it.
-    shadows = {f"{name}_{part}" for name, _sql, virtual in rows if virtual for part in _SHADOW_PARTS}
-    return "\n".join([*lines, *(f"{sql};" for name, sql, _virtual in rows if name not in shadows), ""])
+    shadows = {f"{name}_{part}" for name, sql in virtual.items() for part in _shadow_parts(sql)}
+    told = (sql for name, sql, table, root in rows if not (table and root and name in shadows))
+    return "\n".join([*lines, *(f"{sql};" for sql in told), ""])
+
+
+def _shadow_parts(sql: str) -> list[str]:
+    """What follows the name of the virtual table ``sql`` in the names of the tables that it makes for its rows."""
+    found = _MODULE.match(sql)
+    parts = _SHADOW_PARTS.get(found[1].strip("\"'`[]").lower(), ()) if found else ()
+    return [part for part in parts if part != "content" or not _OWN_CONTENT.search(sql)]
 
 
 def schema_digest(schema: str) -> str:

@@ -153,7 +153,8 @@ class _Job:
         """Say what an operator should look at: what only a person can judge, and what goes whatever the policy."""
         for backup in self.backups.values():
             if backup.manifest is None:
-                self.outcome.warnings.append(f"{backup.id} stays until somebody looks at it: {backup.damage}")
+                base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
+                self.outcome.warnings.append(f"{backup.id} stays{base} until somebody looks at it: {backup.damage}")
         future = [each.entry.id for each in decisions if "future-dated" in each.reasons]
         if future:
             self.outcome.warnings.append(
@@ -168,7 +169,7 @@ def _entry(backup: Backup, order: int) -> Entry:
     """What retention knows of ``backup``."""
     document = backup.manifest
     if document is None:
-        return Entry(backup.id, order, _UNKNOWN, type=backup.id.rsplit("-", maxsplit=1)[1], damaged=True)
+        return Entry(backup.id, order, _UNKNOWN, type=_type_of(backup.id), damaged=True)
     return Entry(
         backup.id,
         order,
@@ -179,3 +180,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
     )
+
+
+def _type_of(identity: str) -> str:
+    return identity.rsplit("-", maxsplit=1)[1]

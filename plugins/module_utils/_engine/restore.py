@@ -279,21 +279,25 @@ class _Staging:
 
     def _apply_origin(self) -> Sequence[str]:
         """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
-        origin = self.document.database
+        origin, request = self.document.database, self.request
         if os.name == "nt" or not origin.mode:
             return []
-        warnings = []
-        if self.request.repository is not None and owners.other_owner(self.request.repository):
+        uid = -1 if request.owner else owners.local_owner(origin.owner, origin.uid)
+        gid = -1 if request.group else owners.local_group(origin.group, origin.gid)
+        if request.repository is not None and owners.other_owner(request.repository):
             # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
             like = owners.other_owner(self.dest.parent)
             owners.change_owner(self.staged, like.st_uid if like else -1, like.st_gid if like else -1)
+            right = owners.has(self.staged, uid, gid) if like else (False, False)
         else:
-            try:
-                _change_owner(self.staged, origin.owner, origin.group)
-            except (UsageError, PermissionError):
-                warnings.append(f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged")
-        owners.change_mode(self.staged, int(origin.mode, 8) & 0o777)
-        return warnings
+            right = owners.give(self.staged, uid, gid)
+        mode = int(origin.mode, 8) & 0o777
+        # What its group and all others could do was said beside that group, on that host.
+        owners.change_mode(self.staged, mode if right[1] else mode & 0o700)
+        if all(right):
+            return []
+        warning = f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged"
+        return [warning if right[1] or request.mode else f"{warning}, so nobody but its owner may use it"]
 
     def _check(self) -> None:
         level, document = self.request.check, self.document

@@ -178,6 +178,22 @@ def _by_promises(
         if each.type != FULL and each.parent in damaged:
             damaged.add(each.id)
             kept.append(("builds on a damaged one", each))
+    kept.extend(_by_doubt(newest_first))
+    return kept
+
+
+def _by_doubt(newest_first: Sequence[Entry]) -> list[tuple[str, Entry]]:
+    """What a damaged incremental may build on: it no longer says that, and no clock tells it.
+
+    That can be every backup but those that are no older than one that builds on it.
+    """
+    kept: list[tuple[str, Entry]] = []
+    for damaged in (each for each in newest_first if each.damaged and each.type != FULL):
+        older = newest_first
+        for place, each in enumerate(newest_first):
+            if not each.damaged and each.type != FULL and each.parent == damaged.id:
+                older = newest_first[place + 1 :]
+        kept.extend((f"perhaps needed by {damaged.id}", each) for each in older if not each.damaged)
     return kept
 
 
@@ -195,18 +211,10 @@ def _add_needs(newest_first: Sequence[Entry], reasons: dict[str, list[str]]) -> 
 
 
 def _bases(newest_first: Sequence[Entry]) -> dict[str, str]:
-    """What each incremental builds on, where that is still there.
-
-    A damaged one no longer says it. It was made from the newest backup of its time, so that is the one before it.
-    """
+    """What each incremental builds on, where that is still there; a damaged one no longer says it."""
     ids = {each.id for each in newest_first}
-    bases = {}
-    for place, each in enumerate(newest_first):
-        older = newest_first[place + 1 : place + 2]
-        if each.type == FULL:
-            continue
-        if each.damaged and older:
-            bases[each.id] = older[0].id
-        elif each.parent is not None and each.parent in ids:
-            bases[each.id] = each.parent
-    return bases
+    return {
+        each.id: each.parent
+        for each in newest_first
+        if each.type != FULL and not each.damaged and each.parent is not None and each.parent in ids
+    }
