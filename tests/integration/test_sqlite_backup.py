@@ -331,7 +331,7 @@ def test_strange_names_everywhere(ansible: Session, place: Place) -> None:
     notes.write_text("kept\n")
     repository = str(home / "backups" / STRANGE)
     options = {"path": str(database), "repository": repository, "tags": [STRANGE], "reason": STRANGE}
-    url = {"database_url": f"file:{quote(str(database))}", "repository": repository}
+    url = {"database_url": f"file://{quote(str(database))}", "repository": repository}
 
     run = ansible.task(MODULE, {**options, "include": [{"src": str(notes)}]})
     by_url = ansible.task(MODULE, {**url, "include": [{"src": str(notes)}]})

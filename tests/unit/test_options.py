@@ -22,7 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     verify,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceMissingError, UsageError
 
 BACKUP: dict[str, Any] = {
     "path": "/srv/agent.db",
@@ -99,6 +99,17 @@ def test_database_is_named_by_a_path_or_by_a_url() -> None:
 
     assert options.database_path(BACKUP) == Path("/srv/agent.db")
     assert options.database_path(by_url) == Path("/srv/prisma/agent.db")
+
+
+def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_path: Path) -> None:
+    given = {**BACKUP, "path": None, "database_url": "file:./my%20agent.db", "chdir": str(tmp_path)}
+    (tmp_path / "my agent.db").touch()
+
+    with pytest.raises(SourceMissingError, match="does not exist, but"):
+        options.backup_request(given)
+    (tmp_path / "my%20agent.db").touch()
+    with pytest.raises(UsageError, match="both exist"):
+        options.backup_request(given)
 
 
 def test_every_option_of_a_prune_arrives() -> None:
