@@ -142,7 +142,8 @@ options:
         description: The relative name to store it as. The default is its own name.
         type: str
       redact:
-        description: Keep the names of C(NAME=value) lines and drop every value, for files such as C(.env).
+        description: Keep the names of C(NAME=value) lines and drop every value and the text of comments, for files such
+          as C(.env).
         type: bool
         default: false
   reason:
