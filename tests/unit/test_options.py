@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ BACKUP: dict[str, Any] = {
 RESTORE: dict[str, Any] = {
     "repository": "/backups/agent",
     "backup": "some",
-    "before": "2025-01-01",
+    "before": "2025-01-01T12:00:00Z",
     "dest": "/srv/other.db",
     "owner": "app",
     "group": "staff",
@@ -126,7 +127,7 @@ def test_every_option_of_a_restore_arrives() -> None:
     assert options.restore_request(RESTORE) == restore.Request(
         Path("/backups/agent"),
         "some",
-        "2025-01-01",
+        datetime(2025, 1, 1, 12, tzinfo=timezone.utc),
         Path("/srv/other.db"),
         "app",
         "staff",

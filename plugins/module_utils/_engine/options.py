@@ -65,7 +65,7 @@ def restore_request(given: Options) -> restore.Request:
     return restore.Request(
         repository=_path(given, "repository"),
         backup=given["backup"],
-        before=given["before"] or "",
+        before=clock.from_operator(given["before"]) if given["before"] else None,
         dest=_path(given, "dest"),
         owner=given["owner"] or "",
         group=given["group"] or "",
