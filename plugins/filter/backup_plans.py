@@ -21,7 +21,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
 
 HOUR_SECONDS = 3600
@@ -346,7 +346,7 @@ def _database_path(content: Mapping[str, Any], where: str) -> str:
         return str(content["path"])
     chdir = content.get("chdir")
     try:
-        return str(database.path_from_url(content["database_url"], chdir=Path(chdir) if chdir else None))
+        return str(urls.path(content["database_url"], chdir=Path(chdir) if chdir else None))
     except UsageError as error:
         raise UsageError(f"{where}: database_url: {error.message}", hint=error.hint) from None
 

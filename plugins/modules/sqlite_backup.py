@@ -44,6 +44,9 @@ options:
       - The database as a URL. Prisma's C(file:./agent.db?connection_limit=1) and C(file:///srv/agent.db) are
         understood,
         and SQLAlchemy's C(sqlite:///relative.db) and C(sqlite:////srv/agent.db).
+      - Behind C(file:) the name is taken as it is, up to the first C(?), as Prisma takes it. C(%20) and C(#) are part
+        of it. Behind C(file://) and C(sqlite:) C(%20) is a space, and C(#) ends the name.
+      - When the URL names another file read the other way, and both exist, it is refused. O(path) tells which is meant.
     type: str
   chdir:
     description:
@@ -140,7 +143,8 @@ options:
         description: The relative name to store it as. The default is its own name.
         type: str
       redact:
-        description: Keep the names of C(NAME=value) lines and drop every value, for files such as C(.env).
+        description: Keep the names of C(NAME=value) lines and drop every value and the text of comments, for files such
+          as C(.env).
         type: bool
         default: false
   reason:

@@ -39,7 +39,12 @@ options:
     type: str
     default: latest
   before:
-    description: Restore the newest backup that was started at this time or earlier, RFC 3339. Without a zone it is UTC.
+    description:
+      - Restore the newest backup that was started at this time or earlier.
+      - C(2025-12-30), C(2025-12-30 12:00) and C(2025-12-30T12:00:00.5) go by the clock of the host. With a zone, as in
+        C(2025-12-30T12:00:00Z) and C(2025-12-30 13:00+01:00), it is the same moment on every host. Quote it.
+      - Of a time that the clock of the host shows twice, or leaves out, the earlier moment is taken. Which moment was
+        meant is told in RV(restore.not_after).
     type: str
   dest:
     description:
@@ -129,6 +134,11 @@ restore:
       type: str
       returned: success
       sample: /srv/ci-fixer/agent.db.before-restore.20251230T121500Z
+    not_after:
+      description: The moment that O(before) meant, RFC 3339 with its offset; empty when O(before) was not given.
+      type: str
+      returned: success
+      sample: "2025-12-30T13:00:00+01:00"
     sha256:
       description: The SHA-256 of the restored file, which is that of the manifest; empty after an undo.
       type: str

@@ -203,7 +203,7 @@ def test_home() -> None:
 def test_paths_that_need_care() -> None:
     database = {
         "name": "odd",
-        "database_url": "file:./my%20db%23 100%25.db?connection_limit=1",
+        "database_url": "file:./my db# 100%25.db?connection_limit=1",
         "chdir": '/srv/bob\'s "app"\n100%',
         "repository": "/backup/[x]//odd/",
     }

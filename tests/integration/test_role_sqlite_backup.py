@@ -289,6 +289,26 @@ def test_a_whole_host_in_check_mode(place: Place) -> None:
     assert len(run.results) <= MOST_TASKS
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_host_without_a_directory_for_cron_is_no_reason_to_warn(place: Place, state: str) -> None:
+    variables = {
+        "sqlite_backup_state": state,
+        "sqlite_backup_scheduler": "systemd",
+        "sqlite_backup_config_dir": str(place.directory / "etc"),
+        "sqlite_backup_repository_dir": str(place.directory / "data" / "backups" / "all"),
+        "sqlite_backup_runner_path": str(place.directory / "opt" / "tools" / "bin" / "runner"),
+        "sqlite_backup_databases": [{"name": "test-of-the-role", "path": str(place.database)}],
+        "__sqlite_backup_schedule_directories": [str(place.directory / "cron.d"), "/etc/systemd/system"],
+    }
+    folder = place.directory / "ansible"
+
+    run = harness.run_playbook(folder, f"{harness.NAMESPACE}.provision_backups", variables, "--check")
+
+    assert run.code == 0, run.output
+    assert "Skipped" not in run.output
+    assert "Not all paths examined" not in json.dumps(run.results)
+
+
 @pytest.mark.parametrize("user", ["root", "agent"])
 def test_units(ansible: Session, place: Place, user: str) -> None:
     service, timer = _written(ansible, place, user, "service", "timer")

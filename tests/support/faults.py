@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import gc
+import importlib
 import json
 import os
 import shutil
@@ -205,6 +206,6 @@ def _main(job: str, kinds: str, without_links: str) -> None:
 
 
 if __name__ == "__main__":
-    import conftest  # noqa: F401 - makes the collection importable
-
+    # Makes the collection importable.
+    importlib.import_module("conftest")
     _main(*sys.argv[1:])

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -70,3 +71,18 @@ def no_zone_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     zoneinfo.ZoneInfo.clear_cache()
     yield
     zoneinfo.reset_tzpath(to=path)
+
+
+@pytest.fixture
+def local_zone() -> Iterator[Callable[[str], None]]:
+    """Sets the zone of this process, as TZ names it."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("the zone of a process cannot be changed here")
+    with pytest.MonkeyPatch.context() as patch:
+
+        def change(name: str) -> None:
+            patch.setenv("TZ", name)
+            time.tzset()
+
+        yield change
+    time.tzset()

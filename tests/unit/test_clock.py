@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import time
 import zoneinfo
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -63,6 +65,9 @@ def test_every_form_that_python_writes_is_read(moment: datetime) -> None:
         ("2025-12-30T12:00:00.25+00:00", NOON.replace(microsecond=250_000)),
         ("2025-12-30T12:00:00.000001Z", NOON.replace(microsecond=1)),
         ("2025-12-30T12:00:00.123456789Z", NOON.replace(microsecond=123_456)),
+        ("2025-12-30t12:00Z", NOON),
+        ("2025-12-30 13:30+0130", NOON),
+        ("2025-12-30 12:00:00.5 +00:00", NOON.replace(microsecond=500_000)),
     ],
 )
 def test_time_is_read_as_rfc_3339_on_every_python(text: str, moment: datetime) -> None:
@@ -70,11 +75,88 @@ def test_time_is_read_as_rfc_3339_on_every_python(text: str, moment: datetime) -
     assert clock.from_text(text) == moment
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "12:00", "2025-13-01T00:00:00Z", "2025-12-30T25:00:00Z", "latest"])
-def test_text_that_is_no_time_is_a_usage_error(text: str) -> None:
-    """A misread time would choose another backup."""
-    with pytest.raises(UsageError, match="not RFC 3339"):
-        clock.from_text(text)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "yesterday", "12:00", "2025-13-01T00:00:00Z", "2025-12-30T25:00:00Z", "latest", "2025-12-30T12", "2025-12",
+        "2025-12-30Z", "20251230", "20251230T120000Z", "2025-W01-1", "2025-364", "2025-12-30T1200", "2025-12-30_12:00",
+        "2025-12-30T12:00:00+25:00", "2025-12-30T24:00", "2025-12-30T12:00:00+01:60", "0000-01-01",
+        "2025-12-30T12:00:00+01", "2025-12-30T12:00:00+01:00:30", "٢٠٢٥-12-30", "2025-12-30T",
+        "2025-12-30T12:00.5", "2025-12-30T12:00:60Z", "2025-12-30 12:00\n12:00",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("read", [clock.from_text, clock.from_operator])
+def test_text_that_is_no_time_is_a_usage_error(read: Callable[[str], datetime], text: str) -> None:
+    """A misread time would choose another backup; and what one Python reads, each must."""
+    with pytest.raises(UsageError, match="it is no date"):
+        read(text)
+
+
+# --- the times that an operator gives ------------------------------------------------------------------------------
+
+# As tzset(3) has it, which needs no time zone data: one hour ahead, two from the end of March to the end of October.
+BERLIN = "CET-1CEST,M3.5.0,M10.5.0/3"
+NEW_YORK = "EST5EDT,M3.2.0,M11.1.0"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (BERLIN, "2026-01-01 10:00", "2026-01-01T10:00:00+01:00"),
+        (BERLIN, "2026-07-01T10:00:30", "2026-07-01T10:00:30+02:00"),
+        (BERLIN, "2026-07-01 10:00:00.25", "2026-07-01T10:00:00.250000+02:00"),
+        (BERLIN, "2026-07-01", "2026-07-01T00:00:00+02:00"),
+        (NEW_YORK, "2026-01-01 10:00", "2026-01-01T10:00:00-05:00"),
+        ("UTC0", "2026-01-01 10:00", "2026-01-01T10:00:00Z"),
+        (BERLIN, "2026-07-01T10:00:00Z", "2026-07-01T10:00:00Z"),
+        (BERLIN, "2026-07-01T10:00:00-0330", "2026-07-01T10:00:00-03:30"),
+    ],
+)
+def test_time_of_an_operator_without_a_zone_is_of_this_host(
+    local_zone: Callable[[str], None], name: str, text: str, told: str
+) -> None:
+    """As UTC it would restore another hour than the one on the operator's clock."""
+    local_zone(name)
+    moment = clock.from_operator(text)
+    assert clock.with_offset(moment) == told
+    assert clock.from_text(told) == moment
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        (BERLIN, "2026-10-25 02:30", "2026-10-25T02:30:00+02:00"),
+        (NEW_YORK, "2026-11-01 01:30", "2026-11-01T01:30:00-04:00"),
+        (BERLIN, "2026-03-29 02:30", "2026-03-29T01:30:00+01:00"),
+        (NEW_YORK, "2026-03-08 02:30", "2026-03-08T01:30:00-05:00"),
+        (BERLIN, "2026-10-25 01:59:59", "2026-10-25T01:59:59+02:00"),
+        (BERLIN, "2026-10-25 03:00", "2026-10-25T03:00:00+01:00"),
+        (BERLIN, "2026-03-29 01:59:59", "2026-03-29T01:59:59+01:00"),
+        (BERLIN, "2026-03-29 03:00", "2026-03-29T03:00:00+02:00"),
+    ],
+)
+def test_of_an_hour_that_clocks_repeat_or_leave_out_the_earlier_moment_is_meant(
+    local_zone: Callable[[str], None], name: str, text: str, told: str
+) -> None:
+    """The later one could bring back what went wrong in between."""
+    local_zone(name)
+    assert clock.with_offset(clock.from_operator(text)) == told
+
+
+def test_time_of_the_engine_is_utc_in_every_zone(local_zone: Callable[[str], None]) -> None:
+    local_zone(BERLIN)
+    assert clock.from_text("2025-12-30T12:00:00") == NOON
+    assert clock.to_text(NOON) == "2025-12-30T12:00:00Z"
+
+
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31 23:59", "0001-01-01T00:00+14:00", "9999-12-31T23:59-14:00"])
+@pytest.mark.parametrize("name", [BERLIN, NEW_YORK])
+def test_time_at_the_end_of_the_calendar_is_a_moment_or_a_usage_error(
+    local_zone: Callable[[str], None], name: str, text: str
+) -> None:
+    local_zone(name)
+    with contextlib.suppress(UsageError):
+        clock.to_text(clock.from_operator(text))
 
 
 def test_stamp_is_in_utc() -> None:

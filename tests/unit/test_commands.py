@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import zoneinfo
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -310,7 +311,30 @@ def test_restore_chooses_by_time_and_to_another_place(host: Host, moment: list[d
     said = host.run("restore", "agent", "--before", "2025-12-30T13:00:00Z", "--dest", dest, "--check", "full", "--json")
 
     assert said.result["restore"]["backup"] == host.ids()[0]
+    assert said.result["restore"]["not_after"] == "2025-12-30T13:00:00Z"
     assert databases.names(dest) == ["name 0", "name 1", "name 2"]
+
+
+def test_restore_by_the_clock_of_the_host_says_which_moment_was_meant(
+    host: Host, moment: list[datetime], local_zone: Callable[[str], None]
+) -> None:
+    """Taken as UTC, it would be the backup of the next hours, with what went wrong in them."""
+    local_zone("CET-1CEST,M3.5.0,M10.5.0/3")
+    host.run("backup", "agent")
+    moment[0] += timedelta(hours=1)
+    host.change()
+    host.run("backup", "agent")
+    words = ("restore", "agent", "--before", "2025-12-30 13:30")
+
+    planned, done, again = host.run(*words, "--dry-run"), host.run(*words), host.run(*words)
+    early = host.run("restore", "agent", "--before", "2025-12-30 10:00")
+
+    told = f"{host.ids()[0]}, the newest from 2025-12-30T13:30:00+01:00 or earlier,"
+    assert f"agent: would put {told} in place as" in planned.out
+    assert f"agent: put {told} in place as" in done.out
+    assert f"already is {told} nothing was done" in again.out
+    assert early.code == 22
+    assert "from 2025-12-30T10:00:00+01:00 or earlier" in early.err
 
 
 def test_restore_over_an_open_database_is_refused_unless_forced(host: Host) -> None:

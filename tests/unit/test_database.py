@@ -12,7 +12,6 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from urllib.parse import quote_from_bytes
 
 import pytest
 from hypothesis import given
@@ -271,86 +270,6 @@ def test_looking_leaves_no_trace(tmp_path: Path) -> None:
     before = databases.tree(tmp_path)
     located(tmp_path / "a.db")
     assert databases.tree(tmp_path) == before
-
-
-# --- database URLs -------------------------------------------------------------------------------------------------
-
-CHDIR = Path("/srv/app/prisma")
-
-
-@pytest.mark.parametrize(
-    ("url", "path"),
-    [
-        ("file:./agent.db", "/srv/app/prisma/agent.db"),
-        ("file:agent.db", "/srv/app/prisma/agent.db"),
-        ("file:../data/agent.db", "/srv/app/data/agent.db"),
-        ("file:./agent.db?connection_limit=1&socket_timeout=10", "/srv/app/prisma/agent.db"),
-        ("file:/srv/agent.db", "/srv/agent.db"),
-        ("file:///srv/agent.db", "/srv/agent.db"),
-        ("file:///srv/agent.db?mode=ro#fragment", "/srv/agent.db"),
-        ("file:///srv/agent.db#fragment", "/srv/agent.db"),
-        ("file://localhost/srv/agent.db", "/srv/agent.db"),
-        ("file:///srv/my%20agent%3F.db", "/srv/my agent?.db"),
-        ("file:./new\nline.db", "/srv/app/prisma/new\nline.db"),
-        ("sqlite:///agent.db", "/srv/app/prisma/agent.db"),
-        ("sqlite:///./agent.db", "/srv/app/prisma/agent.db"),
-        ("sqlite:////srv/agent.db", "/srv/agent.db"),
-        ("sqlite:////srv/agent.db?timeout=5", "/srv/agent.db"),
-        ("sqlite3:////srv/agent.db", "/srv/agent.db"),
-    ],
-)
-def test_url_names_the_file_that_the_application_opens(url: str, path: str) -> None:
-    assert database.path_from_url(url, chdir=CHDIR) == Path(path)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "", "agent.db", "/srv/agent.db", "postgresql://localhost/agent", "mysql://a", "FILE", "file:", "file:?mode=ro",
-        "file://", "file::memory:", "file::memory:?cache=shared", "file://server/share/agent.db", "file:/srv/a%00b.db",
-        "sqlite:", "sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite://agent.db", "sqlite:agent.db",
-    ],
-)  # fmt: skip
-def test_url_that_names_no_file_here_is_a_usage_error(url: str) -> None:
-    """A guess could back up another file, and succeed."""
-    with pytest.raises(errors.UsageError, match="database URL"):
-        database.path_from_url(url, chdir=CHDIR)
-
-
-@pytest.mark.parametrize("url", ["file:./agent.db", "file:agent.db?x=1", "sqlite:///agent.db"])
-def test_relative_url_needs_a_directory(url: str) -> None:
-    """The working directory of an Ansible module is anything."""
-    with pytest.raises(errors.UsageError, match="its path is relative.*chdir"):
-        database.path_from_url(url)
-
-
-FILE_NAMES = st.binary(min_size=1, max_size=30).filter(
-    lambda name: not set(name) & {0, 0x2F} and name not in (b".", b"..", b":memory:")
-)
-
-
-@given(st.lists(FILE_NAMES, min_size=1, max_size=3))
-def test_every_path_survives_its_url(names: list[bytes]) -> None:
-    """Whatever bytes a name holds, quoted as RFC 3986 wants it names the same file again."""
-    path = Path("/", *map(os.fsdecode, names))
-    assert database.path_from_url(path.as_uri()) == path
-
-
-@given(FILE_NAMES)
-def test_every_relative_name_survives_its_url(name: bytes) -> None:
-    quoted = quote_from_bytes(name)
-    expected = CHDIR / os.fsdecode(name)
-    assert database.path_from_url(f"file:./{quoted}?connection_limit=1", chdir=CHDIR) == expected
-    assert database.path_from_url(f"sqlite:///{quoted}", chdir=CHDIR) == expected
-
-
-@pytest.mark.parametrize("name", databases.ODD_NAMES[:-1])
-def test_url_names_the_file_that_sqlite_opens(tmp_path: Path, name: str) -> None:
-    path = databases.make(tmp_path / name)
-    url = f"{path.as_uri()}?mode=ro"
-    with contextlib.closing(sqlite3.connect(url, uri=True)) as connection:
-        ((_number, _schema, opened),) = connection.execute("PRAGMA database_list").fetchall()
-    assert Path(opened).samefile(database.path_from_url(url))
 
 
 # --- opening -------------------------------------------------------------------------------------------------------

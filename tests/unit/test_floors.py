@@ -18,7 +18,7 @@ ENGINE = Path(manifest.__file__).resolve().parent
 ROOT = ENGINE.parents[2]
 
 FLOORS = (
-    ("errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts"),
+    ("errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls"),
     ("database", "schema", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),

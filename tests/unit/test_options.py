@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     verify,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceMissingError, UsageError
 
 BACKUP: dict[str, Any] = {
     "path": "/srv/agent.db",
@@ -49,7 +50,7 @@ BACKUP: dict[str, Any] = {
 RESTORE: dict[str, Any] = {
     "repository": "/backups/agent",
     "backup": "some",
-    "before": "2025-01-01",
+    "before": "2025-01-01T12:00:00Z",
     "dest": "/srv/other.db",
     "owner": "app",
     "group": "staff",
@@ -101,6 +102,17 @@ def test_database_is_named_by_a_path_or_by_a_url() -> None:
     assert options.database_path(by_url) == Path("/srv/prisma/agent.db")
 
 
+def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_path: Path) -> None:
+    given = {**BACKUP, "path": None, "database_url": "file:./my%20agent.db", "chdir": str(tmp_path)}
+    (tmp_path / "my agent.db").touch()
+
+    with pytest.raises(SourceMissingError, match="does not exist, but"):
+        options.backup_request(given)
+    (tmp_path / "my%20agent.db").touch()
+    with pytest.raises(UsageError, match="both exist"):
+        options.backup_request(given)
+
+
 def test_every_option_of_a_prune_arrives() -> None:
     counts = {f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)}
     given = {**counts, "timezone": "Europe/Berlin", "repository": "/backups/agent", "lock_timeout": "5s"}
@@ -115,7 +127,7 @@ def test_every_option_of_a_restore_arrives() -> None:
     assert options.restore_request(RESTORE) == restore.Request(
         Path("/backups/agent"),
         "some",
-        "2025-01-01",
+        datetime(2025, 1, 1, 12, tzinfo=timezone.utc),
         Path("/srv/other.db"),
         "app",
         "staff",

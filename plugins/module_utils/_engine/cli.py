@@ -186,7 +186,11 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backup", default="latest", metavar="ID", help="a backup, or latest; latest")
-    parser.add_argument("--before", metavar="TIME", help="the newest backup from this time or earlier (RFC 3339)")
+    parser.add_argument(
+        "--before",
+        metavar="TIME",
+        help="the newest backup from this time or earlier; without a zone by this host's clock",
+    )
     parser.add_argument("--dest", metavar="PATH", help="another file than the configured database")
     parser.add_argument("--check", choices=("quick", "full"), default="quick", help="of the restored image; quick")
     parser.add_argument("--force", action="store_true", help="although it is open, or the backup is suspect")

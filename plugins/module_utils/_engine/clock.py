@@ -9,12 +9,15 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 
 from .errors import ProgramMissingError, UsageError
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
+_TIME = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?: ?([Zz]|[+-]\d\d:?\d\d))?)?", re.ASCII
+)
 
 
 def now() -> datetime:
@@ -27,18 +30,62 @@ def to_text(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def with_offset(moment: datetime) -> str:
+    """``moment`` in RFC 3339, in its own zone, for example ``2025-12-30T13:00:00+01:00``."""
+    return re.sub(r"\+00:00$", "Z", moment.isoformat())
+
+
 def from_text(text: str) -> datetime:
-    """The moment that an RFC 3339 text names; a text without a zone is UTC."""
-    plain = re.sub(r"[zZ]$", "+00:00", text.strip())
-    # Before 3.11 `fromisoformat` takes three or six digits of a fraction only, RFC 3339 allows any number.
-    plain = re.sub(r"\.(\d{1,6})\d*", lambda fraction: f".{fraction[1]:0<6}", plain, count=1)
-    try:
-        moment = datetime.fromisoformat(plain)
-    except ValueError:
-        raise UsageError(
-            f"Cannot read the time {text!r}: it is not RFC 3339.", hint="Write it like 2025-12-30T12:00:00Z."
-        ) from None
+    """The moment that a text of the engine's own names; without a zone it is UTC."""
+    moment = _parsed(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def from_operator(text: str) -> datetime:
+    """The moment that a text of an operator names; without a zone the clock of this host is meant.
+
+    When that clock shows a time twice, or leaves it out, it is the earlier of both readings: for a restore the
+    later one could be after the damage.
+    """
+    moment = _parsed(text)
+    try:
+        if moment.tzinfo is None:
+            moment = min(moment.replace(fold=fold).astimezone() for fold in (0, 1))
+        moment.astimezone(timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        raise _unreadable(text) from None
+    return moment
+
+
+def _parsed(text: str) -> datetime:
+    # Not with `fromisoformat`: what it takes depends on the Python.
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise _unreadable(text)
+    *numbers, fraction, offset = match.groups()
+    year, month, day, hour, minute, second = (int(each or 0) for each in numbers)
+    microsecond = int(f"{(fraction or '')[:6]:0<6}")
+    try:
+        return datetime(year, month, day, hour, minute, second, microsecond, _offset(offset))
+    except ValueError:
+        raise _unreadable(text) from None
+
+
+def _offset(text: str | None) -> timezone | None:
+    if text is None or text in "Zz":
+        return timezone.utc if text else None
+    hours, minutes = int(text[1:3]), int(text[-2:])
+    if minutes > 59:
+        raise ValueError(f"no offset: {text}")
+    offset = timedelta(hours=hours, minutes=minutes)
+    return timezone(-offset if text[0] == "-" else offset)
+
+
+def _unreadable(text: str) -> UsageError:
+    return UsageError(
+        f"Cannot read the time {text!r}: it is no date, alone or with a time.",
+        hint="Write it like 2025-12-30T12:00:00Z, or like 2025-12-30 12:00 for the clock of this host.",
+    )
 
 
 def to_stamp(moment: datetime) -> str:

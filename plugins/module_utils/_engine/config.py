@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import clock, options
+from . import clock, options, urls
 from .errors import RefusedError, UsageError, translated
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
@@ -259,4 +259,5 @@ def _check_together(values: Mapping[str, Any], name: str, action: str) -> None:
         raise UsageError(
             f"{action}: its name is {values['name']!r}.", hint="Rename the file, or leave the key name away."
         )
-    options.database_path(values)
+    if values["database_url"] is not None:
+        urls.path(values["database_url"], chdir=Path(values["chdir"]) if values["chdir"] else None)

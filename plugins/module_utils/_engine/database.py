@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sqlite3
 import stat
 import struct
@@ -18,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from . import places
 from .errors import (
@@ -31,7 +29,6 @@ from .errors import (
     SourceCorruptError,
     SourceMissingError,
     StorageFailedError,
-    UsageError,
     translated,
 )
 
@@ -219,43 +216,6 @@ def _describe(start: bytes, size_bytes: int) -> str:
         return "it looks random: perhaps encrypted, by SQLCipher for one"
     # Never its bytes: a link may have led to what only root may read.
     return "it begins as nothing that is known"
-
-
-def path_from_url(url: str, *, chdir: Path | None = None) -> Path:
-    """The file that a database URL names.
-
-    Understood are ``file:./agent.db?connection_limit=1`` as Prisma writes it, ``file:///srv/agent.db``, and
-    ``sqlite:///relative.db`` and ``sqlite:////srv/agent.db`` as SQLAlchemy writes them. A relative path counts from
-    ``chdir`` (for Prisma: the directory of ``schema.prisma``). Raises ``UsageError`` for anything else.
-    """
-    match = re.fullmatch(r"(file|sqlite3?):(.*)", url, re.DOTALL)
-    if not match:
-        raise UsageError(
-            f"Cannot use the database URL {url!r}: it does not start with file: or sqlite:.",
-            hint="Only SQLite databases can be backed up.",
-        )
-    scheme, rest = match.groups()
-    name = unquote(rest.split("?", 1)[0].split("#", 1)[0], errors="surrogateescape")
-    if scheme == "file":
-        host = re.match(r"//([^/]*)", name)
-        if host and host[1] not in ("", "localhost"):
-            raise UsageError(
-                f"Cannot use the database URL {url!r}: it names another host.", hint="Write file:///absolute.db."
-            )
-        name = name[host.end() :] if host else name
-    elif not name.startswith("///"):
-        raise UsageError(
-            f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db."
-        )
-    else:
-        name = name[3:]
-    if not name or "\0" in name or name == ":memory:":
-        raise UsageError(f"Cannot use the database URL {url!r}: it names no file.", hint="Name a database on disk.")
-    if not os.path.isabs(name) and chdir is None:
-        raise UsageError(
-            f"Cannot use the database URL {url!r}: its path is relative.", hint="Set chdir, or write an absolute path."
-        )
-    return Path(os.path.abspath(Path(chdir or "/", name)))
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
 """Stores what an iterable yields under a path, in a role."""
 
 _REDACTED = b"<redacted>"
+_COMMENT = b"#"
 _MOST_SETTINGS_BYTES = 1024 * 1024
 _NEVER = Deadline(None)
 _SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
@@ -149,20 +150,24 @@ def _digested(included: Included, deadline: Deadline, *, action: str) -> Include
 def redacted(text: bytes) -> bytes:
     """``text`` with the value of every ``NAME=value`` line, and every line that is no setting, taken out.
 
-    Empty lines stay, and so do comments without an equals sign. A value over several lines is taken out whole: one
-    of its lines may look like a setting (the end of a key in base64) or like a comment.
+    Empty lines stay. Of a comment only its ``#`` stays, unless it is a setting with a value: old keys live in
+    comments. A value over several lines is taken out whole: one of its lines may look like a setting (the end of a
+    key in base64) or like a comment.
     """
     lines = []
     going_on = b""
     behind_value = False
     for line in text.splitlines():
         setting = None if going_on else _SETTING.match(line)
-        if setting and not (behind_value and not line[setting.end() :].strip(b" \t=")):
+        # What only ends with equals signs may be a key in base64, not a name.
+        bare = setting is not None and not line[setting.end() :].strip(b" \t=")
+        comment = line.lstrip().startswith(b"#")
+        if not going_on and (not line.strip() or (comment and (bare or b"=" not in line))):
+            lines.append(_COMMENT if comment else line)
+            continue
+        if setting and not (behind_value and bare):
             lines.append(setting.group() + _REDACTED)
             behind_value = False
-        elif not going_on and (not line.strip() or (line.lstrip().startswith(b"#") and b"=" not in line)):
-            lines.append(line)
-            continue
         else:
             lines.append(_REDACTED)
             behind_value = True

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import clock, database
+from . import clock, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
 from .include import Include
 
@@ -27,7 +27,7 @@ def backup_request(given: Options) -> backup.Request:
     from . import backup
 
     return backup.Request(
-        path=database_path(given),
+        path=database_path(given, must_exist=True),
         repository=Path(given["repository"]),
         name=given["name"] or "",
         type=given["type"],
@@ -65,7 +65,7 @@ def restore_request(given: Options) -> restore.Request:
     return restore.Request(
         repository=_path(given, "repository"),
         backup=given["backup"],
-        before=given["before"] or "",
+        before=clock.from_operator(given["before"]) if given["before"] else None,
         dest=_path(given, "dest"),
         owner=given["owner"] or "",
         group=given["group"] or "",
@@ -89,7 +89,7 @@ def doctor_request(given: Options, *, configuration: Path | None = None) -> doct
     from . import doctor
 
     return doctor.Request(
-        path=database_path(given),
+        path=database_path(given, must_exist=True),
         repository=Path(given["repository"]),
         configuration=configuration,
         compression=given["compression"],
@@ -98,10 +98,10 @@ def doctor_request(given: Options, *, configuration: Path | None = None) -> doct
     )
 
 
-def database_path(given: Options) -> Path:
-    """The database that ``path`` names, or else ``database_url``."""
+def database_path(given: Options, *, must_exist: bool = False) -> Path:
+    """The database that ``path`` names, or else ``database_url``; raises when that URL may mean another one."""
     path = _path(given, "path")
-    return path or database.path_from_url(given["database_url"], chdir=_path(given, "chdir"))
+    return path or urls.found(given["database_url"], chdir=_path(given, "chdir"), must_exist=must_exist)
 
 
 def encryption(given: Options | None) -> Encryption:

@@ -125,8 +125,10 @@ def diagnosed(findings: Sequence[Facts]) -> list[str]:
 def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
     told = facts["restore"]
     what, dest = "what was there before" if undo else told["backup"], plain(told["dest"])
+    if told["not_after"]:
+        what += f", the newest from {told['not_after']} or earlier,"
     if not facts["changed"]:
-        return f"{dest} already is {what}, nothing was done"
+        return f"{dest} already is {what.rstrip(',')}, nothing was done"
     text = f"{'would put' if dry_run else 'put'} {what} in place as {dest}"
     return text + (f"; what it replaced is in {plain(told['undo_set'])}" if told["undo_set"] else "")
 

@@ -153,7 +153,7 @@ class Repository:
             if each.manifest and clock.from_text(each.manifest.started) <= moment:
                 return each
         raise BackupNotFoundError(
-            f"{action}: {self.path} holds no backup from {clock.to_text(moment)} or earlier.",
+            f"{action}: {self.path} holds no backup from {clock.with_offset(moment)} or earlier.",
             hint="Choose a later time, or list the backups.",
         )
 

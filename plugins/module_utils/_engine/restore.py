@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from . import (
@@ -59,7 +60,7 @@ class Request:
 
     repository: Path | None
     backup: str = "latest"
-    before: str = ""
+    before: datetime | None = None
     dest: Path | None = None
     owner: str = ""
     group: str = ""
@@ -75,6 +76,7 @@ class Request:
 class Outcome:
     """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
 
+    ``not_after`` is the moment that the request's ``before`` meant, with its offset; empty when none was given.
     ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
     """
 
@@ -82,6 +84,7 @@ class Outcome:
     dest: Path
     backup: str = ""
     undo_set: str = ""
+    not_after: str = ""
     sha256: str = ""
     durations: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -109,7 +112,8 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         expected = evidence.proof_of(backup, request.keys)
         with phases.phase("compare"):
             same = destination.holds(dest, document)
-        outcome = Outcome(not same, dest, backup.id, "", document.image.sha256, phases.seconds)
+        outcome = Outcome(not same, dest, backup.id, sha256=document.image.sha256, durations=phases.seconds)
+        outcome.not_after = clock.with_offset(request.before) if request.before else ""
         outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
             if not dry_run:
@@ -206,7 +210,7 @@ def _choose(repository: Repository, request: Request) -> Backup:
     if request.before:
         if request.backup != "latest":
             raise UsageError("Cannot restore: both backup and before are given.", hint="Give one of them.")
-        backup = repository.find_before(clock.from_text(request.before), action=action)
+        backup = repository.find_before(request.before, action=action)
     else:
         backup = repository.find(request.backup, action=action)
     good = next((each.id for each in reversed(repository.backups()) if each.verified and each.id != backup.id), None)
