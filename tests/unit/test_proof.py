@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, evidence, proof
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import (
     FAILED,
     INCONCLUSIVE,
@@ -316,6 +316,21 @@ def test_schema_with_bytes_for_names_is_no_obstacle(tmp_path: Path, level: str) 
     )
     assert {each.outcome for each in checks_of(path, level).values()} == {PASSED}
     assert rows_of(path)["item"] == 3
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_full_text_without_its_content_is_odd_and_no_damage(tmp_path: Path, level: str) -> None:
+    """The file is whole, says integrity_check; the application dropped the table that the index is of."""
+    path = run(
+        databases.make(tmp_path / "a.db", journal_mode="delete"),
+        "CREATE TABLE docs(id INTEGER PRIMARY KEY, body); CREATE VIRTUAL TABLE f USING fts4(content='docs')",
+    )
+    run(path, "DROP TABLE docs")
+    checks = checks_of(path, level)
+    assert {each.outcome for each in checks.values()} == {PASSED}
+    expected = "odd content: the virtual table f cannot be used: no such table: main.docs"
+    assert checks["virtual table f"].detail == expected
+    assert evidence.Evidence(tuple(checks.values())).doubts == [expected]
 
 
 def test_virtual_table_that_lost_its_content_fails(tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ class Evidence:
 
     @property
     def doubts(self) -> list[str]:
-        return [each.detail for each in self.checks if each.outcome == proofs.INCONCLUSIVE]
+        return [
+            each.detail
+            for each in self.checks
+            if each.outcome == proofs.INCONCLUSIVE or each.detail.startswith(proofs.ODD)
+        ]
 
 
 def level(wanted: str, backups: Sequence[Backup]) -> str:

@@ -20,6 +20,9 @@ from .database import Header
 from .errors import NoSpaceError, StorageFailedError
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+_GONE = re.compile(r"no such table: main\.(.+)", re.DOTALL)
+ODD = "odd content: "
+"""What the detail of a check begins with that passed, and that somebody should know of."""
 _SHOWN_PROBLEMS = 5
 # What a check may take in a child that works beside another user, and that much more for a large database.
 _CHECK_SECONDS = 600.0
@@ -237,9 +240,20 @@ def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
         try:
             connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 0").fetchall()
         except sqlite3.Error as error:
-            lack = _lack(error)
-            checks.append(Check(f"virtual table {name}", INCONCLUSIVE if lack else FAILED, lack or judge(error)))
+            checks.append(_judge_virtual_table(name, error))
     return checks
+
+
+def _judge_virtual_table(name: str, error: sqlite3.Error) -> Check:
+    """What keeps a virtual table from being used is damage, a lack of this SQLite, or odd content in a whole file."""
+    if lack := _lack(error):
+        return Check(f"virtual table {name}", INCONCLUSIVE, lack)
+    text = judge(error)
+    gone = _GONE.fullmatch(text)
+    # Its own tables begin with its name; another one may be dropped by whoever likes.
+    if gone and not gone[1].startswith(f"{name}_"):
+        return Check(f"virtual table {name}", PASSED, f"{ODD}the virtual table {name} cannot be used: {text}")
+    return Check(f"virtual table {name}", FAILED, text)
 
 
 def _check_foreign_keys(connection: sqlite3.Connection) -> Check:
