@@ -116,6 +116,11 @@ repositories:
           type: bool
           returned: success
           sample: true
+        doubts:
+          description: What of its content could not be checked on its host, or is odd; a line for each.
+          type: list
+          elements: str
+          returned: success
         suspect:
           description: Whether the database was corrupt when it was backed up.
           type: bool

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import zoneinfo
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -547,3 +549,17 @@ def test_every_failure_becomes_a_result(error: BaseException, code: int) -> None
         raise error
 
     assert commands.attempt("agent", work).code == code
+
+
+def test_database_that_cannot_be_checked_here_is_current_and_says_what_was_not_looked_at(host: Host) -> None:
+    """Else every schedule would be blamed for a collation that only the application has."""
+    with contextlib.closing(sqlite3.connect(host.database(), isolation_level=None)) as connection:
+        connection.create_collation("ours", lambda one, other: (one > other) - (one < other))
+        connection.execute("CREATE TABLE sorted(name TEXT COLLATE ours)")
+        connection.execute("CREATE INDEX by_name ON sorted(name)")
+        connection.execute("INSERT INTO sorted VALUES ('b'), ('a')")
+    databases.settle(host.database())
+    assert host.run("backup", "agent").code == 0
+    said = host.run("status", "agent")
+    assert said.code == 0
+    assert "unverifiable: needs collation sequence ours" in said.err

@@ -77,6 +77,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "tags": ["a", "b"],
             "pinned": True,
             "suspect": False,
+            "doubts": [],
             "stored_bytes": 125,
             "database_bytes": 81920,
             "page_size": 8192,

@@ -170,11 +170,12 @@ def status(settings: Database, _asked: Asked) -> Result:
     elif facts["rpo_met"] is False:
         old = report.age(facts["age_seconds"])
         missed = f"The newest verified backup of {settings.name} is {old} old, more than its RPO of {rpo}."
+    doubts = (facts["latest"] or {}).get("doubts", [])
     failed = facts["last_failure"]
     hint = (
         f"The last run failed: {failed['message']}" if failed else "Make a backup, and see whether its schedule runs."
     )
-    return Result(settings.name, ObjectiveMissedError(missed, hint=hint) if missed else None, [], facts)
+    return Result(settings.name, ObjectiveMissedError(missed, hint=hint) if missed else None, doubts, facts)
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:

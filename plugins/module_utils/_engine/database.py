@@ -13,6 +13,7 @@ import os
 import sqlite3
 import stat
 import struct
+import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -267,12 +268,19 @@ class Connection(sqlite3.Connection):
         return self.cursor().execute(*arguments)
 
 
+def _quoted(path: Path) -> str:
+    # Not by pathlib, which loads what it needs for that only now, perhaps as a user who may not read Python's library.
+    if os.name == "nt":
+        return "///" + urllib.parse.quote(path.as_posix(), safe="/:")
+    return urllib.parse.quote_from_bytes(os.fsencode(path))
+
+
 def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_seconds: float = 0.0) -> Connection:
     """Open ``path`` in autocommit mode, hardened against a hostile schema.
 
     ``immutable`` takes no locks and makes no files: for private files that nobody else writes.
     """
-    uri = f"{path.as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
+    uri = f"file:{_quoted(path)}?mode={mode}{'&immutable=1' if immutable else ''}"
     connection = sqlite3.connect(
         uri,
         uri=True,

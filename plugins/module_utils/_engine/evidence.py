@@ -44,11 +44,13 @@ class Evidence:
 
     @property
     def doubts(self) -> list[str]:
-        return [
-            each.detail
-            for each in self.checks
-            if each.outcome == proofs.INCONCLUSIVE or each.detail.startswith(proofs.ODD)
-        ]
+        return doubts(self.checks)
+
+
+def doubts(checks: Sequence[Check]) -> list[str]:
+    """What could not be looked into here, or is odd; an encrypted backup only tells that there was something."""
+    found = (each for each in checks if each.outcome == proofs.INCONCLUSIVE or each.detail.startswith(proofs.ODD))
+    return [each.detail or f"unverifiable: {each.name}" for each in found]
 
 
 def level(wanted: str, backups: Sequence[Backup]) -> str:

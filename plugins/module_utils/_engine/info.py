@@ -51,6 +51,7 @@ def _describe_manifest(document: Manifest) -> dict[str, Any]:
         "tags": list(document.tags),
         "pinned": document.pinned,
         "suspect": document.suspect,
+        "doubts": evidence.doubts(document.checks),
         "stored_bytes": document.stored_bytes,
         "database_bytes": document.image.bytes,
         "page_size": document.image.page_size,

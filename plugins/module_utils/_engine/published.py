@@ -16,7 +16,7 @@ from pathlib import Path
 from . import clock, manifest, notes, places
 from .errors import BackupDamagedError, EngineError, from_os_error
 from .manifest import Manifest, StoredFile
-from .proof import FAILED, PASSED
+from .proof import FAILED, INCONCLUSIVE, PASSED
 
 LEVELS = {"": 0, "quick": 1, "full": 2}
 """How deep a verification looks."""
@@ -70,9 +70,11 @@ class Backup:
         """
         if self.manifest is None or self.manifest.suspect or self.lack or self.failed:
             return False
-        if self.verifications:
-            return self.verifications[-1]["outcome"] == "passed"
-        return any(check.outcome == "passed" for check in self.manifest.checks)
+        # What this host lacks the means to look into says nothing against it.
+        looks = [each["outcome"] for each in self.verifications if each["outcome"] != INCONCLUSIVE]
+        if looks:
+            return looks[-1] == PASSED
+        return any(check.outcome in (PASSED, INCONCLUSIVE) for check in self.manifest.checks)
 
 
 def _standing_failure(verifications: Sequence[dict[str, str]]) -> str:
