@@ -15,9 +15,9 @@ description:
   - Keeps the newest backup of each of the last hours, days, weeks, months and years that have one, and removes the
     others. The rules are those of C(restic forget); a period without a backup does not count.
   - Whatever the policy says, these stay. The newest backup and the newest verified one, pinned ones, those that
-    somebody reads right now, those dated in the future, those whose manifest cannot be read, and everything that a
-    kept incremental builds on.
-  - A backup that is suspect or failed its verification is kept by no rule and takes nobody's place.
+    somebody reads right now, those dated in the future, those whose manifest cannot be read, of a database that is
+    still corrupt the first suspect one, and everything that a kept incremental builds on.
+  - Any other backup that is suspect or failed its verification is kept by no rule and takes nobody's place.
   - Backups are removed newest first, each with one rename before its files go. A run that is killed leaves whole
     backups only, and the next run finishes.
 extends_documentation_fragment:
@@ -112,8 +112,8 @@ kept:
     reasons:
       description:
         - All that keeps it. The rules are V(last), V(hourly), V(daily), V(weekly), V(monthly) and V(yearly).
-        - The promises are V(newest), V(newest verified), V(pinned), V(future-dated), V(in use), V(damaged), V(builds on
-          a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
+        - The promises are V(newest), V(newest verified), V(first suspect), V(pinned), V(future-dated), V(in use),
+          V(damaged), V(builds on a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
           incremental, the latter of a damaged one, which no longer says what it builds on.
         - Of a V(damaged) one the manifest cannot be read, so nobody knows whether it is pinned. Look at it.
       type: list

@@ -21,7 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RepositoryLockedError,
 )
 from support import databases, keys, processes
-from support.hosts import Host
+from support.hosts import Host, Said
 
 
 def everything(host: Host) -> dict[str, str]:
@@ -126,6 +126,78 @@ def test_a_suspect_backup_is_told_and_nothing_is_pruned(host: Host, moment: list
     assert said.result["backup"]["id"] == host.ids()[-1]
     assert said.result["pruned"] is None
     assert len(host.ids()) == 3
+
+
+def still_corrupt(host: Host, moment: list[datetime], *words: str) -> Said:
+    """What a run says of a corrupt database that has changed, an hour later."""
+    moment[0] += timedelta(hours=1)
+    with host.database().open("r+b") as file:
+        file.seek(-8, 2)
+        file.write(moment[0].strftime("%d%H%M%S").encode())
+    databases.settle(host.database())
+    return host.run("backup", "agent", "--json", *words)
+
+
+def test_suspect_backups_of_a_database_that_stays_corrupt_do_not_pile_up(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    host.run("backup", "agent", "--no-prune")
+    moment[0] += timedelta(hours=1)
+    host.change()
+    host.run("backup", "agent", "--no-prune")
+    good = host.ids()
+    corrupt(host.database())
+    said = [still_corrupt(host, moment) for _each in range(5)]
+
+    assert [each.code for each in said] == [12] * 5
+    made = [each.result["backup"]["id"] for each in said]
+    assert len(set(made)) == 5
+    assert host.ids() == [*good, made[0], made[-1]]
+    assert said[1].result["pruned"] is None
+    assert [each["id"] for each in said[-1].result["pruned"]["removed"]] == [made[-2]]
+    assert host.history()[-1]["removed"] == [made[-2]]
+    assert status(host)["last_failure"]["code"] == 12
+
+
+def test_suspect_backups_pile_up_where_nothing_is_to_be_pruned(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    corrupt(host.database())
+    for _each in range(4):
+        assert still_corrupt(host, moment, "--no-prune").code == 12
+    assert len(host.ids()) == 5
+
+    assert still_corrupt(host, moment, "--dry-run").code == 12
+    assert len(host.ids()) == 5
+
+
+def test_pinned_suspect_backup_stays(host: Host, moment: list[datetime]) -> None:
+    corrupt(host.database())
+    made = [still_corrupt(host, moment, *words).result["backup"]["id"] for words in ([], ["--pinned"], [], [])]
+
+    assert host.ids() == [made[0], made[1], made[3]]
+
+
+def test_suspect_backups_go_whatever_the_policy_is(host: Host, moment: list[datetime]) -> None:
+    """One that keeps nothing is refused by a prune, and no reason to fill the disk."""
+    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    corrupt(host.database())
+    assert [still_corrupt(host, moment).code for _each in range(4)] == [12] * 4
+    assert len(host.ids()) == 2
+
+
+def test_suspect_backup_that_cannot_be_removed_is_a_warning(
+    host: Host, moment: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That the database is corrupt is what the run must end with."""
+
+    def fail(*_arguments: object, **_options: object) -> Any:
+        raise RepositoryLockedError("It is locked.", hint="Wait.")
+
+    corrupt(host.database())
+    monkeypatch.setattr(prune, "run", fail)
+    said = still_corrupt(host, moment)
+
+    assert said.code == 12
+    assert any("could not be removed: It is locked." in each for each in said.result["warnings"])
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import pages, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, pages, restore
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
 from support import databases
 from support.sites import Site, assert_full, assert_incremental
@@ -168,3 +170,104 @@ def test_damaged_schema_of_the_newest_backup_is_not_built_on(site: Site) -> None
     outcome = site.back_up()
     assert outcome.type == "full"
     assert "schema.sql" in outcome.warnings[0]
+
+
+# --- another backup under the name of the parent -------------------------------------------------------------------
+
+
+def _exchange(site: Site, number: int, directory: Path) -> str:
+    """Put the backup of another database, made in the same second, in place of this one; its id."""
+    directory.mkdir()
+    other = Site(directory)
+    for _each in range(number + 1):
+        other.change([1])
+        other.stored()
+    identity = site.ids()[number]
+    assert other.ids()[number] == identity
+    shutil.rmtree(site.repository / identity)
+    shutil.copytree(other.repository / identity, site.repository / identity)
+    return identity
+
+
+def _incrementals(site: Site, count: int) -> None:
+    """A full backup, and so many that build on it."""
+    for _each in range(count + 1):
+        site.change([1])
+        site.stored()
+
+
+def test_manifest_names_the_image_that_it_builds_on(site: Site) -> None:
+    _incrementals(site, 2)
+    found = [each.trusted() for each in site.open().backups()]
+    assert [each.parent_sha256 for each in found] == [None, found[0].image.sha256, found[1].image.sha256]
+
+
+def test_parent_of_another_database_is_found_by_a_verification(site: Site, tmp_path: Path) -> None:
+    _incrementals(site, 2)
+    identity = _exchange(site, 0, tmp_path / "other")
+    assert site.verified("quick") == ("failed", 13)
+    with pytest.raises(BackupDamagedError, match=f"builds on {identity}, which is not the one that it was made from"):
+        site.restored()
+    assert site.restored(identity)
+
+
+def test_parent_of_another_database_is_seen_without_reading_it(site: Site, tmp_path: Path) -> None:
+    """By all that list backups: no incremental behind it counts."""
+    _incrementals(site, 2)
+    assert [each["damage"] for each in site.listed()] == ["", "", ""]
+    identity = _exchange(site, 0, tmp_path / "other")
+    told = [each["damage"] for each in site.listed()]
+    assert told[:2] == ["", f"it builds on {identity}, which is not the one that it was made from"]
+    assert "it builds on" in told[2]
+    assert [each.verified for each in site.open().backups()] == [True, False, False]
+
+
+@pytest.mark.parametrize("link", [0, 1])
+def test_parent_of_another_database_is_not_built_on(site: Site, tmp_path: Path, link: int) -> None:
+    _incrementals(site, 2)
+    identity = _exchange(site, link, tmp_path / "other")
+    site.change([2])
+    outcome = site.back_up()
+    assert outcome.backup is not None
+    (warning,) = outcome.warnings
+    assert identity in warning
+    assert_full(site, outcome.backup.trusted(), "damaged")
+    site.change([2])
+    assert_incremental(site, site.stored(), 1)
+
+
+def test_parent_of_another_database_makes_an_unchanged_one_be_stored_again(site: Site, tmp_path: Path) -> None:
+    _incrementals(site, 1)
+    _exchange(site, 0, tmp_path / "other")
+    outcome = site.back_up()
+    assert (outcome.changed, outcome.type) == (True, "full")
+
+
+def _without_the_key(site: Site) -> None:
+    """As an older version wrote the manifests."""
+    for each in site.open().backups():
+        path = each.path / "manifest.json"
+        document = json.loads(manifest.to_bytes(each.trusted()))
+        del document["parent_sha256"], document["seal"]
+        body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
+        path.write_bytes(body + manifest._seal(body))
+
+
+def test_manifests_of_an_older_version_stay_good(site: Site) -> None:
+    _incrementals(site, 2)
+    _without_the_key(site)
+    assert not any("parent_sha256" in path.read_text() for path in site.repository.glob("*/manifest.json"))
+    assert [each["damage"] for each in site.listed()] == ["", "", ""]
+    assert site.verified("full") == ("passed", 0)
+    assert site.restored() == site.settled()
+    assert not site.back_up().changed
+    site.change([2])
+    assert_incremental(site, site.stored(), 1)
+    assert site.open().backups()[-1].trusted().parent_sha256 == site.open().backups()[-2].trusted().image.sha256
+
+
+@pytest.mark.parametrize("value", [5, True, ["0"]])
+def test_parent_image_of_another_type_is_damage(site: Site, value: object) -> None:
+    document = dataclasses.replace(site.stored(), parent_sha256=value)  # type: ignore[arg-type]
+    with pytest.raises(BackupDamagedError, match="parent_sha256"):
+        manifest.from_bytes(manifest.to_bytes(document), where="manifest")

@@ -261,11 +261,17 @@ def test_newest_verified_backup_stays(place: Place) -> None:
 def test_suspect_backups_take_nobodys_place(place: Place) -> None:
     good = place.back_up(*DAYS[:2])
     suspect = {"suspect": True, "proof": None, "checks": (Check("readable", "failed"),)}
-    old = place.publish("20250303T120000Z-full", 3, **suspect)
-    newest = place.publish("20250304T120000Z-full", 4, **suspect)
+    first = place.publish("20250303T120000Z-full", 3, **suspect)
+    old = place.publish("20250303T130000Z-full", 4, **suspect)
+    newest = place.publish("20250304T120000Z-full", 5, **suspect)
     place.at(DAYS[3])
     outcome = place.run(daily=2)
-    assert kept(outcome) == {good[0]: ["daily"], good[1]: ["daily", "newest verified"], newest: ["newest"]}
+    assert kept(outcome) == {
+        good[0]: ["daily"],
+        good[1]: ["daily", "newest verified"],
+        first: ["first suspect"],
+        newest: ["newest"],
+    }
     assert removed(outcome) == [old]
     assert old in outcome.warnings[0]
 

@@ -258,6 +258,8 @@ def test_backup_of_this_very_second_is_not_future_dated() -> None:
 
 THREE = history("2025-03-01T12:00:00Z", "2025-03-02T12:00:00Z", "2025-03-03T12:00:00Z")
 FIRST, SECOND, THIRD = (each.id for each in THREE)
+DAYS = [f"2025-03-0{day}T12:00:00Z" for day in range(1, 8)]
+LATER = NOW + timedelta(days=1)
 
 
 def test_empty_repository_needs_no_decision() -> None:
@@ -314,6 +316,62 @@ def test_suspect_backup_takes_nobodys_place() -> None:
 
 def test_suspect_backup_stays_when_it_is_pinned() -> None:
     assert kept(changed(THREE, FIRST, counts=False, pinned=True), LAST)[FIRST] == ["pinned"]
+
+
+def test_first_suspect_backup_of_a_database_that_is_still_corrupt_stays() -> None:
+    """It lost the least, and the newest is what there is now; those between them are neither."""
+    entries = history(*DAYS)
+    row = [dataclasses.replace(each, counts=False, suspect=each.order > 0) for each in entries]
+    assert kept([*entries[:1], *row[1:]], LAST) == {
+        DAYS[0]: ["last"],
+        DAYS[1]: ["first suspect"],
+        DAYS[-1]: ["newest"],
+    }
+
+
+def test_suspect_backups_go_once_the_database_is_good_again() -> None:
+    entries = changed(changed(THREE, FIRST, counts=False, suspect=True), SECOND, counts=False, suspect=True)
+    assert kept(entries, LAST) == {THIRD: ["last", "newest"]}
+
+
+def after_suspect(entries: Sequence[Entry], in_use: Collection[str] = ()) -> list[str]:
+    """The ids of what goes after a suspect backup, the newest first."""
+    decisions = retention.plan_after_suspect(entries, now=NOW, in_use=in_use)
+    assert sorted(each.entry.id for each in decisions) == sorted(each.id for each in entries)
+    assert all(each.reasons for each in decisions)
+    return [each.entry.id for each in decisions if not each.kept]
+
+
+def suspects(count: int, *, before: int = 1) -> list[Entry]:
+    """Good backups, and behind them so many suspect ones."""
+    entries = history(*DAYS[: before + count])
+    return [dataclasses.replace(each, counts=False, suspect=True) if each.order >= before else each for each in entries]
+
+
+def test_after_a_suspect_backup_only_those_between_the_first_and_the_newest_go() -> None:
+    for count in range(3):
+        assert after_suspect(suspects(count)) == []
+        assert after_suspect(suspects(count, before=3)) == []
+    assert after_suspect(suspects(3)) == [DAYS[2]]
+    assert after_suspect(suspects(5, before=0)) == [DAYS[3], DAYS[2], DAYS[1]]
+
+
+@pytest.mark.parametrize(
+    "change", [{"suspect": False, "counts": True}, {"suspect": False}, {"suspect": False, "damaged": True}]
+)
+def test_after_a_suspect_backup_those_before_another_one_stay(change: dict[str, Any]) -> None:
+    """Only those since then are known to be of the same trouble."""
+    entries = suspects(6, before=0)
+    assert after_suspect(changed(entries, DAYS[2], **change)) == [DAYS[4]]
+
+
+def test_after_a_suspect_backup_what_is_promised_stays() -> None:
+    entries = suspects(6, before=0)
+    assert after_suspect(changed(entries, DAYS[2], pinned=True)) == [DAYS[4], DAYS[3], DAYS[1]]
+    assert after_suspect(changed(entries, DAYS[2], started=LATER)) == [DAYS[4], DAYS[3], DAYS[1]]
+    assert after_suspect(entries, in_use={DAYS[2]}) == [DAYS[4], DAYS[3], DAYS[1]]
+    needy = changed(entries, DAYS[3], type="incremental", parent=DAYS[2], pinned=True)
+    assert after_suspect(needy) == [DAYS[4], DAYS[1]]
 
 
 def test_reason_of_what_goes_says_whether_it_counted() -> None:
@@ -487,7 +545,8 @@ def histories(draw: st.DrawFn) -> list[Entry]:
                 pinned=draw(st.integers(0, 9)) == 0,
                 counts=(counts := draw(st.integers(0, 6)) > 0),
                 verified=counts and draw(st.booleans()),
-                damaged=draw(st.integers(0, 12)) == 0,
+                damaged=(damaged := draw(st.integers(0, 12)) == 0),
+                suspect=not counts and not damaged and draw(st.booleans()),
             )
         )
     return draw(st.permutations(entries))
@@ -538,6 +597,25 @@ def test_nothing_that_is_protected_is_removed(
         if entry.damaged or entry.pinned or entry.started > NOW or entry.id in in_use:
             assert each.kept
         assert each.reasons
+
+
+@given(histories(), st.integers(1, 12), IN_USE)
+@pytest.mark.slow
+def test_after_a_suspect_backup_nothing_but_suspect_ones_is_removed(
+    entries: Sequence[Entry], row: int, in_use: Collection[str]
+) -> None:
+    newest = [each.id for each in sorted(entries, key=lambda each: each.order)[-row:] if not each.damaged]
+    entries = [
+        dataclasses.replace(each, counts=False, verified=False, suspect=True) if each.id in newest else each
+        for each in entries
+    ]
+    decisions = retention.plan_after_suspect(entries, now=NOW, in_use=in_use)
+    gone = [each.entry for each in decisions if not each.kept]
+    assert all(each.suspect and not each.pinned and each.id not in in_use for each in gone)
+    assert max(each.order for each in entries) not in {each.order for each in gone}
+    left = staying(decisions)
+    assert {each.parent for each in left if not each.damaged}.isdisjoint(each.id for each in gone)
+    assert all(each.kept for each in retention.plan_after_suspect(left, now=NOW, in_use=in_use))
 
 
 @given(histories(), POLICIES, IN_USE)

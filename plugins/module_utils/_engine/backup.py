@@ -241,8 +241,8 @@ class _Job:
         fulls = [each.manifest for each in self.backups if each.manifest and each.manifest.type == "full"]
         return fulls[-1].stored_bytes if fulls else 0
 
-    def _parent(self, draft: Draft) -> str | None:
-        return self.newest.id if self.newest and draft.type == "incremental" else None
+    def _parent(self, draft: Draft) -> Manifest | None:
+        return self.newest.manifest if self.newest and draft.type == "incremental" else None
 
     def _read(self, source: Source, staging: Path, drafting: Drafting, progress: Progress | None) -> Draft:
         deadline = Deadline(self.request.timeout_seconds)
@@ -325,11 +325,13 @@ class _Job:
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
         ownership = owners.ownership(source.status)
+        parent = self._parent(draft)
         return Manifest(
             id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
             type=draft.type,
-            parent=self._parent(draft),
+            parent=parent.id if parent else None,
+            parent_sha256=parent.image.sha256 if parent else None,
             database=Origin(self.request.database_name, str(source.given), socket.gethostname(), *ownership),
             reason=self.request.reason,
             tags=self.request.tags,
@@ -346,13 +348,14 @@ class _Job:
         )
 
     def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:
+        parent = self._parent(draft)
         return Outcome(
             True,
             published,
             self.newest,
             draft.changed_pages,
             draft.type,
-            self._parent(draft),
+            parent.id if parent else None,
             draft.evidence.proof.tables if draft.evidence.proof else {},
             self.phases.seconds,
             self.warnings,

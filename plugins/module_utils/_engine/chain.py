@@ -11,7 +11,7 @@ from pathlib import Path
 from . import codec, manifest
 from .errors import BackupDamagedError, StorageFailedError
 from .manifest import Manifest
-from .published import Backup
+from .published import OTHER_PARENT, Backup
 from .repository import Repository
 
 
@@ -26,20 +26,22 @@ def links(repository: Repository, backup: Backup) -> list[Backup]:
         if previous is not None and isinstance(previous.damage, StorageFailedError):
             # Not a verdict on what is stored there.
             raise previous.damage
-        if previous is None or previous.manifest is None or not _fits(previous, found[-1]):
-            state = "is missing" if previous is None else "is damaged"
+        wrong = "is missing" if previous is None else _wrong(previous, found[-1])
+        if previous is None or wrong:
             raise BackupDamagedError(
-                f"The backup {backup.id} builds on {parent}, which {state}.",
+                f"The backup {backup.id} builds on {parent}, which {wrong}.",
                 hint="Use another backup, or a copy of this one from off-site.",
             )
         found.append(previous)
     return found[::-1]
 
 
-def _fits(previous: Backup, following: Backup) -> bool:
-    """Whether the one can be the parent of the other: an older one with pages of the same size."""
-    before, after = previous.trusted(), following.trusted()
-    return before.sequence < after.sequence and before.image.page_size == after.image.page_size
+def _wrong(previous: Backup, following: Backup) -> str:
+    """Why the one cannot be the parent of the other, an older one with pages of the same size; empty when it can."""
+    before, after = previous.manifest, following.trusted()
+    if before is None or before.sequence >= after.sequence or before.image.page_size != after.image.page_size:
+        return "is damaged"
+    return "" if after.is_from(before) else OTHER_PARENT
 
 
 def check_artifacts(chain: Sequence[Backup]) -> None:

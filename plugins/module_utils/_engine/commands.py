@@ -82,9 +82,10 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
     made = answers.backed_up(outcome)
     facts = {"changed": outcome.changed, "stored": outcome.changed, "backup": made, "pruned": None}
     result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
-    # What a corrupt database leaves behind is no reason to part with an older backup.
     if outcome.error is None and asked["prune"]:
         _prune_after(settings, result, dry_run=asked["dry_run"])
+    elif asked["prune"] and not asked["dry_run"]:
+        _prune_after_suspect(settings, result)
     return result
 
 
@@ -104,8 +105,21 @@ def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
         result.facts["pruned"] = pruned.facts
 
 
-def prune_one(settings: Database, asked: Asked) -> Result:
-    outcome = prune.run(options.prune_request(settings.options), dry_run=asked["dry_run"])
+def _prune_after_suspect(settings: Database, result: Result) -> None:
+    """A corrupt database is no reason to part with an older backup, only with copies of it: one comes with each run."""
+    pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": False}, after_suspect=True))
+    result.warnings.extend(pruned.warnings)
+    if isinstance(pruned.error, CancelledError):
+        result.error = pruned.error
+    elif pruned.error is not None:
+        result.warnings.append(f"old suspect backups could not be removed: {pruned.error.message}")
+    elif pruned.facts.pop("changed"):
+        result.facts.update(changed=True, pruned=pruned.facts)
+
+
+def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
+    request = dataclasses.replace(options.prune_request(settings.options), after_suspect=after_suspect)
+    outcome = prune.run(request, dry_run=asked["dry_run"])
     facts = {"changed": outcome.changed, **answers.pruned(outcome)}
     return Result(settings.name, None, outcome.warnings, facts)
 

@@ -76,7 +76,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One backup. Times are RFC 3339 in UTC, durations seconds by phase."""
+    """One backup. Times are RFC 3339 in UTC, durations seconds by phase.
+
+    ``parent_sha256`` is the digest of the image of ``parent``; older manifests have none.
+    """
 
     id: str
     sequence: int
@@ -95,6 +98,11 @@ class Manifest:
     checks: tuple[Check, ...]
     durations: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    parent_sha256: str | None = None
+
+    def is_from(self, parent: Manifest) -> bool:
+        """Whether ``parent``, which has the right id, is the backup that this one was made from."""
+        return self.parent_sha256 in (None, parent.image.sha256)
 
     @property
     def content_file(self) -> StoredFile:

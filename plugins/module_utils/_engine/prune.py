@@ -24,11 +24,15 @@ _UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
 
 @dataclass(frozen=True)
 class Request:
-    """Which repository to prune and what to keep; the options of the module ``sqlite_backup_prune``."""
+    """Which repository to prune and what to keep; the options of the module ``sqlite_backup_prune``.
+
+    With ``after_suspect`` the policy is not asked: only what piles up of a corrupt database goes.
+    """
 
     repository: Path
     policy: Policy = field(default_factory=Policy)
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    after_suspect: bool = False
 
 
 @dataclass
@@ -75,12 +79,13 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
 def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_run: bool) -> None:
     action = f"Cannot prune {request.repository}"
     # A policy that is refused must not wait for a lock first.
-    retention.check(request.policy)
+    if not request.after_suspect:
+        retention.check(request.policy)
     repository = Repository.open_existing(request.repository, action=action)
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
-        _Job(request.policy, repository, outcome, action=action).run(dry_run=dry_run)
+        _Job(request, repository, outcome, action=action).run(dry_run=dry_run)
         if outcome.removed and not dry_run:
             shield.begin()
             try:
@@ -98,8 +103,8 @@ def _record(repository: Repository, done: Outcome, **facts: Any) -> None:
 class _Job:
     """One run under the lock of the repository."""
 
-    def __init__(self, policy: Policy, repository: Repository, outcome: Outcome, *, action: str) -> None:
-        self.policy = policy
+    def __init__(self, request: Request, repository: Repository, outcome: Outcome, *, action: str) -> None:
+        self.request = request
         self.repository = repository
         self.outcome = outcome
         self.action = action
@@ -122,7 +127,9 @@ class _Job:
 
     def _plan(self) -> list[Decision]:
         entries = [_entry(backup, order) for order, backup in enumerate(self.backups.values())]
-        return retention.plan(entries, self.policy, now=self.now, in_use=self.in_use)
+        if self.request.after_suspect:
+            return retention.plan_after_suspect(entries, now=self.now, in_use=self.in_use)
+        return retention.plan(entries, self.request.policy, now=self.now, in_use=self.in_use)
 
     def _remove(self, identity: str, *, dry_run: bool) -> bool:
         """Remove one backup; False when somebody reads it."""
@@ -179,6 +186,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         pinned=document.pinned,
         counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
+        suspect=document.suspect,
     )
 
 

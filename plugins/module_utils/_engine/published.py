@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from .proof import FAILED, INCONCLUSIVE, PASSED
 
 LEVELS = {"": 0, "quick": 1, "full": 2}
 """How deep a verification looks."""
+OTHER_PARENT = "is not the one that it was made from"
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ def in_order(backups: Sequence[Backup]) -> list[Backup]:
     order: dict[str, float] = {each.id: each.manifest.sequence for each in backups if each.manifest}
     order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
     found: list[Backup] = []
-    usable: set[str] = set()
+    usable: dict[str, Manifest] = {}
     for each in sorted(backups, key=lambda each: (order[each.id], each.id)):
         lack = _lack(each, usable)
         found.append(dataclasses.replace(each, lack=lack) if lack else each)
         # To build on it only its pages are needed.
         if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
-            usable.add(each.id)
+            usable[each.id] = each.manifest
     return found
 
 
@@ -124,7 +125,7 @@ def _after(backup: Backup, order: dict[str, float]) -> float:
     return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
 
 
-def _lack(backup: Backup, usable: set[str], stored: Sequence[StoredFile] | None = None) -> str:
+def _lack(backup: Backup, usable: Mapping[str, Manifest], stored: Sequence[StoredFile] | None = None) -> str:
     """What is not there of ``backup``, or of ``stored``: a restore would fail. ``usable`` can be built on.
 
     A file of the right size may still be damaged.
@@ -138,5 +139,13 @@ def _lack(backup: Backup, usable: set[str], stored: Sequence[StoredFile] | None 
             return f"{each.path} cannot be found ({os.strerror(error.errno or 0).lower()})"
         if not stat.S_ISREG(status.st_mode) or status.st_size != each.bytes:
             return f"{each.path} has {status.st_size} bytes, not {each.bytes}"
-    parent = backup.manifest.parent
-    return f"it builds on {parent}, which is missing or damaged" if parent and parent not in usable else ""
+    return _lack_of_parent(backup.manifest, usable)
+
+
+def _lack_of_parent(document: Manifest, usable: Mapping[str, Manifest]) -> str:
+    if document.parent is None:
+        return ""
+    parent = usable.get(document.parent)
+    if parent is None:
+        return f"it builds on {document.parent}, which is missing or damaged"
+    return "" if document.is_from(parent) else f"it builds on {document.parent}, which {OTHER_PARENT}"

@@ -9,6 +9,7 @@ one, and a period without any does not count. What is promised on top is in docs
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, tzinfo
@@ -18,6 +19,7 @@ from .errors import RefusedError, UsageError
 
 FULL = "full"
 UNWANTED = "no rule keeps it"
+STILL_CORRUPT = "nothing else goes while the database is corrupt"
 USELESS = "suspect, failed its verification, or without what it builds on"
 
 _Key = tuple[int, ...]
@@ -54,6 +56,7 @@ class Entry:
     counts: bool = True
     verified: bool = False
     damaged: bool = False
+    suspect: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,25 @@ def plan(
     return [_decide(each, reasons[each.id], whole) for each in newest_first]
 
 
+def plan_after_suspect(
+    entries: Iterable[Entry], *, now: datetime, in_use: Collection[str] = frozenset()
+) -> list[Decision]:
+    """As ``plan``, of a database that is corrupt: only what piles up of it goes, and no policy is asked."""
+    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    surplus = {each.id for each in _suspects(newest_first)[1:-1]}
+    whole = _restorable(newest_first)
+    reasons = {each.id: [] if each.id in surplus else [STILL_CORRUPT] for each in newest_first}
+    for word, each in _by_promises(newest_first, whole, now, in_use):
+        reasons[each.id].append(word)
+    _add_needs(newest_first, reasons)
+    return [_decide(each, reasons[each.id], whole) for each in newest_first]
+
+
+def _suspects(newest_first: Sequence[Entry]) -> list[Entry]:
+    """The suspect backups that are newer than all others: those of a database that is still corrupt."""
+    return list(itertools.takewhile(lambda each: each.suspect, newest_first))
+
+
 def _decide(entry: Entry, reasons: Sequence[str], whole: Collection[str]) -> Decision:
     if reasons:
         return Decision(entry, kept=True, reasons=tuple(reasons))
@@ -168,6 +190,8 @@ def _by_promises(
     readable = [each for each in newest_first if not each.damaged]
     kept = [("newest", each) for each in readable[:1]]
     kept.extend([("newest verified", each) for each in readable if each.verified and each.id in whole][:1])
+    # It lost the least; those between it and the newest are neither the one nor the other.
+    kept.extend(("first suspect", each) for each in _suspects(newest_first)[1:][-1:])
     kept.extend(("pinned", each) for each in readable if each.pinned)
     kept.extend(("future-dated", each) for each in readable if each.started > now)
     kept.extend(("in use", each) for each in newest_first if each.id in in_use)
