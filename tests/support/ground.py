@@ -113,7 +113,7 @@ class Ground:
         return restore.undo(restore.Request(self.repository, dest=self.database))
 
     def prune(self) -> prune.Outcome:
-        return prune.run(prune.Request(self.repository, retention.Policy(keep_last=1)))
+        return prune.run(prune.Request(self.repository, retention.Policy(keep_last=1, keep_within_seconds=0)))
 
     def run(self, words: Sequence[str]) -> int:
         """What root's runner ends with, in bounded time; it says nothing of what only root may read."""
