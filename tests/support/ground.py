@@ -53,7 +53,7 @@ class Ground:
         self.before = self.state()
         self.config = place / "etc" / "databases.d"
         self.config.mkdir(mode=0o700, parents=True)
-        told = {"path": str(self.database), "repository": str(self.repository), "keep_last": 1}
+        told = {"path": str(self.database), "repository": str(self.repository), "keep_last": 1, "keep_within": "0s"}
         told.update(timeout="3s", lock_timeout="1s")
         (self.config / "agent.json").write_text(json.dumps(told))
         (self.config / "agent.json").chmod(0o600)

@@ -752,9 +752,11 @@ def _snapshot(pick: random.Random, moment: datetime, zone: str) -> restic.Snapsh
     return restic.Snapshot(local, where, f"host{pick.randrange(4)}", f"path{pick.randrange(2)}", tags)
 
 
-def _counts(pick: random.Random) -> dict[str, int]:
+def _counts(pick: random.Random, moments: Sequence[datetime]) -> dict[str, int]:
     counts = {word: pick.choice([0, 0, 1, 2, 3, 6]) for word in COUNTS}
-    counts["within"] = 3600 * pick.choice([0, 0, 1, 2, 15, 24, 48, 400, 9000])
+    # In whole hours up to one of the snapshots, of which some are exactly so old, or an hour more.
+    hours = (moments[-1] - pick.choice(moments)) // timedelta(hours=1) + pick.randint(0, 1)
+    counts["within"] = pick.choice([0, 3600 * hours])
     return {**counts, pick.choice(COUNTS): pick.randint(1, 4)}
 
 
@@ -769,7 +771,7 @@ def test_rules_decide_as_the_real_restic_does(tmp_path: Path, zone: str) -> None
     moments = _moments(pick)
     real.add([_snapshot(pick, moment, zone) for moment in moments])
     grouped_by = ["host,paths", "host", "host,paths", "paths"] * QUESTIONS
-    questions = [restic.Forget(_counts(pick), tag, group) for tag, group in zip(TAGS, grouped_by)]
+    questions = [restic.Forget(_counts(pick, moments), tag, group) for tag, group in zip(TAGS, grouped_by)]
     # Since 0.16 restic keeps the oldest snapshot, too, while a rule has counts left.
     keeps_oldest = real.version() >= (0, 16)
 
