@@ -53,12 +53,13 @@ class Profile:
 
     every: str
     active_hours: str
-    keep: Mapping[str, int]
+    keep: Mapping[str, int | str]
 
 
+_KEEP: Mapping[str, int | str] = {"keep_within": "1d", "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}
 PROFILES = {
-    "production": Profile("1h", "0-23", {"keep_hourly": 24, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}),
-    "development": Profile("1d", "7", {"keep_hourly": 0, "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}),
+    "production": Profile("1h", "0-23", {**_KEEP, "keep_hourly": 24}),
+    "development": Profile("1d", "7", {**_KEEP, "keep_hourly": 0}),
 }
 
 

@@ -12,8 +12,9 @@ version_added: 0.1.0
 author:
   - sqliteops.backup contributors (@sqliteops)
 description:
-  - Keeps the newest backup of each of the last hours, days, weeks, months and years that have one, and removes the
-    others. The rules are those of C(restic forget); a period without a backup does not count.
+  - Keeps every backup of the last day, and the newest backup of each of the last hours, days, weeks, months and years
+    that have one, and removes the others. The rules are those of C(restic forget); a period without a backup does not
+    count.
   - Whatever the policy says, these stay. The newest backup and the newest verified one, pinned ones, those that
     somebody reads right now, those dated in the future, those whose manifest cannot be read, of a database that is
     still corrupt the first suspect one, and everything that a kept incremental builds on.
@@ -42,6 +43,13 @@ options:
       - V(0) turns this rule off, as it does with each of them. A policy with all rules off is refused with code 18.
     type: int
     default: 0
+  keep_within:
+    description:
+      - Every backup stays that is younger than this, such as V(6h), V(1d) or V(2w). V(0s) turns this rule off.
+      - That is counted from the newest backup that counts, not from now. So nothing goes by this rule while there are
+        no new backups.
+    type: str
+    default: 1d
   keep_hourly:
     description: Of how many hours to keep a backup each. The newest hours that have one count. Within an hour a full
       backup is preferred, then the newest; so it is within the other periods.
@@ -77,13 +85,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep 24 hours, 7 days, 4 weeks and 12 months
+- name: Keep all of a day, and one backup each of 24 hours, 7 days, 4 weeks and 12 months
   sqliteops.backup.sqlite_backup_prune:
     repository: /var/backups/sqlite/agent
 
 - name: Keep a backup of each of the last 30 days and 10 years, as the calendar in Berlin has them
   sqliteops.backup.sqlite_backup_prune:
     repository: /var/backups/sqlite/agent
+    keep_within: 0s
     keep_hourly: 0
     keep_daily: 30
     keep_weekly: 0
@@ -111,7 +120,8 @@ kept:
       sample: 20251230T120000Z-full
     reasons:
       description:
-        - All that keeps it. The rules are V(last), V(hourly), V(daily), V(weekly), V(monthly) and V(yearly).
+        - All that keeps it. The rules are V(last), V(within), V(hourly), V(daily), V(weekly), V(monthly) and
+          V(yearly).
         - The promises are V(newest), V(newest verified), V(first suspect), V(pinned), V(future-dated), V(in use),
           V(damaged), V(builds on a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
           incremental, the latter of a damaged one, which no longer says what it builds on.
@@ -119,7 +129,7 @@ kept:
       type: list
       elements: str
       returned: success
-      sample: [hourly, daily, newest]
+      sample: [within, hourly, daily, newest]
 removed:
   description: Every backup that was removed, or in check mode would be, oldest first.
   returned: success
@@ -172,6 +182,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import an
 
 POLICY_SPEC: dict[str, Any] = {
     "keep_last": {"type": "int", "default": 0},
+    "keep_within": {"type": "str", "default": "1d"},
     "keep_hourly": {"type": "int", "default": 24},
     "keep_daily": {"type": "int", "default": 7},
     "keep_weekly": {"type": "int", "default": 4},

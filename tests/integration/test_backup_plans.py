@@ -40,6 +40,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "name": "agent",
         "path": "/srv/agent/agent.db",
         "repository": "/var/backups/sqlite/agent",
+        "keep_within": "1d",
         "keep_hourly": 24,
         "keep_daily": 7,
         "keep_weekly": 4,
@@ -103,20 +104,28 @@ def test_what_is_configured_is_what_the_runner_understands(tmp_path: Path) -> No
 
 
 def test_the_database_has_the_last_word_then_the_defaults_then_the_profile() -> None:
-    defaults = {"keep_daily": 30, "keep_hourly": 48, "rpo": "1d"}
+    defaults = {"keep_daily": 30, "keep_hourly": 48, "keep_within": "6h", "rpo": "1d"}
     plan = _plan({**AGENT, "keep_daily": 90}, defaults=defaults)
 
     kept = {key: value for key, value in plan["config"].items() if key.startswith("keep_")}
-    assert kept == {"keep_daily": 90, "keep_hourly": 48, "keep_weekly": 4, "keep_monthly": 12}
+    weeks = {"keep_weekly": 4, "keep_monthly": 12}
+    assert kept == {"keep_within": "6h", "keep_daily": 90, "keep_hourly": 48, **weeks}
     assert plan["config"]["rpo"] == "1d"
 
 
 def test_what_a_template_made_a_text_gets_its_type_back() -> None:
     """Until ansible-core 2.18 every `{{ 7 }}` inside of a dictionary is one."""
-    texts = {"keep_daily": "7", "allow_empty": "True", "first_backup": "no", "include": [{"src": "/a", "redact": "1"}]}
+    texts = {
+        "keep_daily": "7",
+        "keep_within": 0,
+        "allow_empty": "True",
+        "first_backup": "no",
+        "include": [{"src": "/a", "redact": "1"}],
+    }
     plan = _plan({**AGENT, **texts, "compression_level": None}, first_backup="True")
 
     assert plan["config"]["keep_daily"] == 7
+    assert plan["config"]["keep_within"] == "0"
     assert plan["config"]["allow_empty"] is True
     assert plan["config"]["include"] == [{"src": "/a", "redact": True}]
     assert plan["first_backup"] is False

@@ -156,7 +156,8 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_restore", missing),
     ]
     place.backed_up()
-    only_newest = {**repository, "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0, "keep_last": 1}
+    off = {"keep_within": "0s", "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+    only_newest = {**repository, **off, "keep_last": 1}
     prunes = [
         ansible.task("sqlite_backup_prune", only_newest, check_mode=True),
         ansible.task("sqlite_backup_prune", only_newest),

@@ -16,7 +16,8 @@ from integration.place import Place, error_code, everything, locked_by_another
 from support import databases
 
 MODULE = "sqlite_backup_prune"
-NOTHING = {f"keep_{word}": 0 for word in ("last", "hourly", "daily", "weekly", "monthly", "yearly")}
+COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+NOTHING = {"keep_within": "0s", **{f"keep_{word}": 0 for word in COUNTS}}
 DAYS = ["2025-12-28T12:00:00Z", "2025-12-29T12:00:00Z", "2025-12-29T18:00:00Z", "2025-12-30T12:00:00Z"]
 
 
@@ -68,7 +69,7 @@ def test_the_defaults_are_those_of_the_documentation(ansible: Session, place: Pl
     # 24 of the 28 hours; the Sunday before the first of these is the 30th of November, which has none.
     assert list(kept) == ids[4:]
     assert kept[ids[4]] == ["hourly"]
-    assert kept[ids[-1]] == ["hourly", "daily", "weekly", "monthly", "newest", "newest verified"]
+    assert kept[ids[-1]] == ["within", "hourly", "daily", "weekly", "monthly", "newest", "newest verified"]
     # The 7th is a Sunday; seven days begin on the 8th.
     assert kept["20251207T200000Z-full"] == ["hourly", "weekly"]
     assert kept["20251208T200000Z-full"] == ["hourly", "daily"]

@@ -53,7 +53,7 @@ class Ground:
         self.before = self.state()
         self.config = place / "etc" / "databases.d"
         self.config.mkdir(mode=0o700, parents=True)
-        told = {"path": str(self.database), "repository": str(self.repository), "keep_last": 1}
+        told = {"path": str(self.database), "repository": str(self.repository), "keep_last": 1, "keep_within": "0s"}
         told.update(timeout="3s", lock_timeout="1s")
         (self.config / "agent.json").write_text(json.dumps(told))
         (self.config / "agent.json").chmod(0o600)
@@ -113,7 +113,7 @@ class Ground:
         return restore.undo(restore.Request(self.repository, dest=self.database))
 
     def prune(self) -> prune.Outcome:
-        return prune.run(prune.Request(self.repository, retention.Policy(keep_last=1)))
+        return prune.run(prune.Request(self.repository, retention.Policy(keep_last=1, keep_within_seconds=0)))
 
     def run(self, words: Sequence[str]) -> int:
         """What root's runner ends with, in bounded time; it says nothing of what only root may read."""

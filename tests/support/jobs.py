@@ -28,7 +28,7 @@ from support import databases, keys, words
 from support.faults import Kind
 from support.sites import Site
 
-_NEVER = {f"keep_{each}": 0 for each in ("hourly", "daily", "weekly", "monthly")}
+_NEVER = {"keep_within": "0s", **{f"keep_{each}": 0 for each in ("hourly", "daily", "weekly", "monthly")}}
 _NEW = ["new"]
 
 

@@ -33,7 +33,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Forget:
-    """One dry run: the counts by their flag (``last``, ``hourly``, …), of which snapshots, grouped by what."""
+    """One dry run: the counts by their flag (``last``, ``hourly``, …), of which snapshots, grouped by what.
+
+    The count of ``within`` is in seconds of whole hours: a day of restic is one of the calendar, a minute it has not.
+    """
 
     keep: Mapping[str, int]
     tag: str
@@ -77,7 +80,10 @@ class Restic:
             return list(pool.map(self._forget, questions))
 
     def _forget(self, question: Forget) -> list[Group]:
-        counts = [f"--keep-{flag}={count}" for flag, count in question.keep.items() if count]
+        told = {
+            flag: f"{count // 3600}h" if flag == "within" else count for flag, count in question.keep.items() if count
+        }
+        counts = [f"--keep-{flag}={count}" for flag, count in told.items()]
         which = ["--tag", question.tag, "--group-by", question.group_by]
         answer = self._call("forget", "--no-lock", "--dry-run", "--json", *which, *counts)
         return [Group(_times(each["keep"]), _times(each["remove"])) for each in json.loads(answer)]

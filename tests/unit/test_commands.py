@@ -23,6 +23,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
 from support import databases, keys, processes
 from support.hosts import Host, Said
 
+NO_RULE = {"keep_within": "0s", "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
+
 
 def everything(host: Host) -> dict[str, str]:
     """All files below the host; a lock is taken also by who only looks."""
@@ -69,7 +71,7 @@ def test_force_stores_what_is_unchanged(host: Host, moment: list[datetime]) -> N
 
 
 def test_old_backups_go_after_a_new_one(host: Host, moment: list[datetime]) -> None:
-    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=2)
+    host.add("agent", **NO_RULE, keep_last=2)
     for hour in range(4):
         host.change(text=f"hour {hour}")
         moment[0] += timedelta(hours=1)
@@ -84,7 +86,7 @@ def test_old_backups_go_after_a_new_one(host: Host, moment: list[datetime]) -> N
 
 
 def test_no_prune_keeps_them(host: Host, moment: list[datetime]) -> None:
-    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    host.add("agent", **NO_RULE, keep_last=1)
     for hour in range(3):
         host.change(text=f"hour {hour}")
         moment[0] += timedelta(hours=1)
@@ -100,7 +102,7 @@ def test_time_alone_lets_old_backups_go(host: Host, moment: list[datetime]) -> N
     host.run("backup", "agent")
     moment[0] += timedelta(minutes=1)
     host.run("backup", "agent", "--force")
-    host.add("agent")
+    host.add("agent", keep_within="0s")
 
     result = host.run("backup", "agent", "--json").result
 
@@ -109,8 +111,55 @@ def test_time_alone_lets_old_backups_go(host: Host, moment: list[datetime]) -> N
     assert set(result["pruned"]) == {"kept", "removed", "freed_bytes"}
 
 
+def test_damage_that_is_noticed_within_the_day_costs_no_more_than_the_schedule_says(
+    host: Host, moment: list[datetime]
+) -> None:
+    """A backup every 15 minutes; what goes wrong at 10:20 is noticed at 11:10."""
+    moment[0] = moment[0].replace(hour=6)
+    while (moment[0].hour, moment[0].minute) < (11, 15):
+        host.change(text="damage" if (moment[0].hour, moment[0].minute) == (10, 30) else f"{moment[0]}")
+        assert host.run("backup", "agent").code == 0
+        moment[0] += timedelta(minutes=15)
+    moment[0] = moment[0].replace(hour=11, minute=10)
+
+    dest = host.directory / "found.db"
+    restored = host.run("restore", "agent", "--before", "2025-12-30T10:20:00Z", "--dest", dest, "--json")
+
+    assert restored.code == 0
+    assert restored.result["restore"]["backup"] == "20251230T101500Z-full"
+    names = databases.names(dest)
+    assert "2025-12-30 10:15:00+00:00" in names
+    assert "damage" not in names
+
+
+def test_backup_before_something_dangerous_outlives_the_next_runs(host: Host, moment: list[datetime]) -> None:
+    """It is not pinned, and the schedule comes twice within the same hour."""
+    host.run("backup", "agent")
+    moment[0] += timedelta(minutes=5)
+    host.change(text="by hand")
+    made = host.run("backup", "agent", "--reason", "before migration 42", "--json").result["backup"]["id"]
+    for minute in (15, 30):
+        moment[0] = moment[0].replace(minute=minute)
+        host.change(text=f"migrated {minute}")
+        kept = host.run("backup", "agent", "--json").result["pruned"]["kept"]
+
+    assert len(host.ids()) == 4
+    assert {each["id"]: each["reasons"] for each in kept}[made] == ["within"]
+
+
+def test_within_alone_is_a_policy_and_removes_what_is_older(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", **{**NO_RULE, "keep_within": "2h"})
+    for hour in range(4):
+        host.change(text=f"hour {hour}")
+        assert host.run("backup", "agent").code == 0
+        moment[0] += timedelta(hours=1)
+
+    assert host.ids() == ["20251230T140000Z-full", "20251230T150000Z-full"]
+    assert host.run("doctor", "agent").code == 0
+
+
 def test_a_suspect_backup_is_told_and_nothing_is_pruned(host: Host, moment: list[datetime]) -> None:
-    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    host.add("agent", **NO_RULE, keep_last=1)
     host.run("backup", "agent", "--no-prune")
     moment[0] += timedelta(hours=1)
     host.change()
@@ -223,7 +272,7 @@ def test_a_prune_that_fails_does_not_make_the_backup_bad(
 
 
 def test_a_policy_that_keeps_nothing_does_not_stop_backups(host: Host) -> None:
-    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    host.add("agent", **NO_RULE)
 
     said = host.run("backup", "agent")
 
@@ -246,7 +295,7 @@ def test_dry_run_of_a_first_backup_writes_nothing(host: Host) -> None:
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing(host: Host, moment: list[datetime]) -> None:
-    host.add("agent", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_last=1)
+    host.add("agent", **NO_RULE, keep_last=1)
     for hour in range(2):
         host.change(text=f"hour {hour}")
         moment[0] += timedelta(hours=1)
@@ -573,7 +622,7 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
     [
         ({"timezone": "Europe/Nowhere"}, "no time zone 'Europe/Nowhere'", "Europe/Berlin"),
         ({"keep_daily": -1}, "keep_daily -1", "0 turns a rule off"),
-        (dict.fromkeys(("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"), 0), "keeps nothing", "keep_last"),
+        (NO_RULE, "keeps nothing", "keep_last"),
     ],
 )
 def test_doctor_finds_what_lets_every_run_fail_after_the_backup(

@@ -57,6 +57,7 @@ def test_two_keys_are_enough(tmp_path: Path) -> None:
     assert set(found) == set(config.KEYS)
     assert (found["path"], found["repository"], found["name"]) == ("/srv/agent.db", "/backups/agent", "agent")
     assert (found["keep_hourly"], found["timeout"], found["rpo"], found["include"]) == (24, "1h", None, [])
+    assert found["keep_within"] == "1d"
 
 
 def test_every_key_can_be_given(tmp_path: Path) -> None:
@@ -76,6 +77,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "lock_timeout": "5s",
         "allow_empty": True,
         **{f"keep_{word}": 3 for word in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
+        "keep_within": "6h",
         "timezone": "Europe/Berlin",
         "identity_file": "/etc/identity",
         "passphrase_file": "/etc/passphrase",

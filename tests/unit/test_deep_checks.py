@@ -84,7 +84,8 @@ def test_what_failed_once_does_not_count_as_kept(path: Path) -> None:
     repository = Repository.open_existing(path.parent / "repository", action="Test")
     repository.note_verification(newest(path), level="full", outcome="failed")
     repository.note_verification(newest(path), level="quick", outcome="passed")
-    outcome = prune.run(prune.Request(repository.path, retention.Policy(keep_last=1)), dry_run=True)
+    policy = retention.Policy(keep_last=1, keep_within_seconds=0)
+    outcome = prune.run(prune.Request(repository.path, policy), dry_run=True)
     assert outcome.removed == []
 
 

@@ -115,9 +115,15 @@ def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_pat
 
 def test_every_option_of_a_prune_arrives() -> None:
     counts = {f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)}
-    given = {**counts, "timezone": "Europe/Berlin", "repository": "/backups/agent", "lock_timeout": "5s"}
+    given = {
+        **counts,
+        "keep_within": "6h",
+        "timezone": "Europe/Berlin",
+        "repository": "/backups/agent",
+        "lock_timeout": "5s",
+    }
 
-    policy = retention.Policy(1, 2, 3, 4, 5, 6, "Europe/Berlin")
+    policy = retention.Policy(1, 2, 3, 4, 5, 6, 21600.0, "Europe/Berlin")
     assert options.prune_request(given) == prune.Request(Path("/backups/agent"), policy, 5.0)
 
 

@@ -191,7 +191,7 @@ def site_of_theirs(directory: Path) -> Site:
 
 
 def prune_to(site: Site, count: int) -> None:
-    policy = retention.Policy(keep_last=count, keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0)
+    policy = retention.Policy(count, 0, 0, 0, 0, 0, 0)
     prune.run(prune.Request(repository=site.repository, policy=policy))
 
 

@@ -34,7 +34,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
 from support import databases, manifests, processes
 
-NOTHING = Policy(0, 0, 0, 0, 0, 0)
+NOTHING = Policy(0, 0, 0, 0, 0, 0, 0)
 HOLD_READING = """
 import pathlib, sys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository

@@ -24,17 +24,22 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention
 from support import restic
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-RULES = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
-NOTHING = Policy(0, 0, 0, 0, 0, 0)
+COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+RULES = (*COUNTS, "within")
+NOTHING = Policy(0, 0, 0, 0, 0, 0, 0)
 LAST = dataclasses.replace(NOTHING, keep_last=1)
 BERLIN = "Europe/Berlin"
 needs_zones = pytest.mark.skipif(not zoneinfo.available_timezones(), reason="this machine has no time zone data")
 
 
 def keep(**counts: Any) -> Policy:
-    """A policy with just these rules: ``keep(daily=2)``."""
+    """A policy with just these rules: ``keep(daily=2)``; of ``within`` the seconds."""
     zone = counts.pop("timezone", "UTC")
-    return dataclasses.replace(NOTHING, timezone=zone, **{f"keep_{word}": count for word, count in counts.items()})
+    return dataclasses.replace(NOTHING, timezone=zone, **{field_of(word): count for word, count in counts.items()})
+
+
+def field_of(word: str) -> str:
+    return "keep_within_seconds" if word == "within" else f"keep_{word}"
 
 
 def history(*moments: str, **common: Any) -> list[Entry]:
@@ -117,6 +122,12 @@ AROUND_NEW_YEAR = history(
         ),
         (AROUND_NEW_YEAR, keep(monthly=2), ["2024-12-30T12:00:00Z", "2025-01-06T12:00:00Z"]),
         (AROUND_NEW_YEAR, keep(yearly=9), ["2024-12-30T12:00:00Z", "2025-01-06T12:00:00Z"]),
+        # 14:05:00 is 55 minutes older than the newest; what is just as old as the rule says goes.
+        (BUSY_DAYS, keep(within=1), ["2025-03-03T15:00:00Z"]),
+        (BUSY_DAYS, keep(within=3300), ["2025-03-03T14:59:59Z", "2025-03-03T15:00:00Z"]),
+        (BUSY_DAYS, keep(within=3301), ["2025-03-03T14:05:00Z", "2025-03-03T14:59:59Z", "2025-03-03T15:00:00Z"]),
+        (BUSY_DAYS, keep(within=1e30), [each.id for each in BUSY_DAYS]),
+        (BUSY_DAYS, keep(within=2, daily=2), [BUSY_DAYS[2].id, "2025-03-03T14:59:59Z", "2025-03-03T15:00:00Z"]),
         # Each rule looks for itself; what two of them keep counts for both.
         (BUSY_DAYS, keep(last=2, daily=2), ["2025-03-01T11:15:00Z", "2025-03-03T14:59:59Z", "2025-03-03T15:00:00Z"]),
     ],
@@ -160,11 +171,28 @@ def test_two_years_of_hourly_backups_by_the_default_policy() -> None:
     months = [f"2025-{day}T23:00:00Z" for day in ends.split()]
     assert list(found) == [*months, *weeks, *days, *yesterday, *today]
     assert len(found) == 42
-    assert found["2025-12-30T12:00:00Z"] == ["hourly", "daily", "weekly", "monthly", "newest"]
-    assert found["2025-12-29T23:00:00Z"] == ["hourly", "daily"]
+    assert found["2025-12-30T12:00:00Z"] == ["within", "hourly", "daily", "weekly", "monthly", "newest"]
+    assert found["2025-12-29T23:00:00Z"] == ["within", "hourly", "daily"]
     assert found["2025-12-28T23:00:00Z"] == ["daily", "weekly"]
     assert found["2025-12-21T23:00:00Z"] == ["weekly"]
     assert found["2025-02-28T23:00:00Z"] == ["monthly"]
+
+
+@pytest.mark.parametrize(("minutes", "within", "left"), [(60, 24, 42), (15, 96, 114), (5, 288, 306), (1, 1440, 1458)])
+def test_what_a_day_of_backups_costs_by_the_default_policy(minutes: int, within: int, left: int) -> None:
+    """The numbers of docs/retention.md, after two years of a backup a day and two days of more."""
+    end = datetime(2025, 12, 30, 12, tzinfo=timezone.utc)
+    days = [datetime(2025, 12, 28, tzinfo=timezone.utc) - timedelta(days=day, minutes=1) for day in range(730)]
+    often = [end - timedelta(minutes=number) for number in range(0, 2 * 1440, minutes)]
+    entries = history(*map(clock.to_text, sorted({*days, *often})))
+
+    found = kept(entries, Policy())
+
+    assert len([identity for identity, reasons in found.items() if "within" in reasons]) == within
+    assert len(found) == left
+    without = kept(entries, dataclasses.replace(Policy(), keep_within_seconds=0))
+    assert len([identity for identity, reasons in without.items() if "hourly" in reasons]) == 24
+    assert len(without) == 42
 
 
 def test_full_backup_stands_for_its_period_rather_than_a_newer_incremental() -> None:
@@ -184,6 +212,58 @@ def test_newest_incremental_stands_for_a_period_without_a_full_backup() -> None:
         "2025-03-02T01:00:00Z": ["needed by 2025-03-02T02:00:00Z"],
         "2025-03-02T02:00:00Z": ["daily", "needed by 2025-03-03T01:00:00Z"],
         "2025-03-03T01:00:00Z": ["daily", "newest"],
+    }
+
+
+def test_within_is_counted_from_the_newest_backup_and_not_from_now() -> None:
+    """Who comes back after weeks finds all that led to the last state."""
+    entries = history("2024-01-01T09:00:00Z", "2024-01-02T09:00:00Z", "2024-01-02T09:30:00Z", "2024-01-02T10:00:00Z")
+    assert kept(entries, keep(within=3600)) == {
+        "2024-01-02T09:30:00Z": ["within"],
+        "2024-01-02T10:00:00Z": ["within", "newest"],
+    }
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        Entry("useless", 9, clock.from_text("2025-03-03T20:00:00Z"), counts=False),
+        Entry("useless", 9, clock.from_text("2025-03-03T20:00:00Z"), damaged=True),
+        Entry("useless", 9, clock.from_text("2025-03-03T20:00:00Z"), type="incremental", parent="gone"),
+        Entry("useless", 9, NOW + timedelta(hours=1)),
+    ],
+    ids=["suspect", "damaged", "without its base", "future-dated"],
+)
+def test_within_is_neither_counted_from_what_does_not_count_nor_keeps_it(useless: Entry) -> None:
+    """Else a disk that fails for a day would cost every good restore point of the day before."""
+    found = kept([*BUSY_DAYS, useless], keep(within=3600))
+    assert found.pop("useless")[0] in ("newest", "damaged")
+    assert found == {
+        "2025-03-03T14:05:00Z": ["within"],
+        "2025-03-03T14:59:59Z": ["within"],
+        "2025-03-03T15:00:00Z": ["within", *(["newest"] if useless.damaged else [])],
+    }
+    if useless.started < NOW:
+        older = dataclasses.replace(useless, order=-1, started=clock.from_text("2025-03-03T14:30:00Z"))
+        assert "within" not in kept([older, *BUSY_DAYS], keep(within=3600)).get("useless", [])
+
+
+def test_within_is_counted_from_the_latest_moment_where_a_clock_went_backwards() -> None:
+    """So does restic; the newest stays in any case."""
+    entries = history("2025-03-05T11:00:00Z", "2025-03-05T12:00:00Z", "2025-03-02T12:00:00Z", "2025-03-02T13:00:00Z")
+    assert kept(entries, keep(within=3601)) == {
+        "2025-03-05T11:00:00Z": ["within"],
+        "2025-03-05T12:00:00Z": ["within"],
+        "2025-03-02T13:00:00Z": ["newest"],
+    }
+
+
+def test_within_keeps_incrementals_with_what_they_build_on() -> None:
+    entries = chain("2025-03-01T00:00:00Z", "2025-03-01T12:00:00Z", "2025-03-01T18:00:00Z")
+    assert kept(entries, keep(within=7200)) == {
+        "2025-03-01T00:00:00Z": ["needed by 2025-03-01T12:00:00Z"],
+        "2025-03-01T12:00:00Z": ["needed by 2025-03-01T18:00:00Z"],
+        "2025-03-01T18:00:00Z": ["within", "newest"],
     }
 
 
@@ -494,8 +574,10 @@ def test_decisions_do_not_depend_on_the_order_of_the_list() -> None:
 
 def test_empty_policy_is_refused() -> None:
     """Whoever turns every rule off has forgotten something (case 25)."""
-    with pytest.raises(RefusedError, match="keep_last, keep_hourly, keep_daily"):
+    with pytest.raises(RefusedError, match="keeps nothing") as caught:
         retention.plan([], NOTHING, now=NOW)
+    assert "keep_last, keep_hourly, keep_daily" in caught.value.hint
+    assert caught.value.hint.endswith("keep_within.")
 
 
 @pytest.mark.parametrize("word", RULES)
@@ -519,9 +601,12 @@ def test_unknown_time_zone_is_a_mistake() -> None:
 # --- the promises, for any history ---------------------------------------------------------------------------------
 
 ZONES = ["UTC", BERLIN, "America/St_Johns", "Asia/Kolkata"] if zoneinfo.available_timezones() else ["UTC"]
-POLICIES = st.builds(Policy, *(st.integers(0, 4) for _rule in RULES), timezone=st.sampled_from(ZONES)).filter(
-    lambda policy: any(getattr(policy, f"keep_{word}") for word in RULES)
-)
+POLICIES = st.builds(
+    Policy,
+    *(st.integers(0, 4) for _rule in COUNTS),
+    keep_within_seconds=st.sampled_from([0, 0, 1, 3600, 3660, 86400, 1e9]),
+    timezone=st.sampled_from(ZONES),
+).filter(lambda policy: any(getattr(policy, field_of(word)) for word in RULES))
 # A few minutes to a few months on, or back; around NOW, so that some are future-dated.
 STEPS = st.sampled_from([1, 20, 60, 61, 600, 1440, 1500, 10080, 45000, -30, -1440])
 
@@ -671,8 +756,8 @@ def test_pruning_twice_changes_nothing(entries: Sequence[Entry], policy: Policy,
 def test_a_more_generous_policy_never_keeps_less(
     entries: Sequence[Entry], policy: Policy, in_use: Collection[str], word: str, more: int
 ) -> None:
-    name = f"keep_{word}"
-    generous = dataclasses.replace(policy, **{name: getattr(policy, name) + more})
+    name = field_of(word)
+    generous: Policy = dataclasses.replace(policy, **{name: getattr(policy, name) + more})
     less, all_of_it = plan(entries, policy, in_use), plan(entries, generous, in_use)
     assert {each.id for each in staying(less)} <= {each.id for each in staying(all_of_it)}
 
@@ -694,11 +779,20 @@ def test_what_does_not_count_is_as_good_as_absent_to_the_rules(entries: Sequence
 def test_each_rule_keeps_as_many_as_it_says_or_all_periods_there_are(entries: Sequence[Entry], policy: Policy) -> None:
     decisions = plan(entries, policy)
     countable = [each for each in entries if chain_of(each, entries) and each.started <= NOW]
-    for word in RULES:
+    for word in COUNTS:
         ruled = [each for each in decisions if word in each.reasons]
         assert len(ruled) <= getattr(policy, f"keep_{word}")
         if countable and getattr(policy, f"keep_{word}"):
             assert ruled
+
+
+@given(histories(), POLICIES)
+@pytest.mark.slow
+def test_within_keeps_all_that_is_younger_and_nothing_else(entries: Sequence[Entry], policy: Policy) -> None:
+    countable = [each for each in entries if chain_of(each, entries) and each.started <= NOW]
+    latest = max((each.started for each in countable), default=NOW)
+    young = {each.id for each in countable if (latest - each.started).total_seconds() < policy.keep_within_seconds}
+    assert {each.entry.id for each in plan(entries, policy) if "within" in each.reasons} == young
 
 
 # --- the real restic -----------------------------------------------------------------------------------------------
@@ -736,9 +830,12 @@ def _snapshot(pick: random.Random, moment: datetime, zone: str) -> restic.Snapsh
     return restic.Snapshot(local, where, f"host{pick.randrange(4)}", f"path{pick.randrange(2)}", tags)
 
 
-def _counts(pick: random.Random) -> dict[str, int]:
-    counts = {word: pick.choice([0, 0, 1, 2, 3, 6]) for word in RULES}
-    return counts | {pick.choice(RULES): pick.randint(1, 4)}
+def _counts(pick: random.Random, moments: Sequence[datetime]) -> dict[str, int]:
+    counts = {word: pick.choice([0, 0, 1, 2, 3, 6]) for word in COUNTS}
+    # In whole hours up to one of the snapshots, of which some are exactly so old, or an hour more.
+    hours = (moments[-1] - pick.choice(moments)) // timedelta(hours=1) + pick.randint(0, 1)
+    counts["within"] = pick.choice([0, 3600 * hours])
+    return {**counts, pick.choice(COUNTS): pick.randint(1, 4)}
 
 
 @needs_restic
@@ -752,7 +849,7 @@ def test_rules_decide_as_the_real_restic_does(tmp_path: Path, zone: str) -> None
     moments = _moments(pick)
     real.add([_snapshot(pick, moment, zone) for moment in moments])
     grouped_by = ["host,paths", "host", "host,paths", "paths"] * QUESTIONS
-    questions = [restic.Forget(_counts(pick), tag, group) for tag, group in zip(TAGS, grouped_by)]
+    questions = [restic.Forget(_counts(pick, moments), tag, group) for tag, group in zip(TAGS, grouped_by)]
     # Since 0.16 restic keeps the oldest snapshot, too, while a rule has counts left.
     keeps_oldest = real.version() >= (0, 16)
 

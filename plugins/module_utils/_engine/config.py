@@ -73,6 +73,7 @@ KEYS: Mapping[str, Key] = {
     "lock_timeout": Key("duration", "1m"),
     "allow_empty": Key("flag", default=False),
     "keep_last": Key("number", 0),
+    "keep_within": Key("duration", "1d"),
     "keep_hourly": Key("number", 24),
     "keep_daily": Key("number", 7),
     "keep_weekly": Key("number", 4),

@@ -52,9 +52,14 @@ def prune_request(given: Options) -> prune.Request:
     from . import prune
     from .retention import Policy
 
+    counts = ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
     return prune.Request(
         repository=Path(given["repository"]),
-        policy=Policy(**{name: given[name] for name in Policy.__dataclass_fields__}),
+        policy=Policy(
+            **{name: given[name] for name in counts},
+            keep_within_seconds=seconds(given, "keep_within") or 0.0,
+            timezone=given["timezone"],
+        ),
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
     )
 

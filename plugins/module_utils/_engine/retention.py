@@ -4,7 +4,8 @@
 """Retention: from backups and a policy to decisions, each with its reasons. Nothing here reads or writes.
 
 The rules are those of ``restic forget``: newest first, a rule keeps one backup in each of the newest periods that have
-one, and a period without any does not count. What is promised on top is in docs/retention.md.
+one, and a period without any does not count; one rule keeps all that is about as new as the newest. What is promised on
+top is in docs/retention.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Policy:
-    """How many backups each rule keeps; 0 turns a rule off. Periods begin and end in ``timezone``."""
+    """How many backups each rule keeps, or for how long; 0 turns a rule off. Periods begin and end in ``timezone``."""
 
     keep_last: int = 0
     keep_hourly: int = 24
@@ -35,6 +36,7 @@ class Policy:
     keep_weekly: int = 4
     keep_monthly: int = 12
     keep_yearly: int = 0
+    keep_within_seconds: float = 86400.0
     timezone: str = "UTC"
 
 
@@ -100,7 +102,8 @@ _PERIODS: tuple[tuple[str, Callable[[datetime], _Key]], ...] = (
 
 def check(policy: Policy) -> tzinfo:
     """The time zone of ``policy``. Raises unless the policy keeps something and can be carried out on this host."""
-    counts = {each.name: getattr(policy, each.name) for each in fields(policy) if each.name.startswith("keep_")}
+    keeps = [each.name for each in fields(policy) if each.name.startswith("keep_")]
+    counts = {name.removesuffix("_seconds"): getattr(policy, name) for name in keeps}
     for name, count in counts.items():
         if count < 0:
             raise UsageError(f"Cannot use {name} {count}: it is negative.", hint="0 turns a rule off.")
@@ -168,6 +171,7 @@ def _restorable(newest_first: Sequence[Entry]) -> set[str]:
 def _by_rules(newest_first: Sequence[Entry], policy: Policy, zone: tzinfo) -> list[tuple[str, Entry]]:
     """What the rules of the policy keep of the backups that count."""
     kept = [("last", each) for each in newest_first[: policy.keep_last]]
+    kept.extend(("within", each) for each in _within(newest_first, policy.keep_within_seconds))
     for word, key in _PERIODS:
         periods: dict[_Key, list[Entry]] = {}
         for each in newest_first:
@@ -176,6 +180,12 @@ def _by_rules(newest_first: Sequence[Entry], policy: Policy, zone: tzinfo) -> li
         newest = sorted(periods, reverse=True)[: getattr(policy, f"keep_{word}")]
         kept.extend((word, _best(periods[each])) for each in newest)
     return kept
+
+
+def _within(entries: Sequence[Entry], seconds: float) -> list[Entry]:
+    """What is younger than that, seen from the latest one: when no backups are made any more, they all stay."""
+    latest = max((each.started for each in entries), default=None)
+    return [each for each in entries if latest and (latest - each.started).total_seconds() < seconds]
 
 
 def _best(newest_first: Sequence[Entry]) -> Entry:

@@ -25,7 +25,7 @@ from typing import Any
 
 RUNNER = "/usr/local/bin/sqlite-backup"
 LIVED = timedelta(days=75)
-DAILY, HOURLY = 42, 30  # runs: one a day for six weeks, then one an hour
+DAILY, OFTEN = 42, 30  # runs: one a day for six weeks, then one every 53 minutes, so that some hours have two
 PERIODS: dict[str, Callable[[datetime], str]] = {
     "keep_hourly": lambda moment: moment.strftime("%Y-%m-%d %H"),
     "keep_daily": lambda moment: moment.strftime("%Y-%m-%d"),
@@ -37,16 +37,17 @@ PERIODS: dict[str, Callable[[datetime], str]] = {
 def moments() -> list[datetime]:
     begin = datetime.now(timezone.utc).replace(minute=17, second=0, microsecond=0) - LIVED
     days = [begin + timedelta(days=number) for number in range(DAILY)]
-    return days + [days[-1] + timedelta(hours=number) for number in range(1, HOURLY + 1)]
+    return days + [days[-1] + timedelta(minutes=53 * number) for number in range(1, OFTEN + 1)]
 
 
-def expected(lived: list[datetime], policy: dict[str, int]) -> list[str]:
-    """The newest of each of the newest periods: docs/retention.md in a few lines."""
-    kept: set[datetime] = set()
+def expected(lived: list[datetime], policy: dict[str, Any]) -> list[str]:
+    """All of the last day, and the newest of each of the newest periods: docs/retention.md in a few lines."""
+    within = timedelta(days=int(policy["keep_within"].rstrip("d")))
+    kept = {moment for moment in lived if lived[-1] - moment < within}
     for key, period in PERIODS.items():
         newest = {period(moment): moment for moment in lived}
         kept.update(sorted(newest.values())[-policy[key] :] if policy[key] else [])
-    return [f"{moment:%Y-%m-%d %H}" for moment in sorted(kept)]
+    return [f"{moment:%Y-%m-%d %H:%M}" for moment in sorted(kept)]
 
 
 def runner(config: Path, *words: str, moment: datetime | None = None) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def main() -> None:
         "seconds": round(time.monotonic() - begin, 1),
         "policy": policy,
         "expected": expected(lived, policy),
-        "kept": [each["created"][:13].replace("T", " ") for each in listed],
+        "kept": [each["created"][:16].replace("T", " ") for each in listed],
         "verification": verified["verification"]["outcome"],
     }
     print(json.dumps(answer))
