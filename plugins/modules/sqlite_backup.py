@@ -255,6 +255,7 @@ backup:
       type: list
       elements: str
       returned: success
+      sample: ["unverifiable: needs collation sequence ours"]
     suspect:
       description: Whether the database was corrupt when it was backed up.
       type: bool
