@@ -221,10 +221,10 @@ def test_backup_now(home: Home) -> None:
 
     assert (run.code, again.code) == (0, 0), run.output
     assert (len(_changed(run)), len(_changed(again))) == (1, 0)
-    # Of one day a developer keeps one.
-    (pinned,) = home.backups()
+    # Of the last day all stay, also with a developer.
+    first, pinned = home.backups()
     manifest = json.loads((home.repository / pinned / "manifest.json").read_text(encoding="utf-8"))
-    assert pinned != made
+    assert first == made
     assert (manifest["reason"], manifest["pinned"]) == (asked["reason"], True)
 
 
@@ -245,8 +245,9 @@ def test_backup_now_says_what_failed(home: Home) -> None:
 @pytest.mark.slow
 def test_prune_backups(home: Home) -> None:
     home.set_up()
-    for hour in range(4):
-        home.place.backed_up_at(f"2025-12-30T0{hour}:00:00Z", repository=home.repository, name="dev", force=True)
+    # Three of one day, of which the last one stays, and one of the last day.
+    for moment in ("28T00", "28T01", "28T02", "30T12"):
+        home.place.backed_up_at(f"2025-12-{moment}:00:00Z", repository=home.repository, name="dev", force=True)
     before = home.backups()
 
     check = home.run("prune_backups", {}, "--check")
@@ -255,15 +256,15 @@ def test_prune_backups(home: Home) -> None:
     assert len(_changed(check)) == 1
     assert home.backups() == before
     shown = next(each["results"][0]["msg"] for each in check.results if "results" in each)
-    assert [each["id"] for each in shown["removed"]] == before[:3]
-    assert shown["kept"][0]["id"] == before[3]
-    assert "newest" in shown["kept"][0]["reasons"]
+    assert [each["id"] for each in shown["removed"]] == before[:2]
+    assert [each["id"] for each in shown["kept"]] == before[2:]
+    assert "newest" in shown["kept"][1]["reasons"]
 
     run, again = home.run("prune_backups", {}), home.run("prune_backups", {})
 
     assert (run.code, again.code) == (0, 0), run.output
     assert (len(_changed(run)), _changed(again)) == (1, [])
-    assert home.backups() == before[3:]
+    assert home.backups() == before[2:]
 
 
 def test_a_whole_host_in_check_mode(place: Place) -> None:
