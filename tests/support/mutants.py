@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, manifest
 from support import databases
 from support.sites import Site
 
@@ -193,12 +193,13 @@ def stored_files(repository: Path) -> list[Path]:
     return sorted(each for each in repository.rglob("*") if each.is_file() and ".locks" not in each.parts)
 
 
-def back_up(database: Path, repository: Path, check: str) -> None:
-    """Store what ``database`` holds; raises as well when that is suspect."""
+def back_up(database: Path, repository: Path, check: str) -> bool:
+    """Store what ``database`` holds, and whether all of it could be checked; raises as well when it is suspect."""
     request = backup.Request(database, repository, compression="none", check=check, lock_timeout_seconds=0)
     outcome = backup.run(request)
     if outcome.error is not None:
         raise outcome.error
+    return outcome.backup is not None and not evidence.doubts(outcome.backup.trusted().checks)
 
 
 def said_by_sqlite(database: Path, check: str) -> str:

@@ -309,7 +309,7 @@ class _Staging:
             return
         header = database.read_header(self.staged)
         with contextlib.closing(database.connect(self.staged, immutable=True)) as connection:
-            schema.load(connection, header)
+            schema.load_of_copy(connection, header)
             checks = proof.check_structure(connection, level)
             if level == "full" and self.expected is not None:
                 checks.extend(proof.check_rows(connection, self.expected))
@@ -343,7 +343,7 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
                 stack.enter_context(confined.bounded(_LOOK_SECONDS))
                 stack.enter_context(owners.acting_as_owner(dest))
                 connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
-                connection.execute("PRAGMA user_version").fetchone()
+                _read_twice(connection)
     except OSError as error:
         raise from_os_error(f"{action}: cannot read the file in place", error) from error
     except sqlite3.Error as error:
@@ -351,6 +351,14 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
         if isinstance(failure, StorageFailedError):
             raise failure from error
         raise ProofFailedError(failure.message, hint="The old content was put back.") from error
+
+
+def _read_twice(connection: sqlite3.Connection) -> None:
+    """Read the header; what a disk did not give can look like damage, which is believed when it is found again."""
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:
+        connection.execute("PRAGMA user_version").fetchone()
 
 
 def _apply_wanted(staged: Path, request: Request) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from dataclasses import dataclass
@@ -41,6 +42,12 @@ def load(connection: Connection, header: Header | None) -> None:
         connection.execute("PRAGMA writable_schema=ON")
         _refused(connection)
         connection.trouble = _judged(text, header)
+
+
+def load_of_copy(connection: Connection, header: Header | None) -> None:
+    """The same for an image of ours; what cannot be read of it is left to its check, which tells what that means."""
+    with contextlib.suppress(sqlite3.DatabaseError):
+        load(connection, header)
 
 
 def trouble(connection: sqlite3.Connection) -> Trouble | None:

@@ -105,7 +105,7 @@ class CopiedSnapshot(Snapshot):
         self.connection = None
         if not corruption:
             self.connection = database.connect(path, immutable=True)
-            schema.load(self.connection, self.header)
+            schema.load_of_copy(self.connection, self.header)
 
     @property
     def pinned_seconds(self) -> float:
