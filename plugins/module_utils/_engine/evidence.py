@@ -57,7 +57,9 @@ def level(wanted: str, backups: Sequence[Backup]) -> str:
     """How deep to look: as deep as what found the newest backup damaged, and once a week as deep as can be."""
     if wanted != "quick" or not backups:
         return wanted
-    deep = backups[-1].failed == "full" or not any(each.looked_deep(week_ago()) for each in backups)
+    since = week_ago()
+    # The newest first: one of them says it, as a rule.
+    deep = backups[-1].failed == "full" or not any(each.looked_deep(since) for each in reversed(backups))
     return "full" if deep else wanted
 
 

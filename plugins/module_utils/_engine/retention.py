@@ -124,14 +124,8 @@ def plan(
     zone = check(policy)
     newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
     whole = _restorable(newest_first)
-    reasons: dict[str, list[str]] = {each.id: [] for each in newest_first}
-    for word, each in (
-        *_by_rules([each for each in newest_first if each.id in whole and each.started <= now], policy, zone),
-        *_by_promises(newest_first, whole, now, in_use),
-    ):
-        reasons[each.id].append(word)
-    _add_needs(newest_first, reasons)
-    return [_decide(each, reasons[each.id], whole) for each in newest_first]
+    counting = [each for each in newest_first if each.id in whole and each.started <= now]
+    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use)
 
 
 def plan_after_suspect(
@@ -140,9 +134,20 @@ def plan_after_suspect(
     """As ``plan``, of a database that is corrupt: only what piles up of it goes, and no policy is asked."""
     newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
     surplus = {each.id for each in _suspects(newest_first)[1:-1]}
-    whole = _restorable(newest_first)
-    reasons = {each.id: [] if each.id in surplus else [STILL_CORRUPT] for each in newest_first}
-    for word, each in _by_promises(newest_first, whole, now, in_use):
+    kept = [(STILL_CORRUPT, each) for each in newest_first if each.id not in surplus]
+    return _decided(newest_first, kept, _restorable(newest_first), now, in_use)
+
+
+def _decided(
+    newest_first: Sequence[Entry],
+    kept: Iterable[tuple[str, Entry]],
+    whole: Collection[str],
+    now: datetime,
+    in_use: Collection[str],
+) -> list[Decision]:
+    """The decisions by what is ``kept``, with the reason, by what is promised, and by what all of that builds on."""
+    reasons: dict[str, list[str]] = {each.id: [] for each in newest_first}
+    for word, each in (*kept, *_by_promises(newest_first, whole, now, in_use)):
         reasons[each.id].append(word)
     _add_needs(newest_first, reasons)
     return [_decide(each, reasons[each.id], whole) for each in newest_first]
