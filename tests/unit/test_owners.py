@@ -212,14 +212,20 @@ def test_undo_set_of_root_belongs_to_the_application(theirs: Path, monkeypatch: 
     assert site.settled() == lost
 
 
+def of_theirs(theirs: Path) -> Path:
+    """A private file of the user's, in the user's directory."""
+    path = theirs / "agent.db"
+    path.touch(mode=0o600)
+    os.chown(path, processes.NOBODY, processes.NOBODY)
+    return path
+
+
 @pytest.mark.root
 @processes.needs_root
 def test_what_is_opened_by_name_is_opened_with_the_rights_of_its_owner(theirs: Path) -> None:
     """SQLite opens by name, and whoever owns the directory may put a link there at any instant."""
-    path, secret = theirs / "agent.db", theirs.parent / "secret"
-    for each in (path, secret):
-        each.touch(mode=0o600)
-    os.chown(path, processes.NOBODY, processes.NOBODY)
+    path, secret = of_theirs(theirs), theirs.parent / "secret"
+    secret.touch(mode=0o600)
     before = os.geteuid(), os.getegid(), os.getgroups()
     with owners.acting_as_owner(path):
         path.read_bytes()
@@ -235,9 +241,7 @@ def test_what_is_opened_by_name_is_opened_with_the_rights_of_its_owner(theirs: P
 @processes.needs_root
 def test_root_stays_root_where_the_owner_may_not_come(theirs: Path) -> None:
     """As in the volumes of containers, whose directories are root's."""
-    path = theirs / "agent.db"
-    path.touch(mode=0o600)
-    os.chown(path, processes.NOBODY, processes.NOBODY)
+    path = of_theirs(theirs)
     theirs.parent.chmod(0o700)
     with owners.acting_as_owner(path):
         assert os.geteuid() == 0
@@ -247,9 +251,7 @@ def test_root_stays_root_where_the_owner_may_not_come(theirs: Path) -> None:
 @pytest.mark.root
 @processes.needs_root
 def test_rights_of_root_come_back_after_a_failure(theirs: Path) -> None:
-    path = theirs / "agent.db"
-    path.touch(mode=0o600)
-    os.chown(path, processes.NOBODY, processes.NOBODY)
+    path = of_theirs(theirs)
     with pytest.raises(RefusedError), owners.acting_as_owner(path):
         raise RefusedError("refused")
     assert os.geteuid() == 0
