@@ -10,7 +10,6 @@ import os
 import socket
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import (
@@ -28,72 +27,23 @@ from . import (
     proof,
     snapshot,
 )
+from .backup_request import Outcome, Request
 from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
 from .draft import Draft, Drafting, Wanted
-from .encryption import NOT_ENCRYPTED, Encryption
 from .errors import EngineError, SourceCorruptError, explained, translated
-from .include import Include
 from .manifest import Manifest, Origin, StoredFile
 from .proof import Check
 from .published import Backup
-from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository, check_new_place
+from .repository import Repository, check_new_place
 from .snapshot import Progress
+
+__all__ = ["Outcome", "Request", "run"]
 
 # Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
 # is encrypted: a plain copy in the repository would stay there when the run is killed.
 _FAST_COMPRESSIONS = ("none", "zstd")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to back up and how; the options of the module ``sqlite_backup`` with the same names.
-
-    ``timeout_seconds`` is the deadline of the snapshot, ``lock_timeout_seconds`` that of waiting for the repository.
-    """
-
-    path: Path
-    repository: Path
-    name: str = ""
-    type: str = "auto"
-    full_every_seconds: float = base.DEFAULT_FULL_EVERY_SECONDS
-    max_chain: int = base.DEFAULT_MAX_CHAIN
-    compression: str = "auto"
-    compression_level: int | None = None
-    encryption: Encryption = NOT_ENCRYPTED
-    check: str = "quick"
-    include: tuple[Include, ...] = ()
-    reason: str = ""
-    tags: tuple[str, ...] = ()
-    pinned: bool = False
-    timeout_seconds: float | None = None
-    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
-    force: bool = False
-    allow_empty: bool = False
-
-    @property
-    def database_name(self) -> str:
-        return self.name or self.path.stem
-
-
-@dataclass
-class Outcome:
-    """What a run did, or in check mode would do. ``error`` is set when a backup was stored and is suspect.
-
-    ``backup`` is None only in check mode, for a backup that does not exist yet.
-    """
-
-    changed: bool
-    backup: Backup | None
-    previous: Backup | None
-    changed_pages: int
-    type: str = "full"
-    parent: str | None = None
-    tables: dict[str, int] = field(default_factory=dict)
-    durations: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    error: EngineError | None = None
 
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
