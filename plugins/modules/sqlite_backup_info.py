@@ -193,6 +193,28 @@ repositories:
       returned: success
       sample:
         id: 20251230T120000Z-full
+    state:
+      description: How well the repository is, from good to bad V(ok), V(degraded) (something must be looked at),
+        V(failing) (the last run failed) or V(missed) (no verified backup, or O(rpo) is over).
+      type: str
+      returned: success
+      sample: degraded
+    reasons:
+      description: Why it is not V(ok), the worst first; each with C(state), the sentence C(text) and
+        C(hint), what to do about it.
+      type: list
+      elements: dict
+      returned: success
+      sample:
+        - state: degraded
+          text: Nobody has read what is stored of 20251230T120000Z-full since 2025-12-30T12:00:05Z.
+          hint: Verify it.
+    last_failure:
+      description: The newest failure in the audit log, with C(time), C(event), C(code) and
+        C(message); null when a backup succeeded since.
+      type: dict
+      returned: success
+      sample: null
     age_seconds:
       description: Seconds since the database is known to have had the content of the newest verified backup; null
         without one.

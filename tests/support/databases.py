@@ -137,6 +137,20 @@ ODD_NAMES = (
 )
 
 
+def lose_an_entry(path: Path) -> None:
+    """An index lacks one row of its table: quick_check does not look, integrity_check does."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE INDEX IF NOT EXISTS by_name ON item(name)")
+        connection.execute("PRAGMA writable_schema=ON")
+        change = "UPDATE sqlite_master SET sql = 'CREATE INDEX by_name ON item(name)' || ? WHERE name = 'by_name'"
+        connection.execute(change, (" WHERE id < 0",))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO item(name) VALUES ('lost')")
+        connection.execute("PRAGMA writable_schema=ON")
+        connection.execute(change, ("",))
+    settle(path)
+
+
 def settle(path: Path) -> None:
     """Let a database look as if it was last written to some time ago."""
     past = path.stat().st_mtime - 60

@@ -259,3 +259,22 @@ def test_unknown_zone_is_a_mistake_that_is_named(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         clock.zone(name)
     assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3599, "59 min 59 s"),
+        (3600, "1 h"),
+        (7500, "2 h 5 min"),
+        (86400, "1 d"),
+        (86400 + 59, "1 d"),
+        (400 * 86400 + 3 * 3600, "400 d 3 h"),
+    ],
+)
+def test_seconds_in_words(seconds: float, text: str) -> None:
+    assert clock.in_words(seconds) == text

@@ -523,14 +523,14 @@ def test_status_meets_and_misses_the_rpo(host: Host, moment: list[datetime]) -> 
     assert (good["error"], good["age_seconds"], good["rpo_met"], good["backups"]) == (None, 3600, True, 1)
     assert good["total_bytes"] > 0
     assert late.code == 30
-    assert "error 30: The newest verified backup of agent is 1 h old, more than its RPO of 1h." in late.err
+    assert "agent: error 30: The newest verified backup is 1 h old, more than the RPO of 1 h." in late.err
     host.run("backup", "agent")
     assert host.run("status").code == 0, "an unchanged database is confirmed as of now"
 
 
 def test_status_without_an_rpo_is_content_with_any_verified_backup(host: Host, moment: list[datetime]) -> None:
     host.run("backup", "agent")
-    moment[0] += timedelta(days=365)
+    moment[0] += timedelta(days=30)
 
     assert (status(host)["error"], status(host)["rpo_met"]) == (None, None)
 

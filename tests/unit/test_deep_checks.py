@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,20 +24,6 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def lose_an_entry(path: Path) -> None:
-    """An index lacks one row of its table: quick_check does not look, integrity_check does."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("CREATE INDEX by_name ON item(name)")
-        connection.execute("PRAGMA writable_schema=ON")
-        change = "UPDATE sqlite_master SET sql = 'CREATE INDEX by_name ON item(name)' || ? WHERE name = 'by_name'"
-        connection.execute(change, (" WHERE id < 0",))
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("INSERT INTO item(name) VALUES ('lost')")
-        connection.execute("PRAGMA writable_schema=ON")
-        connection.execute(change, ("",))
-    databases.settle(path)
-
-
 def backed_up(path: Path) -> backup.Outcome:
     return backup.run(backup.Request(path, path.parent / "repository", compression="none"))
 
@@ -54,7 +38,7 @@ def verified(path: Path, level: str) -> str:
 
 
 def test_what_a_deep_look_found_stays_found(path: Path) -> None:
-    lose_an_entry(path)
+    databases.lose_an_entry(path)
     backed_up(path)
     assert newest(path).verified
     assert verified(path, "full") == "failed"
@@ -103,7 +87,7 @@ def test_unchanged_database_is_looked_into_once_a_week(path: Path, moment: list[
 
 def test_damage_of_an_unchanged_database_is_found_within_a_week(path: Path, moment: list[datetime]) -> None:
     backed_up(path)
-    lose_an_entry(path)
+    databases.lose_an_entry(path)
     found = []
     for _day in range(8):
         moment[0] += timedelta(days=1)

@@ -32,6 +32,7 @@ CODES = {
     "BackupNotFoundError": 22,
     "StorageFailedError": 23,
     "ObjectiveMissedError": 30,
+    "LastRunFailedError": 31,
     "CancelledError": 130,
 }
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("database", "schema", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
-    ("chain", "image", "store", "evidence", "base", "draft", "backup_request"),
+    ("chain", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
     ("backup", "restore", "verify", "prune", "info", "doctor"),
     ("options", "answers", "report", "config"),
     ("seen", "commands", "guard", "console"),

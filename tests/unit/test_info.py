@@ -55,8 +55,17 @@ def test_empty_repository_is_described(repository: Repository, tmp_path: Path) -
         "source": str(tmp_path / "agent.db"),
         "backups": [],
         "latest": None,
+        "state": "missed",
+        "reasons": [
+            {
+                "state": "missed",
+                "text": "There is no verified backup.",
+                "hint": "Make a backup, and see whether its schedule runs.",
+            }
+        ],
         "age_seconds": None,
         "rpo_met": False,
+        "last_failure": None,
         "total_bytes": 0,
         "last_drill": None,
     }

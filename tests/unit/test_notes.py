@@ -22,7 +22,7 @@ def test_notes_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_only_the_newest_verifications_are_kept(tmp_path: Path) -> None:
     """A backup that is verified every hour for years must not grow for ever."""
-    entries = [{"time": str(number), "level": "quick", "outcome": "passed"} for number in range(60)]
+    entries = [{"time": f"2025-12-30T12:00:{number:02}Z", "level": "quick", "outcome": "passed"} for number in range(60)]
     notes.write_checks(tmp_path, confirmed="", verifications=entries)
     assert notes.read_checks(tmp_path)[1] == entries[-50:]
 

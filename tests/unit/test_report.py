@@ -11,25 +11,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import re
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0, "0 s"),
-        (59.9, "59 s"),
-        (60, "1 min"),
-        (61, "1 min 1 s"),
-        (3599, "59 min 59 s"),
-        (3600, "1 h"),
-        (7500, "2 h 5 min"),
-        (86400, "1 d"),
-        (86400 + 59, "1 d"),
-        (400 * 86400 + 3 * 3600, "400 d 3 h"),
-    ],
-)
-def test_age(seconds: float, text: str) -> None:
-    assert report.age(seconds) == text
-
-
-@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("plain dätä 数据", "plain dätä 数据"),

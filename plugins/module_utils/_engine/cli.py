@@ -215,14 +215,17 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "verify": ("Check backups, or the live database.", _add_verify),
     "restore": ("Put a backup in place of the database.", _add_restore),
     "prune": ("Remove the backups that retention does not keep.", _add_dry_run),
-    "status": ("Say how old the newest verified backup of each database is; 30 when an RPO is missed.", _add_nothing),
+    "status": (
+        "Say how well each database is backed up: 3 degraded, 31 last run failed, 30 RPO missed.",
+        _add_nothing,
+    ),
     "doctor": ("Look for what could make a backup or a restore fail.", _add_nothing),
     "guard": ("Run a command that may harm a database, protected by a pinned backup.", _add_guard),
 }
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    """The command for each chosen database in turn; the code of the first failure."""
+    """The command for each chosen database in turn; the code of the worst failure."""
     directory = config.directory(arguments.config)
     command = arguments.command_name
     for name in _chosen(arguments, directory):
@@ -238,8 +241,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         if isinstance(result.error, CancelledError):
             break
     if command == "status":
-        console.say(*report.status([(each.name, each.facts, each.error is None) for each in console.results]))
-    code = next((each.code for each in console.results if each.error), 0)
+        console.say(*report.status([(each.name, each.facts) for each in console.results]))
+    code = commands.code_of(console.results)
     console.document(command, code)
     return code
 

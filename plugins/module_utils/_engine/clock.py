@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from .errors import ProgramMissingError, UsageError
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_IN_WORDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?: ?([Zz]|[+-]\d\d:?\d\d))?)?", re.ASCII
@@ -124,6 +125,18 @@ def parse_duration(text: str) -> float:
     if not re.fullmatch(r"(\d+[smhdw])+", compact):
         raise UsageError(f"Cannot read the duration {text!r}.", hint="Write a number and a unit: 30s, 15m, 1h, 7d, 4w.")
     return float(sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", compact)))
+
+
+def in_words(seconds: float) -> str:
+    """``seconds`` in their largest unit and the next one: ``45 s``, ``2 h 5 min``, ``3 d``."""
+    rest = int(seconds)
+    for place, (unit, unit_seconds) in enumerate(_IN_WORDS):
+        if rest >= unit_seconds:
+            number, rest = divmod(rest, unit_seconds)
+            finer = _IN_WORDS[place + 1 : place + 2]
+            parts = [f"{number} {unit}", *(f"{rest // each} {name}" for name, each in finer if rest >= each)]
+            return " ".join(parts)
+    return "0 s"
 
 
 class Deadline:

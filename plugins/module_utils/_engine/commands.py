@@ -8,22 +8,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, backup, clock, doctor, info, options, prune, report, restore, retention, seen, verify
+from . import answers, backup, clock, doctor, health, info, options, prune, restore, retention, seen, verify
 from .config import Database
 from .errors import (
     BackupNotFoundError,
     CancelledError,
     EngineError,
+    LastRunFailedError,
     ObjectiveMissedError,
     PartialError,
     ProofFailedError,
-    SourceCorruptError,
     UsageError,
     explained,
 )
@@ -31,6 +30,8 @@ from .repository import Repository
 from .snapshot import Progress
 
 Asked = Mapping[str, Any]
+
+_TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure")
 
 
 @dataclass
@@ -48,6 +49,16 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "error": failure(self.error), "warnings": self.warnings, **self.facts}
+
+
+# What is less than a failure, the least first: each is hidden by those behind it, and by every other one.
+_LESSER = (PartialError.code, LastRunFailedError.code, ObjectiveMissedError.code)
+
+
+def code_of(results: Sequence[Result]) -> int:
+    """The code of a run: that of its first failure; of a verdict only where there is no worse one."""
+    codes = [each.code for each in results if each.error]
+    return max(codes, key=lambda code: _LESSER.index(code) if code in _LESSER else len(_LESSER), default=0)
 
 
 def failure(error: EngineError | None) -> dict[str, Any] | None:
@@ -168,28 +179,26 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
 
 
 def status(settings: Database, _asked: Asked) -> Result:
-    """How much could be lost right now, and whether that is more than the RPO of the database."""
+    """How much could be lost right now, whether that is more than the RPO allows, and what else is not well."""
     rpo = settings.options["rpo"]
-    facts: dict[str, Any] = {"rpo": rpo, "rpo_met": False, "age_seconds": None, "latest": None}
-    facts.update(backups=0, total_bytes=0, last_failure=None)
     seen.check(settings, action=f"Cannot tell the status of {settings.name}")
-    with contextlib.suppress(BackupNotFoundError):
+    try:
         repository = _open(settings, "Cannot tell the status")
-        described = info.describe_repository(repository, rpo_seconds=options.seconds(settings.options, "rpo"))
-        facts.update({name: described[name] for name in ("rpo_met", "age_seconds", "latest", "total_bytes")})
-        facts.update(backups=len(described["backups"]), last_failure=_last_failure(repository))
-    missed = ""
-    if facts["age_seconds"] is None:
-        missed = f"{settings.name} has no verified backup."
-    elif facts["rpo_met"] is False:
-        old = report.age(facts["age_seconds"])
-        missed = f"The newest verified backup of {settings.name} is {old} old, more than its RPO of {rpo}."
-    doubts = (facts["latest"] or {}).get("doubts", [])
-    failed = facts["last_failure"]
-    hint = (
-        f"The last run failed: {failed['message']}" if failed else "Make a backup, and see whether its schedule runs."
-    )
-    return Result(settings.name, ObjectiveMissedError(missed, hint=hint) if missed else None, doubts, facts)
+        told = info.describe_repository(repository, rpo_seconds=options.seconds(settings.options, "rpo"))
+    except BackupNotFoundError:
+        told = info.describe_nothing()
+    facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
+    doubts = (told["latest"] or {}).get("doubts", [])
+    return Result(settings.name, _verdict(told), doubts, facts)
+
+
+def _verdict(told: Mapping[str, Any]) -> EngineError | None:
+    """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
+    if told["state"] == health.OK:
+        return None
+    reasons = " ".join(each["text"] for each in told["reasons"])
+    ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
+    return ends[told["state"]](reasons, hint=told["reasons"][0]["hint"])
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:
@@ -221,21 +230,6 @@ def _retention(settings: Database) -> doctor.Finding:
         detail = f"No old backup of {settings.name} can be removed: {error.message}"
         return doctor.Finding(name, doctor.PROBLEM, detail, error.hint)
     return doctor.Finding(name, doctor.OK, "The rules for old backups can be carried out on this host.")
-
-
-def _last_failure(repository: Repository) -> dict[str, Any] | None:
-    """The newest failure in the audit log, unless a backup succeeded since."""
-    for event in reversed(repository.history()):
-        outcome, backup_id = event.get("outcome"), event.get("backup")
-        if event.get("event") in ("backup", "confirm") and outcome == "passed":
-            return None
-        if outcome == "suspect":
-            message = f"the database was corrupt, its bytes are kept in {backup_id}"
-            return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
-        if outcome == "failed":
-            known = {name: event.get(name) for name in ("time", "event", "code")}
-            return {**known, "message": event.get("message") or f"{backup_id} failed its verification"}
-    return None
 
 
 def _open(settings: Database, action: str) -> Repository:

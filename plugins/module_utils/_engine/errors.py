@@ -115,6 +115,10 @@ class ObjectiveMissedError(EngineError):
     code = 30
 
 
+class LastRunFailedError(EngineError):
+    code = 31
+
+
 class CancelledError(EngineError):
     code = 130
 

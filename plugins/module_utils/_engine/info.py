@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 from typing import Any
 
-from . import clock, evidence
+from . import evidence, health
 from .encryption import NO_KEYS, Keys
 from .errors import BackupDamagedError
 from .manifest import Manifest
 from .published import Backup
 from .repository import Repository
-
-# By so much the clocks of two hosts that use one repository, or one that is being set, may differ.
-_CLOCK_SECONDS = 60
 
 
 def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
@@ -68,39 +65,36 @@ def _tables(backup: Backup, keys: Keys) -> dict[str, int]:
     return dict(proof.tables) if proof else {}
 
 
-def _age_seconds(backups: Sequence[Backup]) -> int | None:
-    """How old the newest verified backup is, by order and not by its time.
+def describe_nothing() -> dict[str, Any]:
+    """As ``describe_repository``, where none is yet: what monitoring hears before the first backup."""
+    judged = health.judge((), (), rpo_seconds=0)
+    return {"backups": [], "latest": None, "total_bytes": 0, "last_drill": None, **_judged(judged)}
 
-    One from the future, when the clock was ahead, tells nothing: it must not hide that none came since.
-    """
-    now = clock.now()
-    ages = (int((now - each.current_at).total_seconds()) for each in reversed(backups) if each.verified)
-    known = next((each for each in ages if each >= -_CLOCK_SECONDS), None)
-    return None if known is None else max(0, known)
+
+def _judged(found: health.Health) -> dict[str, Any]:
+    return {
+        "state": found.state,
+        "reasons": [dataclasses.asdict(each) for each in found.reasons],
+        "age_seconds": found.age_seconds,
+        "rpo_met": found.rpo_met,
+        "last_failure": found.last_failure,
+    }
 
 
 def describe_repository(
     repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
 ) -> dict[str, Any]:
-    """All backups of a repository, oldest first, and how old its newest verified one is.
-
-    ``age_seconds`` is the age of the data that a restore is known to bring back; None without a verified backup.
-    ``rpo_met`` is None when no RPO is asked for.
-    """
+    """All backups of a repository, oldest first, how old its newest verified one is, and how well it is."""
     backups = repository.backups()
     described = [describe_backup(each, keys) for each in backups]
-    age_seconds = _age_seconds(backups)
-    rpo_met = None
-    if rpo_seconds is not None:
-        rpo_met = age_seconds is not None and age_seconds <= rpo_seconds
+    events = repository.history()
     return {
         "name": repository.name,
         "path": str(repository.path),
         "source": repository.source,
         "backups": described,
         "latest": described[-1] if described else None,
-        "age_seconds": age_seconds,
-        "rpo_met": rpo_met,
+        **_judged(health.judge(backups, events, rpo_seconds=rpo_seconds)),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
-        "last_drill": next((event for event in reversed(repository.history()) if event.get("event") == "drill"), None),
+        "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),
     }

@@ -34,8 +34,9 @@ def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
         verifications = [
             {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
         ]
-        if content["confirmed"]:
-            clock.from_text(content["confirmed"])
+        for each in (content["confirmed"], *(each["time"] for each in verifications)):
+            if each:
+                clock.from_text(each)
         return str(content["confirmed"]), verifications
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
         return "", []

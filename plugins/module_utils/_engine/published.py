@@ -54,7 +54,7 @@ class Backup:
     @property
     def failed(self) -> str:
         """The level of the verification that failed last; empty once one of that level, or a deeper one, passed."""
-        return _standing_failure(self.verifications)
+        return standing_failure(self.verifications)
 
     def looked_deep(self, since: datetime) -> bool:
         """Whether its content was checked with ``integrity_check`` since then."""
@@ -78,7 +78,8 @@ class Backup:
         return any(check.outcome in (PASSED, INCONCLUSIVE) for check in self.manifest.checks)
 
 
-def _standing_failure(verifications: Sequence[dict[str, str]]) -> str:
+def standing_failure(verifications: Sequence[Mapping[str, str]]) -> str:
+    """The level of the failure that stands among ``verifications``, oldest first; empty when none does."""
     level = ""
     for each in verifications:
         if LEVELS.get(each["level"], 0) >= LEVELS[level]:

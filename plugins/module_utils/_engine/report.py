@@ -13,24 +13,10 @@ from .files import readable
 
 Facts = Mapping[str, Any]
 
-_AGES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-
 
 def plain(text: str) -> str:
     """``text`` on one line, without anything that a terminal or a log would take as a command."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-
-
-def age(age_seconds: float) -> str:
-    """Seconds in their largest unit and the next one: ``45 s``, ``2 h 5 min``, ``3 d``."""
-    rest = int(age_seconds)
-    for place, (unit, unit_seconds) in enumerate(_AGES):
-        if rest >= unit_seconds:
-            number, rest = divmod(rest, unit_seconds)
-            finer = _AGES[place + 1 : place + 2]
-            parts = [f"{number} {unit}", *(f"{rest // each} {name}" for name, each in finer if rest >= each)]
-            return " ".join(parts)
-    return "0 s"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
@@ -100,7 +86,13 @@ def _backup_row(backup: Facts) -> list[str]:
     state = "damaged" if backup["damage"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
-    return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), backup["damage"] or backup["reason"]]
+    return [
+        backup["id"],
+        clock.in_words(max(0, seconds)),
+        *sizes,
+        ", ".join(marks),
+        backup["damage"] or backup["reason"],
+    ]
 
 
 def verified(facts: Facts) -> list[str]:
@@ -133,11 +125,16 @@ def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
     return text + (f"; what it replaced is in {plain(told['undo_set'])}" if told["undo_set"] else "")
 
 
-def status(results: Sequence[tuple[str, Facts, bool]]) -> list[str]:
-    """A table of databases; each has its name, its facts if they could be had, and whether it is well."""
+def status(results: Sequence[tuple[str, Facts]]) -> list[str]:
+    """A table of databases; each has its name, and its facts if they could be had."""
     head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "LAST RUN")
-    rows = [[name, _state(facts, well=well), *_status_cells(facts)] for name, facts, well in results]
+    rows = [[name, _state(facts), *_status_cells(facts)] for name, facts in results]
     return table(head, rows, right=("BACKUPS", "STORED"))
+
+
+def _state(facts: Facts) -> str:
+    state = str(facts.get("state", "error"))
+    return state if state == "ok" else state.upper()
 
 
 def status_line(facts: Facts) -> str:
@@ -145,14 +142,10 @@ def status_line(facts: Facts) -> str:
     return f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}, last run {last}"
 
 
-def _state(facts: Facts, *, well: bool) -> str:
-    return "ok" if well else "MISSED" if facts else "ERROR"
-
-
 def _status_cells(facts: Facts) -> list[str]:
     if not facts:
         return [""] * 5
     old, failed = facts["age_seconds"], facts["last_failure"]
     told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
-    newest = "none" if old is None else f"{age(old)} ago"
+    newest = "none" if old is None else f"{clock.in_words(old)} ago"
     return [newest, facts["rpo"] or "", str(facts["backups"]), readable(facts["total_bytes"]), told]

@@ -1,0 +1,181 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How well a repository is: one state, and every reason for it, from what can be read there without a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from . import clock, published
+from .errors import BackupDamagedError, SourceCorruptError
+from .proof import FAILED, PASSED
+from .published import Backup
+
+OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
+"""From good to bad: something to look at; the last run failed; more could be lost right now than the RPO allows."""
+
+# By so much the clocks of two hosts that use one repository, or one that is being set, may differ.
+_CLOCK = timedelta(seconds=60)
+_LONG_UNREAD = timedelta(days=30)
+
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a repository is in ``state``: ``text`` is a sentence, ``hint`` what to do about it."""
+
+    state: str
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """``age_seconds`` is how old the data is that a restore is known to bring back; None without a verified backup.
+
+    ``rpo_met`` is None when no RPO is asked for. ``last_failure`` is the newest failure in the audit log, unless a
+    backup succeeded since. The worst reason is the first.
+    """
+
+    age_seconds: int | None
+    rpo_met: bool | None
+    last_failure: dict[str, Any] | None
+    reasons: Sequence[Reason]
+
+    @property
+    def state(self) -> str:
+        return self.reasons[0].state if self.reasons else OK
+
+
+def judge(backups: Sequence[Backup], events: Sequence[Event], *, rpo_seconds: float | None = None) -> Health:
+    """The health of a repository with these ``backups`` and this audit log, both oldest first."""
+    now = clock.now()
+    newest, age_seconds = _newest_verified(backups, now)
+    rpo_met = None if rpo_seconds is None else age_seconds is not None and age_seconds <= rpo_seconds
+    failure = last_failure(events)
+    reasons = [
+        *_of_objective(age_seconds, rpo_seconds),
+        *_of_last_run(failure),
+        *_of_damage(backups),
+        *_of_lost_notes(backups, events),
+        *_of_clock(backups, now),
+        *_of_age(newest, now),
+    ]
+    reasons.sort(key=lambda each: -STATES.index(each.state))
+    return Health(age_seconds, rpo_met, failure, reasons)
+
+
+def _newest_verified(backups: Sequence[Backup], now: datetime) -> tuple[Backup | None, int | None]:
+    """The newest verified backup, by order and not by its time, and its age in seconds.
+
+    A time from the future, when a clock was ahead, tells nothing: it must not hide that no backup came since.
+    """
+    for each in reversed(backups):
+        moments = [moment for moment in _moments(each) if moment <= now + _CLOCK] if each.verified else []
+        if moments:
+            return each, max(0, int((now - max(moments)).total_seconds()))
+    return None, None
+
+
+def _moments(backup: Backup) -> list[datetime]:
+    """The moments whose data ``backup`` is known to hold: when it began, and when it was found to be current."""
+    texts = (backup.manifest.started if backup.manifest else "", backup.confirmed)
+    return [clock.from_text(each) for each in texts if each]
+
+
+def _of_objective(age_seconds: int | None, rpo_seconds: float | None) -> Iterator[Reason]:
+    hint = "Make a backup, and see whether its schedule runs."
+    if age_seconds is None:
+        yield Reason(MISSED, "There is no verified backup.", hint)
+    elif rpo_seconds is not None and age_seconds > rpo_seconds:
+        ages = f"{clock.in_words(age_seconds)} old, more than the RPO of {clock.in_words(rpo_seconds)}"
+        yield Reason(MISSED, f"The newest verified backup is {ages}.", hint)
+
+
+def _of_last_run(failure: Event | None) -> Iterator[Reason]:
+    if failure is None or failure["event"] == "verify":
+        return
+    state = FAILING if failure["event"] == "backup" else DEGRADED
+    yield Reason(state, f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}.")
+
+
+def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:
+    """Of a suspect backup nothing is expected; of every other one that it could be restored."""
+    broken = []
+    for each in reversed(backups):
+        if each.manifest is None:
+            broken.append((each, str(each.damage)))
+        elif not each.manifest.suspect and (each.lack or each.failed):
+            broken.append((each, each.lack or f"it failed its verification at the level {each.failed}"))
+    if broken:
+        more = f" There are {len(broken) - 1} more." if broken[1:] else ""
+        text = f"The backup {broken[0][0].id} cannot be restored: {broken[0][1].rstrip('.')}.{more}"
+        yield Reason(DEGRADED, text, "Get it back from off-site, or remove it; sqlite-backup list shows all of them.")
+
+
+def _of_lost_notes(backups: Sequence[Backup], events: Sequence[Event]) -> Iterator[Reason]:
+    """The audit log remembers a failed verification whose note beside the manifest was lost."""
+    looks: dict[str, list[Event]] = {}
+    for event in events:
+        if event.get("event") == "verify" and event.get("code") in (0, BackupDamagedError.code):
+            looks.setdefault(str(event.get("backup")), []).append(event)
+    for each in reversed(backups):
+        standing = _standing(looks.get(each.id, ()))
+        noted = max((look["time"] for look in each.verifications), default="")
+        if standing is not None and each.verified and noted < standing["time"]:
+            text = f"{each.id} failed a verification, says the audit log, and the note of it beside the backup is lost."
+            yield Reason(DEGRADED, text, "Verify it again, at the level full.")
+
+
+def _standing(looks: Sequence[Event]) -> Mapping[str, str] | None:
+    """The failure that no later look of its level took back."""
+    told = [
+        {
+            "level": str(each.get("level")),
+            "outcome": FAILED if each.get("code") else PASSED,
+            "time": str(each.get("time")),
+        }
+        for each in looks
+        if str(each.get("level")) in published.LEVELS
+    ]
+    if not published.standing_failure(told):
+        return None
+    return next(each for each in reversed(told) if each["outcome"] == FAILED)
+
+
+def _of_clock(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
+    ahead = [each.id for each in backups if any(moment > now + _CLOCK for moment in _moments(each))]
+    if ahead:
+        text = f"{ahead[-1]} was made, or found current, at a time that is still to come."
+        yield Reason(DEGRADED, text, "The clock is behind, or was ahead: set it, then make a backup.")
+
+
+def _of_age(newest: Backup | None, now: datetime) -> Iterator[Reason]:
+    """A run that finds nothing changed reads what is stored, too; where none comes, somebody else should."""
+    if newest is None:
+        return
+    texts = [newest.trusted().finished, newest.confirmed, *(each["time"] for each in newest.verifications)]
+    looks = [moment for moment in map(clock.from_text, filter(None, texts)) if moment <= now + _CLOCK]
+    if looks and now - max(looks) > _LONG_UNREAD:
+        text = f"Nobody has read what is stored of {newest.id} since {clock.to_text(max(looks))}."
+        yield Reason(DEGRADED, text, "Verify it.")
+
+
+def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:
+    """The newest failure in the audit log, unless a backup succeeded since."""
+    for event in reversed(events):
+        outcome, backup_id = event.get("outcome"), event.get("backup")
+        if event.get("event") in ("backup", "confirm") and outcome == "passed":
+            return None
+        if outcome == "suspect":
+            message = f"the database was corrupt, its bytes are kept in {backup_id}"
+            return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
+        if outcome == "failed":
+            known = {name: event.get(name) for name in ("time", "event", "code")}
+            return {**known, "message": event.get("message") or f"{backup_id} failed its verification"}
+    return None

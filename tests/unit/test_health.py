@@ -1,0 +1,227 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What `status` says of a host to which something happened: from good to bad ok, degraded, failing, missed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from support import databases
+from support.hosts import Host
+
+CODES = {"ok": 0, "degraded": 3, "missed": 30, "failing": 31}
+
+
+def status(host: Host) -> dict[str, Any]:
+    """The facts; the state, the code and the reasons must tell the same."""
+    found = host.run("status", "--json").result
+    assert CODES[found["state"]] == (found["error"]["code"] if found["error"] else 0)
+    assert [each["state"] for each in found["reasons"]][:1] == ([found["state"]] if found["state"] != "ok" else [])
+    return found
+
+
+def image(host: Host, place: int = -1) -> Path:
+    return next((host.repository() / host.ids()[place]).glob("database.*"))
+
+
+@pytest.fixture
+def watched(host: Host, nothing_is_small: None, moment: list[datetime]) -> Host:
+    """A host with an RPO of a day and one backup."""
+    host.add("agent", rpo="1d")
+    assert host.run("backup", "agent").code == 0
+    return host
+
+
+def test_all_is_well(watched: Host) -> None:
+    assert (status(watched)["state"], status(watched)["reasons"]) == ("ok", [])
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 0), lambda path: os.truncate(path, 1)])
+def test_image_of_the_only_backup_is_gone(watched: Host, harm: Callable[[Path], None]) -> None:
+    harm(image(watched))
+    found = status(watched)
+    assert found["state"] == "missed"
+    assert [each["state"] for each in found["reasons"]] == ["missed", "degraded"]
+    assert watched.ids()[0] in found["error"]["message"]
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: shutil.rmtree(path.parent)])
+def test_full_backup_below_the_newest_is_gone(watched: Host, harm: Callable[[Path], None]) -> None:
+    watched.change()
+    assert watched.run("backup", "agent").code == 0
+    assert watched.ids()[-1].endswith("-incremental")
+    harm(image(watched, 0))
+    assert status(watched)["state"] == "missed"
+
+
+def test_older_backup_that_is_damaged_degrades(watched: Host, moment: list[datetime]) -> None:
+    watched.change()
+    moment[0] += timedelta(hours=1)
+    assert watched.run("backup", "agent", "--type", "full").code == 0
+    databases.flip_bit(watched.repository() / watched.ids()[0] / "manifest.json", 60)
+    found = status(watched)
+    assert found["state"] == "degraded"
+    assert found["rpo_met"]
+    assert watched.ids()[0] in found["error"]["message"]
+    assert "does not match its seal" in found["error"]["message"]
+
+
+def test_backup_that_failed_a_verification_degrades(watched: Host, moment: list[datetime]) -> None:
+    artifact = image(watched)
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+    assert watched.run("verify", "agent").code == 13
+    assert status(watched)["state"] == "missed"
+    moment[0] += timedelta(hours=1)
+    assert watched.run("backup", "agent", "--no-prune").code == 0
+    found = status(watched)
+    assert (found["state"], found["rpo_met"]) == ("degraded", True)
+    assert "failed its verification at the level quick" in found["error"]["message"]
+
+
+@pytest.mark.parametrize("loss", [os.unlink, lambda path: path.write_text("{"), lambda path: path.write_text("[]")])
+def test_lost_note_of_a_failed_verification_is_remembered(watched: Host, loss: Callable[[Path], object]) -> None:
+    artifact = image(watched)
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+    assert watched.run("verify", "agent").code == 13
+    loss(artifact.parent / "checks.json")
+    found = status(watched)
+    assert found["state"] == "degraded"
+    assert "audit log" in found["error"]["message"]
+
+
+def test_note_that_a_later_look_took_back_is_not_missed(watched: Host, moment: list[datetime]) -> None:
+    artifact = image(watched)
+    content = artifact.read_bytes()
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+    assert watched.run("verify", "agent").code == 13
+    artifact.write_bytes(content)
+    moment[0] += timedelta(minutes=1)
+    assert watched.run("verify", "agent").code == 0
+    assert status(watched)["state"] == "ok"
+    (artifact.parent / "checks.json").unlink()
+    assert status(watched)["state"] == "ok"
+
+
+@pytest.mark.parametrize(("harm", "code"), [(os.unlink, 10), (lambda path: path.write_bytes(b"no database" * 99), 10)])
+def test_last_run_failed(watched: Host, harm: Callable[[Path], object], code: int) -> None:
+    content = watched.database().read_bytes()
+    harm(watched.database())
+    assert watched.run("backup", "agent").code == code
+    found = status(watched)
+    assert (found["state"], found["rpo_met"]) == ("failing", True)
+    watched.database().write_bytes(content)
+    databases.settle(watched.database())
+    assert watched.run("backup", "agent").code == 0
+    assert status(watched)["state"] == "ok"
+
+
+def test_corrupt_database_is_failing(watched: Host) -> None:
+    content = watched.database().read_bytes()
+    watched.database().write_bytes(content[:4096] + b"\x00\xff" * ((len(content) - 4096) // 2))
+    assert watched.run("backup", "agent").code == 12
+    assert status(watched)["state"] == "failing"
+
+
+def test_prune_that_failed_degrades(watched: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched.add("agent", rpo="1d", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_within="0s")
+    assert watched.run("prune", "agent").code == 18
+    found = status(watched)
+    assert (found["state"], found["reasons"][0]["text"][:22]) == ("degraded", "The last prune failed:")
+
+
+def test_nobody_read_what_is_stored_for_long(watched: Host, moment: list[datetime]) -> None:
+    """Without an RPO, or a long one, an old backup may be as it should be, if it is still there."""
+    watched.add("agent", rpo="365d")
+    moment[0] += timedelta(days=30)
+    assert status(watched)["state"] == "ok"
+    moment[0] += timedelta(seconds=1)
+    found = status(watched)
+    assert (found["state"], found["rpo_met"]) == ("degraded", True)
+    assert found["error"]["hint"] == "Verify it."
+    assert watched.run("verify", "agent").code == 0
+    assert status(watched)["state"] == "ok"
+
+
+def test_run_that_confirms_reads_what_is_stored(watched: Host, moment: list[datetime]) -> None:
+    """That an unchanged database is confirmed counts as such a look: it is one."""
+    for _month in range(12):
+        moment[0] += timedelta(days=25)
+        assert watched.run("backup", "agent").code == 0
+        assert status(watched)["state"] == "ok"
+    assert len(watched.ids()) == 1
+    artifact = image(watched)
+    databases.flip_bit(artifact, artifact.stat().st_size // 2)
+    moment[0] += timedelta(hours=1)
+    assert watched.run("backup", "agent", "--json").result["stored"]
+
+
+@pytest.mark.parametrize("ahead", ["made", "confirmed"])
+def test_time_from_the_future_is_not_now(watched: Host, moment: list[datetime], ahead: str) -> None:
+    """A clock that was ahead for a moment must not keep the status good for the days in which no backup comes."""
+    begin = moment[0]
+    if ahead == "made":
+        watched.change()
+    moment[0] = begin + timedelta(days=300)
+    assert watched.run("backup", "agent").code == 0
+    moment[0] = begin + timedelta(hours=1)
+    found = status(watched)
+    assert (found["state"], found["age_seconds"]) == ("degraded", 3600)
+    assert "still to come" in found["error"]["message"]
+    moment[0] = begin + timedelta(days=2)
+    assert status(watched)["state"] == "missed"
+
+
+@pytest.mark.parametrize("line", [b"5\n", b"[1]\n", b"\xff\xfe{\n", b'{"event": 7, "backup": [1], "code": {}}\n', b"{"])
+def test_line_of_the_audit_log_that_is_none_is_passed_over(watched: Host, line: bytes) -> None:
+    with (watched.repository() / "history.jsonl").open("ab") as file:
+        file.write(line)
+    assert status(watched)["state"] == "ok"
+    assert watched.run("list").code == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"event": "verify", "backup": {"a": 1}, "code": 13, "level": ["full"], "time": 5}\n',
+        b'{"event": ["backup"], "outcome": "failed", "message": {"x": 1}}\n',
+        b'{"event": "drill", "outcome": "failed"}\n',
+    ],
+)
+def test_odd_failure_in_the_audit_log_is_no_traceback(watched: Host, line: bytes) -> None:
+    with (watched.repository() / "history.jsonl").open("ab") as file:
+        file.write(line)
+    assert watched.run("status").code in CODES.values()
+
+
+@pytest.mark.parametrize("when", ["never", "2025-13-01T00:00:00Z"])
+def test_time_that_is_none_in_a_note_is_no_note(watched: Host, when: str) -> None:
+    note = f'{{"confirmed": "", "verifications": [{{"time": "{when}", "level": "full", "outcome": "passed"}}]}}'
+    (watched.repository() / watched.ids()[0] / "checks.json").write_text(note)
+    assert status(watched)["state"] == "ok"
+    assert watched.run("backup", "agent").code == 0
+
+
+def test_code_of_many_databases_is_that_of_the_worst(watched: Host, moment: list[datetime]) -> None:
+    """Degraded comes first by name; a database without a backup must not be hidden by it."""
+    watched.add("second", rpo="1d")
+    assert watched.run("backup", "second").code == 0
+    moment[0] += timedelta(days=300)
+    assert watched.run("backup", "agent").code == 0
+    moment[0] = clock.from_text("2025-12-30T12:00:00Z") + timedelta(hours=1)
+    assert watched.run("status").code == CODES["degraded"]
+    watched.database("second").unlink()
+    assert watched.run("backup", "second").code == 10
+    assert watched.run("status").code == CODES["failing"]
+    watched.add("third")
+    said = watched.run("status")
+    assert said.code == CODES["missed"]
+    assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["DEGRADED", "FAILING", "MISSED"]
