@@ -79,7 +79,8 @@ class Origin:
 class Manifest:
     """One backup. Times are RFC 3339 in UTC, durations seconds by phase.
 
-    ``parent_sha256`` is the digest of the image of ``parent``; older manifests have none.
+    ``parent_sha256`` is the digest of the image of ``parent``; older manifests have none. ``apart`` says that it is
+    perhaps of another database than the backups before it.
     """
 
     id: str
@@ -100,6 +101,7 @@ class Manifest:
     durations: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_sha256: str | None = None
+    apart: bool = False
 
     def is_from(self, parent: Manifest) -> bool:
         """Whether ``parent``, which has the right id, is the backup that this one was made from."""
