@@ -20,6 +20,10 @@ description:
     backup is confirmed as of now.
   - The source is never written to, checkpointed, or opened in a way that leaves files of another owner beside it.
   - A corrupt source gets its bytes saved in a backup that is marked suspect, and the task fails with code 12.
+  - When the database is perhaps another one than before, as when an application began anew with an empty file, the
+    backup is stored and held apart, with a warning. It is another one when its C(application_id) is, or when none of
+    the tables is left that there were. Until O(force_identity) says that it is meant, no backup of the repository is
+    pruned, and what is held apart does not count as verified, nor is it restored as V(latest).
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.attributes
@@ -175,6 +179,14 @@ options:
     description: Accept a database of zero bytes. Without it that is an error.
     type: bool
     default: false
+  force_identity:
+    description:
+      - Say that the database is meant, although it is another one than before. What was held apart since then counts
+        from now on, and this backup is not held apart.
+      - For one run, once somebody has looked. As a permanent setting it would accept the next mishap, too.
+      - When the database is the one that it was before, this changes nothing.
+    type: bool
+    default: false
 seealso:
   - module: sqliteops.backup.sqlite_restore
   - module: sqliteops.backup.sqlite_verify
@@ -261,6 +273,17 @@ backup:
       type: bool
       returned: success
       sample: false
+    apart:
+      description: Whether it is held apart, being perhaps of another database than the backups before it.
+      type: bool
+      returned: success
+      sample: false
+    accepted:
+      description: The ids of the backups that were held apart, and with O(force_identity) are no more.
+      type: list
+      elements: str
+      returned: success
+      sample: []
     damage:
       description: Why the manifest cannot be trusted; empty for a good one.
       type: str
@@ -402,6 +425,7 @@ ARGUMENT_SPEC = {
     "timeout": {"type": "str", "default": "1h"},
     "force": {"type": "bool", "default": False},
     "allow_empty": {"type": "bool", "default": False},
+    "force_identity": {"type": "bool", "default": False},
     "lock_timeout": _module.LOCK_TIMEOUT,
 }
 
@@ -415,7 +439,8 @@ def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
         "before": {"latest": previous},
         "after": {"latest": newest if outcome.changed else previous},
     }
-    return {"changed": outcome.changed, "backup": answers.backed_up(outcome), "diff": diff}
+    changed = outcome.changed or bool(outcome.accepted)
+    return {"changed": changed, "backup": answers.backed_up(outcome), "diff": diff}
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:

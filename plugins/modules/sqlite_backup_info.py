@@ -127,6 +127,11 @@ repositories:
           type: bool
           returned: success
           sample: false
+        apart:
+          description: Whether it is held apart, being perhaps of another database than the backups before it.
+          type: bool
+          returned: success
+          sample: false
         damage:
           description: Why the manifest, or with keys the proof of an encrypted backup, cannot be trusted; empty for a
             good one.

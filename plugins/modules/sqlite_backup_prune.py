@@ -19,6 +19,9 @@ description:
     somebody reads right now, those dated in the future, those whose manifest cannot be read, of a database that is
     still corrupt the first suspect one, and everything that a kept incremental builds on.
   - Any other backup that is suspect or failed its verification is kept by no rule and takes nobody's place.
+  - As long as the newest backup is held apart, being perhaps of another database than those before it, nothing but
+    surplus suspect ones is removed, with a warning. O(sqliteops.backup.sqlite_backup#module:force_identity) says that
+    it is meant.
   - Backups are removed newest first, each with one rename before its files go. A run that is killed leaves whole
     backups only, and the next run finishes.
 extends_documentation_fragment:
@@ -125,6 +128,8 @@ kept:
         - The promises are V(newest), V(newest verified), V(first suspect), V(pinned), V(future-dated), V(in use),
           V(damaged), V(builds on a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
           incremental, the latter of a damaged one, which no longer says what it builds on.
+        - V(nothing goes until it is said that the new database is meant) stands with all backups as long as the newest
+          one is held apart.
         - Of a V(damaged) one the manifest cannot be read, so nobody knows whether it is pinned. Look at it.
       type: list
       elements: str

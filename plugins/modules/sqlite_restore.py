@@ -35,7 +35,10 @@ options:
     description: The repository with the backups. Required unless O(undo) is used with O(dest).
     type: path
   backup:
-    description: The id of the backup, or V(latest).
+    description:
+      - The id of the backup, or V(latest).
+      - A backup that is held apart, being perhaps of another database than those before it, is restored by its id
+        alone. As V(latest) and with O(before) it is refused, with the id of the newest good one.
     type: str
     default: latest
   before:

@@ -91,7 +91,7 @@ class Site:
 
     def index(self) -> Path:
         """The page index, which exists only for the newest backup."""
-        (path,) = (self.repository / ".index").iterdir()
+        (path,) = (self.repository / ".index").glob("*Z-*")
         assert path.name == self.ids()[-1]
         return path
 

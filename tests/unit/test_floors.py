@@ -19,7 +19,8 @@ ROOT = ENGINE.parents[2]
 
 FLOORS = (
     ("errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls"),
-    ("database", "schema", "proof", "processes", "manifest", "notes", "published", "wal", "journal", "pages"),
+    ("database", "schema", "proof", "processes", "manifest", "notes", "published", "identity", "wal", "journal",
+     "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
@@ -27,12 +28,13 @@ FLOORS = (
     ("options", "answers", "report", "config"),
     ("seen", "commands", "guard", "console"),
     ("cli",),
-)
+)  # fmt: skip
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
 # file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in a
 # child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
-# which processes use a database is asked by its sidecars; streams are encrypted by programs, with keys from files, and
-# looked at afterwards; a snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a
+# which database it is of is asked of its proof, and of what is published; which processes use a database is asked by
+# its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a snapshot is read
+# from a pinned database; a base is the end of a chain; a draft is made of a
 # base, of what is stored and of what that proves; a backup is asked for with the rules of its base; a configuration is
 # checked by what becomes of it; a command minds which repository was seen before; a guard commands a backup; a console
 # shows the results of commands.
@@ -42,6 +44,7 @@ NEIGHBOURS = {
     ("proof", "database"), ("schema", "database"), ("proof", "schema"), ("processes", "database"),
     ("manifest", "proof"),
     ("published", "manifest"), ("published", "notes"), ("published", "proof"),
+    ("identity", "proof"), ("identity", "published"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("snapshot", "pin"),

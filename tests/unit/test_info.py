@@ -95,6 +95,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "encryption": "none",
             "tables": {"item": 3},
             "verified": True,
+            "apart": False,
             "confirmed": None,
         }
     ]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,19 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import no
 
 def test_notes_are_read_as_they_were_written(tmp_path: Path) -> None:
     entry = {"time": "2025-12-30T12:00:00Z", "level": "quick", "outcome": "passed"}
-    assert notes.read_checks(tmp_path) == ("", [])
+    assert notes.read_checks(tmp_path) == ("", [], "")
     notes.write_checks(tmp_path, confirmed="2025-12-30T13:00:00Z", verifications=[entry])
-    assert notes.read_checks(tmp_path) == ("2025-12-30T13:00:00Z", [entry])
+    assert notes.read_checks(tmp_path) == ("2025-12-30T13:00:00Z", [entry], "")
+    notes.write_checks(tmp_path, confirmed="", verifications=[], accepted="2025-12-30T14:00:00Z")
+    assert notes.read_checks(tmp_path) == ("", [], "2025-12-30T14:00:00Z")
+
+
+@pytest.mark.parametrize("accepted", ["yes", True, 7, ["2025-12-30T14:00:00Z"]])
+def test_note_that_was_never_written_so_accepts_nothing(tmp_path: Path, accepted: object) -> None:
+    """What is held apart stays so: that is the safe side."""
+    content = {"confirmed": "", "verifications": [], "accepted": accepted}
+    (tmp_path / "checks.json").write_text(json.dumps(content), encoding="utf-8")
+    assert notes.read_checks(tmp_path) == ("", [], "")
 
 
 def test_only_the_newest_verifications_are_kept(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ BACKUP: dict[str, Any] = {
     "lock_timeout": "2m",
     "force": True,
     "allow_empty": True,
+    "force_identity": True,
 }
 RESTORE: dict[str, Any] = {
     "repository": "/backups/agent",
@@ -84,6 +85,7 @@ def test_every_option_of_a_backup_arrives() -> None:
         lock_timeout_seconds=120.0,
         force=True,
         allow_empty=True,
+        force_identity=True,
     )
 
 

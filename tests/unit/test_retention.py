@@ -454,6 +454,47 @@ def test_after_a_suspect_backup_what_is_promised_stays() -> None:
     assert after_suspect(needy) == [DAYS[4], DAYS[1]]
 
 
+def test_while_the_newest_backup_is_held_apart_nothing_goes() -> None:
+    """Whatever the policy: the new database must not push out the old one before somebody says that it is meant."""
+    entries = changed(changed(history(*DAYS), DAYS[-1], apart=True), DAYS[-2], apart=True)
+    entries = changed(entries, DAYS[2], counts=False)
+    found = kept(entries, LAST)
+    assert list(found) == DAYS
+    assert {reasons[0] for reasons in found.values()} == {retention.UNTOLD}
+    assert found[DAYS[-1]] == [retention.UNTOLD, "newest"]
+
+
+@pytest.mark.parametrize("change", [{"suspect": True, "counts": False}, {"damaged": True}])
+def test_what_says_nothing_of_its_database_ends_no_doubt(change: dict[str, Any]) -> None:
+    """The new database is corrupt as well; of its copies those that pile up go."""
+    entries = changed(history(*DAYS), DAYS[3], apart=True)
+    for each in DAYS[4:]:
+        entries = changed(entries, each, **change)
+    gone = DAYS[5:6] if "suspect" in change else []
+    assert [each for each in DAYS if each not in kept(entries, LAST)] == gone
+
+
+def test_what_was_held_apart_takes_nobodys_place_once_the_old_database_is_back() -> None:
+    entries = changed(changed(history(*DAYS), DAYS[4], apart=True), DAYS[5], apart=True, pinned=True)
+    assert kept(entries, keep(last=2)) == {
+        DAYS[3]: ["last"],
+        DAYS[5]: ["pinned"],
+        DAYS[6]: ["last", "newest"],
+    }
+    decisions = retention.plan(entries, LAST, now=NOW)
+    assert {each.entry.id: each.reasons for each in decisions}[DAYS[4]] == (retention.APART,)
+
+
+def test_what_builds_on_a_backup_that_was_held_apart_counts() -> None:
+    """Its pages are as good as any; it stays for as long as it is needed."""
+    entries = changed(chain(FIRST, SECOND, THIRD), SECOND, apart=True)
+    assert kept(entries, LAST) == {
+        FIRST: [f"needed by {SECOND}"],
+        SECOND: [f"needed by {THIRD}"],
+        THIRD: ["last", "newest"],
+    }
+
+
 def test_reason_of_what_goes_says_whether_it_counted() -> None:
     decisions = retention.plan(changed(THREE, FIRST, counts=False), LAST, now=NOW)
     assert [(each.entry.id, each.kept, each.reasons) for each in decisions[1:]] == [
@@ -701,6 +742,21 @@ def test_after_a_suspect_backup_nothing_but_suspect_ones_is_removed(
     left = staying(decisions)
     assert {each.parent for each in left if not each.damaged}.isdisjoint(each.id for each in gone)
     assert all(each.kept for each in retention.plan_after_suspect(left, now=NOW, in_use=in_use))
+
+
+@given(histories(), POLICIES, st.integers(1, 12))
+@pytest.mark.slow
+def test_what_is_held_apart_removes_nothing_but_suspect_ones(
+    entries: Sequence[Entry], policy: Policy, row: int
+) -> None:
+    """And no rule keeps it once the old database is back."""
+    whole = [each for each in entries if not each.damaged and not each.suspect]
+    newest = [each.id for each in sorted(whole, key=lambda each: each.order)[-row:]]
+    apart = [dataclasses.replace(each, apart=each.id in newest, verified=False) for each in entries]
+    if newest:
+        assert all(each.kept or each.entry.suspect for each in plan(apart, policy))
+    back = [*apart, Entry("back", 99, NOW)]
+    assert not [each for each in plan(back, policy) if each.entry.apart and set(each.reasons) & set(RULES)]
 
 
 @given(histories(), POLICIES, IN_USE)

@@ -26,6 +26,7 @@ def backed_up(outcome: backup.Outcome) -> dict[str, Any]:
     if outcome.backup is not None:
         # Just stored, it is known even of an encrypted backup what is in it.
         described = {**info.describe_backup(outcome.backup), "tables": outcome.tables}
+    described.update(apart=outcome.apart, accepted=outcome.accepted)
     facts = {"changed_pages": outcome.changed_pages, "durations": outcome.durations, "warnings": outcome.warnings}
     return {**described, **facts}
 

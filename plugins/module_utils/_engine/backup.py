@@ -11,6 +11,7 @@ import socket
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from . import (
     base,
@@ -19,6 +20,7 @@ from . import (
     database,
     evidence,
     files,
+    identity,
     include,
     interrupts,
     manifest,
@@ -159,6 +161,10 @@ class _Job:
         self.dry_run = dry_run
         self.encrypted = wanted.encryption.method != "none"
         self.phases = Phases()
+        self.standing = identity.Standing(repository.identity_path(), backups)
+        self.doubt = ""
+        self.apart = False
+        self.accepted: list[str] = []
         self.warnings: list[str] = [warning] if (warning := wanted.encryption.warning()) else []
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
@@ -175,6 +181,7 @@ class _Job:
                     progress=progress,
                 )
                 draft = self._read(source, staging, drafting, progress)
+            self._compare(draft)
             if not draft.type and self.newest is not None:
                 return self._confirm(self.newest, draft)
             self._warn(draft, found)
@@ -183,6 +190,26 @@ class _Job:
             with self.phases.phase("publish"):
                 published = self._publish(draft, drafting, source)
             return self._recorded(draft, published, source)
+
+    def _compare(self, draft: Draft) -> None:
+        """Find out whether this is perhaps another database than before; of what is suspect nobody knows."""
+        proven = draft.evidence.proof
+        if not draft.type and self.newest is not None:
+            self.doubt = identity.UNTOLD if self.newest.apart else ""
+        elif proven is not None and not draft.evidence.suspect:
+            self.doubt = self.standing.doubt(identity.found_in(proven))
+        self.apart = bool(self.doubt) and not self.request.force_identity
+        if self.apart:
+            self.warnings.append(self.standing.warning(self.doubt))
+        elif self.doubt:
+            self.accepted = [each.id for each in self.standing.apart]
+
+    def _accept(self, made: Backup) -> None:
+        """Note beside what was held apart that it is meant; ``made`` is the backup of the database as it is now."""
+        if self.doubt and not self.apart:
+            for each in self.standing.apart:
+                self.repository.accept(each, self.wanted.now)
+            self.repository.record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
 
     def _full_bytes(self, source: Source) -> int:
         """A lower bound of what a full backup will take: about what the last one took."""
@@ -240,6 +267,7 @@ class _Job:
         if not self.dry_run:
             timeout_seconds = self.request.lock_timeout_seconds
             self.shield.begin()
+            self._accept(newest)
             newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
             # What a verification found is for a verification to take back.
             if draft.evidence.checks and not newest.failed:
@@ -258,6 +286,8 @@ class _Job:
             self.phases.seconds,
             self.warnings,
             self._suspicion(newest, document.checks) if document.suspect else None,
+            self.apart,
+            self.accepted,
         )
 
     def _publish(self, draft: Draft, drafting: Drafting, source: Source) -> Backup:
@@ -271,6 +301,9 @@ class _Job:
         stored.extend(evidence.store(draft.evidence, names, storage))
         document = self._manifest(draft, stored, source)
         drafting.keep_index(self.repository.index_path(document.id))
+        if self.encrypted and draft.evidence.proof is not None:
+            with translated(self.action):
+                self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
         return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
@@ -295,6 +328,7 @@ class _Job:
             checks=evidence.told(draft.evidence.checks, encrypted=self.encrypted),
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
+            apart=self.apart,
         )
 
     def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:
@@ -310,12 +344,16 @@ class _Job:
             self.phases.seconds,
             self.warnings,
             self._suspicion(published, draft.evidence.checks) if draft.evidence.suspect else None,
+            self.apart,
+            self.accepted,
         )
 
     def _recorded(self, draft: Draft, published: Backup, source: Source) -> Outcome:
         """What is left to do. The backup is on the disk and listed: to fail now would deny that."""
         document = published.trusted()
-        facts = {"why_full": draft.why_full} if draft.why_full else {}
+        facts: dict[str, Any] = {"why_full": draft.why_full} if draft.why_full else {}
+        if document.apart:
+            facts["apart"] = self.doubt
         try:
             self.repository.record(
                 "backup",
@@ -326,6 +364,7 @@ class _Job:
                 stored_bytes=document.stored_bytes,
                 **facts,
             )
+            self._accept(published)
             with translated(f"Cannot write to the repository {self.repository.path}"):
                 self.repository.adopt_source(source.given)
                 self.repository.remove_old_indexes(document.id)

@@ -41,6 +41,7 @@ class Request:
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
     force: bool = False
     allow_empty: bool = False
+    force_identity: bool = False
 
     @property
     def database_name(self) -> str:
@@ -51,6 +52,8 @@ class Request:
 class Outcome:
     """What a run did, or in check mode would do. ``error`` is set when a backup was stored and is suspect.
 
+    ``apart`` says that the backup is perhaps of another database than those before it; ``accepted`` are the ids of
+    those of which the run noted that this is meant.
     ``backup`` is None only in check mode, for a backup that does not exist yet.
     """
 
@@ -64,3 +67,5 @@ class Outcome:
     durations: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     error: EngineError | None = None
+    apart: bool = False
+    accepted: list[str] = field(default_factory=list)

@@ -170,6 +170,7 @@ def _add_backup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pinned", action="store_true", help="never let retention remove it")
     parser.add_argument("--type", choices=config.KEYS["type"].choices, help="instead of what is configured")
     parser.add_argument("--force", action="store_true", help="store a backup even when nothing changed")
+    parser.add_argument("--force-identity", action="store_true", help="say that another database than before is meant")
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="remove no old backup afterwards")
     _add_dry_run(parser)
 

@@ -77,13 +77,13 @@ def attempt(name: str, work: Callable[[], Result]) -> Result:
 def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Make sure that a proven backup of the present content exists, then prune by the policy of the database.
 
-    ``stored`` tells whether a new one was needed; ``changed`` also counts what was pruned.
+    ``stored`` tells whether a new one was needed; ``changed`` also counts what was accepted and what was pruned.
     """
     given = {
         **settings.options,
         "type": asked["type"] or settings.options["type"],
         "tags": [*settings.options["tags"], *asked["tags"]],
-        **{name: asked[name] for name in ("reason", "pinned", "force")},
+        **{name: asked[name] for name in ("reason", "pinned", "force", "force_identity")},
     }
     request = options.backup_request(given)
     seen.check(settings, action=f"Cannot back up {request.path}")
@@ -91,7 +91,8 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
     if not asked["dry_run"] and (unnoted := seen.note(settings)):
         outcome.warnings.append(unnoted)
     made = answers.backed_up(outcome)
-    facts = {"changed": outcome.changed, "stored": outcome.changed, "backup": made, "pruned": None}
+    changed = outcome.changed or bool(outcome.accepted)
+    facts = {"changed": changed, "stored": outcome.changed, "backup": made, "pruned": None}
     result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
     if outcome.error is None and asked["prune"]:
         _prune_after(settings, result, dry_run=asked["dry_run"])

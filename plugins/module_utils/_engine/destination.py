@@ -9,7 +9,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from . import database, files, owners, places, processes
+from . import database, files, identity, owners, places, processes
 from .errors import EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 from .proof import Proof
@@ -95,7 +95,7 @@ def check_identity(dest: Path, document: Manifest, proven: Proof | None, *, acti
         raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
     header = database.read_header(dest)
     expected = proven.header.get("application_id") if proven else None
-    if header is not None and expected is not None and header.application_id != expected:
+    if header is not None and identity.is_other_application(expected, header.application_id):
         raise RefusedError(
             f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
             hint=hint,

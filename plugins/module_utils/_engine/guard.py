@@ -54,6 +54,7 @@ def run(
             f"Cannot run {quoted(command[:1])}: there is no such program.", hint="Nothing was done. Correct its name."
         )
     backup_asked = {"type": None, "tags": [], "reason": asked["reason"], "pinned": True, "force": False}
+    backup_asked["force_identity"] = False
     result = commands.back_up(settings, {**backup_asked, "dry_run": False, "prune": False}, progress=progress)
     if result.error is not None:
         return result

@@ -29,6 +29,7 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         **_describe_manifest(backup.manifest),
         "tables": {},
         "verified": backup.verified,
+        "apart": backup.apart,
         "confirmed": backup.confirmed or None,
     }
     try:

@@ -24,8 +24,8 @@ _HISTORY_NAME = "history.jsonl"
 _KEPT_VERIFICATIONS = 50
 
 
-def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
-    """When the backup in ``directory`` was last confirmed, and its verifications, oldest first.
+def read_checks(directory: Path) -> tuple[str, list[dict[str, str]], str]:
+    """When the backup in ``directory`` was last confirmed, its verifications, oldest first, and when it was accepted.
 
     They are an aid, no proof: when damaged they count as never written.
     """
@@ -34,22 +34,25 @@ def read_checks(directory: Path) -> tuple[str, list[dict[str, str]]]:
         verifications = [
             {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
         ]
-        for each in (content["confirmed"], *(each["time"] for each in verifications)):
-            if each:
-                clock.from_text(each)
-        return str(content["confirmed"]), verifications
+        accepted = content.get("accepted", "")
+        for moment in (content["confirmed"], accepted, *(each["time"] for each in verifications)):
+            if moment:
+                clock.from_text(moment)
+        return str(content["confirmed"]), verifications, str(accepted)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
-        return "", []
+        return "", [], ""
 
 
-def write_checks(directory: Path, *, confirmed: str, verifications: Sequence[Mapping[str, str]]) -> None:
+def write_checks(
+    directory: Path, *, confirmed: str, verifications: Sequence[Mapping[str, str]], accepted: str = ""
+) -> None:
     """Replace what is noted in ``directory``; of the verifications the newest are kept."""
     kept = [*verifications][-_KEPT_VERIFICATIONS:]
     # A failure of the deepest look stands until one as deep passes, whatever others say meanwhile.
     deep = next((each for each in reversed(verifications) if each["level"] == "full"), None)
     if deep is not None and deep not in kept:
         kept[0] = deep
-    content = {"confirmed": confirmed, "verifications": kept}
+    content = {"confirmed": confirmed, "verifications": kept, **({"accepted": accepted} if accepted else {})}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     files.replace_private(directory / _CHECKS_NAME, text.encode())
 

@@ -45,6 +45,7 @@ def backup_request(given: Options) -> backup.Request:
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
         force=given["force"],
         allow_empty=given["allow_empty"],
+        force_identity=given["force_identity"],
     )
 
 

@@ -170,6 +170,13 @@ class _Job:
         useless = [each.entry.id for each in decisions if each.reasons == (retention.USELESS,)]
         if useless:
             self.outcome.warnings.append(f"no rule counts {', '.join(sorted(useless))}: {retention.USELESS}")
+        apart = [each.entry.id for each in decisions if each.entry.apart]
+        if any(retention.UNTOLD in each.reasons for each in decisions):
+            self.outcome.warnings.append(
+                f"{', '.join(sorted(apart))}: perhaps of another database; {retention.UNTOLD}, with force_identity"
+            )
+        elif gone := [each.entry.id for each in decisions if each.reasons == (retention.APART,)]:
+            self.outcome.warnings.append(f"no rule counts {', '.join(sorted(gone))}: {retention.APART}")
 
 
 def _entry(backup: Backup, order: int) -> Entry:
@@ -187,6 +194,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
         suspect=document.suspect,
+        apart=backup.apart,
     )
 
 

@@ -34,6 +34,8 @@ class Backup:
     confirmed: str = ""
     """When the source was last found unchanged since this backup, RFC 3339; empty when never."""
     verifications: Sequence[dict[str, str]] = field(default_factory=tuple)
+    accepted: str = ""
+    """When it was said that the database is meant, RFC 3339, see ``apart``; empty when never."""
     lack: str = ""
     """What a look at names and sizes misses of its files, or of those that it builds on; empty when nothing."""
 
@@ -64,12 +66,18 @@ class Backup:
         return any(clock.from_text(each) >= since for each in looks)
 
     @property
+    def apart(self) -> bool:
+        """Whether it is perhaps of another database than those before it, and nobody said since that this is meant."""
+        return self.manifest is not None and self.manifest.apart and not self.accepted
+
+    @property
     def verified(self) -> bool:
         """Whether it is all there, and the newest check of its content passed: made with the backup, or later.
 
-        What a deep look found wrong stays so until a look as deep finds otherwise.
+        One that is held apart is not, until somebody says that its database is meant. What a deep look found wrong
+        stays so until a look as deep finds otherwise.
         """
-        if self.manifest is None or self.manifest.suspect or self.lack or self.failed:
+        if self.manifest is None or self.manifest.suspect or self.apart or self.lack or self.failed:
             return False
         # What this host lacks the means to look into says nothing against it.
         looks = [each["outcome"] for each in self.verifications if each["outcome"] != INCONCLUSIVE]
@@ -102,8 +110,8 @@ def load(path: Path) -> Backup | None:
         return Backup(path.name, path, None, from_os_error(f"Cannot read {where}", error))
     except EngineError as error:
         return Backup(path.name, path, None, error)
-    confirmed, verifications = notes.read_checks(path)
-    return Backup(path.name, path, document, None, confirmed, verifications)
+    confirmed, verifications, accepted = notes.read_checks(path)
+    return Backup(path.name, path, document, None, confirmed, verifications, accepted)
 
 
 def in_order(backups: Sequence[Backup]) -> list[Backup]:

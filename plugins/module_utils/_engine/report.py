@@ -39,6 +39,9 @@ def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
         text = _stored(made)
     else:
         text = f"unchanged, {made['id']} {'would be confirmed' if dry_run else 'confirmed'}"
+    if made["accepted"]:
+        count = _count(len(made["accepted"]), "backup")
+        text += f"; {'would accept' if dry_run else 'accepted'} {count}"
     if facts["pruned"] and facts["pruned"]["removed"]:
         text += f"; {removed(facts['pruned'], dry_run=dry_run)}"
     return text
@@ -47,7 +50,7 @@ def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
 def _stored(made: Facts) -> str:
     rows = f", {sum(made['tables'].values())} rows in {len(made['tables'])} tables" if made["tables"] else ""
     took = sum(made["durations"].values())
-    marks = "".join(f", {word}" for word in ("pinned", "suspect") if made[word])
+    marks = "".join(f", {word}" for word in ("pinned", "suspect", "apart") if made[word])
     sizes = f"{readable(made['stored_bytes'])} of {readable(made['database_bytes'])}"
     return f"stored {made['id']}{marks} ({sizes}{rows}, {took:.1f} s)"
 
@@ -83,7 +86,7 @@ def _backup_row(backup: Facts) -> list[str]:
         return [backup["id"], "", "", "", "damaged", backup["damage"]]
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
-    state = "damaged" if backup["damage"] else state
+    state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
     return [

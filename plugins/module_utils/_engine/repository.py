@@ -254,6 +254,10 @@ class Repository:
         """Where the page index of a backup is. Only that of the newest backup is of use."""
         return self.path / _INDEX_NAME / identity
 
+    def identity_path(self) -> Path:
+        """Where it is kept which database encrypted backups are of."""
+        return self.path / _INDEX_NAME / "identity.json"
+
     def remove_old_indexes(self, newest: str) -> None:
         directory = self.path / _INDEX_NAME
         if not places.is_directory(directory):
@@ -276,6 +280,11 @@ class Repository:
         confirmed = clock.to_text(moment)
         return self._note(backup, lambda noted: dataclasses.replace(noted, confirmed=confirmed), timeout_seconds)
 
+    def accept(self, backup: Backup, moment: datetime) -> Backup:
+        """Note that the database of ``backup``, which is held apart, is meant."""
+        accepted = clock.to_text(moment)
+        return self._note(backup, lambda noted: dataclasses.replace(noted, accepted=accepted))
+
     def note_verification(self, backup: Backup, *, level: str, outcome: str) -> Backup:
         """Note a verification beside the sealed manifest; a read-only medium takes no notes."""
         if not self.writable:
@@ -297,10 +306,16 @@ class Repository:
         action = f"Cannot note the check of {backup.id}"
         lock = self._lock_file("checks")
         with translated(action), locks.held(lock, timeout_seconds=timeout_seconds, action=action):
-            confirmed, verifications = notes.read_checks(backup.path)
-            noted = change(dataclasses.replace(backup, confirmed=confirmed, verifications=verifications))
+            confirmed, verifications, accepted = notes.read_checks(backup.path)
+            known = dataclasses.replace(backup, confirmed=confirmed, verifications=verifications, accepted=accepted)
+            noted = change(known)
             try:
-                notes.write_checks(backup.path, confirmed=noted.confirmed, verifications=noted.verifications)
+                notes.write_checks(
+                    backup.path,
+                    confirmed=noted.confirmed,
+                    verifications=noted.verifications,
+                    accepted=noted.accepted,
+                )
             except FileNotFoundError:
                 # Removed since it was read: there is nothing left to note this beside.
                 if os.path.isdir(backup.path):

@@ -220,6 +220,11 @@ def _choose(repository: Repository, request: Request) -> Backup:
     document = backup.trusted()
     if document.suspect and not request.force:
         raise RefusedError(f"{action} {backup.id}: it is a copy of a corrupt database, marked suspect.", hint=hint)
+    if backup.apart and request.backup != backup.id:
+        raise RefusedError(
+            f"{action} {backup.id}: it is perhaps of another database than those before it, and held apart.",
+            hint=f"Name it by its id if it is meant. {hint}",
+        )
     return backup
 
 

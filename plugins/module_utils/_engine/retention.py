@@ -21,7 +21,9 @@ from .errors import RefusedError, UsageError
 FULL = "full"
 UNWANTED = "no rule keeps it"
 STILL_CORRUPT = "nothing else goes while the database is corrupt"
+UNTOLD = "nothing goes until it is said that the new database is meant"
 USELESS = "suspect, failed its verification, or without what it builds on"
+APART = "of another database, and the old one is back"
 
 _Key = tuple[int, ...]
 
@@ -45,8 +47,9 @@ class Entry:
     """What retention knows of one backup.
 
     ``order`` is its place in the repository, greater is newer: a clock may go backwards, this does not. ``counts`` is
-    False for a suspect backup and for one that failed its verification. Of a ``damaged`` one, whose manifest cannot be
-    read, only ``id``, ``order`` and ``type`` are looked at.
+    False for a suspect backup and for one that failed its verification. One that is ``apart`` is perhaps of another
+    database: it counts for no rule, and others can build on it. Of a ``damaged`` one, whose manifest cannot be read,
+    only ``id``, ``order`` and ``type`` are looked at.
     """
 
     id: str
@@ -59,6 +62,7 @@ class Entry:
     verified: bool = False
     damaged: bool = False
     suspect: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,10 @@ def plan(
     """
     zone = check(policy)
     newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    if _is_apart(newest_first):
+        return _without_surplus(newest_first, UNTOLD, now, in_use)
     whole = _restorable(newest_first)
-    counting = [each for each in newest_first if each.id in whole and each.started <= now]
+    counting = [each for each in newest_first if each.id in whole and each.started <= now and not each.apart]
     return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use)
 
 
@@ -133,9 +139,19 @@ def plan_after_suspect(
 ) -> list[Decision]:
     """As ``plan``, of a database that is corrupt: only what piles up of it goes, and no policy is asked."""
     newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    return _without_surplus(newest_first, STILL_CORRUPT, now, in_use)
+
+
+def _without_surplus(newest_first: Sequence[Entry], why: str, now: datetime, in_use: Collection[str]) -> list[Decision]:
+    """Keep all, and say why, but what piles up of a database that is corrupt."""
     surplus = {each.id for each in _suspects(newest_first)[1:-1]}
-    kept = [(STILL_CORRUPT, each) for each in newest_first if each.id not in surplus]
+    kept = [(why, each) for each in newest_first if each.id not in surplus]
     return _decided(newest_first, kept, _restorable(newest_first), now, in_use)
+
+
+def _is_apart(newest_first: Sequence[Entry]) -> bool:
+    """Whether the newest backup that tells which database it is of is held apart."""
+    return next((each.apart for each in newest_first if not each.suspect and not each.damaged), False)
 
 
 def _decided(
@@ -161,6 +177,8 @@ def _suspects(newest_first: Sequence[Entry]) -> list[Entry]:
 def _decide(entry: Entry, reasons: Sequence[str], whole: Collection[str]) -> Decision:
     if reasons:
         return Decision(entry, kept=True, reasons=tuple(reasons))
+    if entry.apart:
+        return Decision(entry, kept=False, reasons=(APART,))
     return Decision(entry, kept=False, reasons=(UNWANTED if entry.id in whole else USELESS,))
 
 
