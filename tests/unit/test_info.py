@@ -58,6 +58,7 @@ def test_empty_repository_is_described(repository: Repository, tmp_path: Path) -
         "age_seconds": None,
         "rpo_met": False,
         "total_bytes": 0,
+        "warnings": [],
         "last_drill": None,
     }
 
@@ -86,6 +87,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "encryption": "none",
             "tables": {"item": 3},
             "verified": True,
+            "foreign": False,
             "confirmed": None,
         }
     ]

@@ -25,6 +25,7 @@ from . import (
     owners,
     pin,
     proof,
+    published,
     snapshot,
 )
 from .backup_request import Outcome, Request
@@ -87,7 +88,7 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
-        backups = repository.backups()
+        backups = published.own(repository.backups())
         wanted = Wanted(
             policy=Policy(request.type, request.full_every_seconds, request.max_chain),
             compression=compression,
@@ -159,7 +160,7 @@ class _Job:
         self.dry_run = dry_run
         self.encrypted = wanted.encryption.method != "none"
         self.phases = Phases()
-        self.warnings: list[str] = [warning] if (warning := wanted.encryption.warning()) else []
+        self.warnings = [*filter(None, [wanted.encryption.warning()]), *repository.warnings()]
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
         files.require_space(self.repository.path, 0, action=self.action)
@@ -277,7 +278,7 @@ class _Job:
         ownership = owners.ownership(source.status)
         parent = self._parent(draft)
         return Manifest(
-            id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
+            id=self.repository.new_id(self.wanted.now, draft.type),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
             type=draft.type,
             parent=parent.id if parent else None,
@@ -295,6 +296,7 @@ class _Job:
             checks=evidence.told(draft.evidence.checks, encrypted=self.encrypted),
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
+            repository=self.repository.id,
         )
 
     def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import clock, evidence
+from . import clock, evidence, published
 from .encryption import NO_KEYS, Keys
 from .errors import BackupDamagedError
 from .manifest import Manifest
@@ -32,6 +32,7 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         **_describe_manifest(backup.manifest),
         "tables": {},
         "verified": backup.verified,
+        "foreign": backup.foreign,
         "confirmed": backup.confirmed or None,
     }
     try:
@@ -85,7 +86,7 @@ def describe_repository(
     """All backups of a repository, oldest first, and how old its newest verified one is.
 
     ``age_seconds`` is the age of the data that a restore is known to bring back; None without a verified backup.
-    ``rpo_met`` is None when no RPO is asked for.
+    ``rpo_met`` is None when no RPO is asked for. Foreign backups come first, and are never the latest.
     """
     backups = repository.backups()
     described = [describe_backup(each, keys) for each in backups]
@@ -98,9 +99,10 @@ def describe_repository(
         "path": str(repository.path),
         "source": repository.source,
         "backups": described,
-        "latest": described[-1] if described else None,
+        "latest": described[-1] if published.own(backups) else None,
         "age_seconds": age_seconds,
         "rpo_met": rpo_met,
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
+        "warnings": repository.warnings(backups),
         "last_drill": next((event for event in reversed(repository.history()) if event.get("event") == "drill"), None),
     }

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import sqlite3
@@ -17,7 +16,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from . import clock, files
+from . import clock, files, seal
 from .errors import BackupDamagedError, UsageError, from_os_error
 from .proof import Check, Proof
 
@@ -78,7 +77,8 @@ class Origin:
 class Manifest:
     """One backup. Times are RFC 3339 in UTC, durations seconds by phase.
 
-    ``parent_sha256`` is the digest of the image of ``parent``; older manifests have none.
+    ``parent_sha256`` is the digest of the image of ``parent``, ``repository`` the id of the repository that the backup
+    was made in; older manifests have none.
     """
 
     id: str
@@ -99,9 +99,12 @@ class Manifest:
     durations: Mapping[str, float] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_sha256: str | None = None
+    repository: str = ""
 
     def is_from(self, parent: Manifest) -> bool:
         """Whether ``parent``, which has the right id, is the backup that this one was made from."""
+        if self.repository and parent.repository not in ("", self.repository):
+            return False
         return self.parent_sha256 in (None, parent.image.sha256)
 
     @property
@@ -129,17 +132,14 @@ def versions() -> dict[str, str]:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """The manifest as it is stored: JSON with sorted keys whose last line is a seal, the SHA-256 of all before it."""
-    document = {"format": FORMAT, **asdict(manifest)}
-    body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
-    return body + _seal(body)
+    """The manifest as it is stored, with its seal."""
+    return seal.to_bytes({"format": FORMAT, **asdict(manifest)})
 
 
 def from_bytes(data: bytes, *, where: str) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
     damaged = f"Cannot read {where}"
-    body = data[:-_SEAL_BYTES]
-    if data != body + _seal(body):
+    if not seal.is_right(data):
         raise _damage(f"{damaged}: its content does not match its seal.")
     try:
         document = json.loads(data)
@@ -243,11 +243,3 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "Mapping[str, str]": _is_mapping(_is_text),
     "Mapping[str, float]": _is_mapping(lambda value: isinstance(value, (int, float)) and 0 <= value <= _MOST),
 }
-
-
-def _seal(body: bytes) -> bytes:
-    """The end of a manifest that begins with ``body``."""
-    return b',\n  "seal": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
-
-
-_SEAL_BYTES = len(_seal(b""))

@@ -97,7 +97,7 @@ def _backup_row(backup: Facts) -> list[str]:
         return [backup["id"], "", "", "", "damaged", backup["damage"]]
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
-    state = "damaged" if backup["damage"] else state
+    state = "foreign" if backup["foreign"] else "damaged" if backup["damage"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
     return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), backup["damage"] or backup["reason"]]

@@ -21,6 +21,7 @@ from .errors import RefusedError, UsageError
 FULL = "full"
 UNWANTED = "no rule keeps it"
 STILL_CORRUPT = "nothing else goes while the database is corrupt"
+FOREIGN = "foreign"
 USELESS = "suspect, failed its verification, or without what it builds on"
 
 _Key = tuple[int, ...]
@@ -46,7 +47,7 @@ class Entry:
 
     ``order`` is its place in the repository, greater is newer: a clock may go backwards, this does not. ``counts`` is
     False for a suspect backup and for one that failed its verification. Of a ``damaged`` one, whose manifest cannot be
-    read, only ``id``, ``order`` and ``type`` are looked at.
+    read, only ``id``, ``order`` and ``type`` are looked at; of a ``foreign`` one, of another repository, nothing.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Entry:
     verified: bool = False
     damaged: bool = False
     suspect: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -122,20 +124,27 @@ def plan(
     Newest first is also the order in which to remove: at no moment has an incremental lost what it builds on.
     """
     zone = check(policy)
-    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    newest_first, foreign = _sorted(entries)
     whole = _restorable(newest_first)
     counting = [each for each in newest_first if each.id in whole and each.started <= now]
-    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use)
+    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use) + foreign
 
 
 def plan_after_suspect(
     entries: Iterable[Entry], *, now: datetime, in_use: Collection[str] = frozenset()
 ) -> list[Decision]:
     """As ``plan``, of a database that is corrupt: only what piles up of it goes, and no policy is asked."""
-    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    newest_first, foreign = _sorted(entries)
     surplus = {each.id for each in _suspects(newest_first)[1:-1]}
     kept = [(STILL_CORRUPT, each) for each in newest_first if each.id not in surplus]
-    return _decided(newest_first, kept, _restorable(newest_first), now, in_use)
+    return _decided(newest_first, kept, _restorable(newest_first), now, in_use) + foreign
+
+
+def _sorted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Decision]]:
+    """Those of this repository, newest first, and the decisions on foreign ones: they stay, and count for nothing."""
+    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    foreign = [Decision(each, kept=True, reasons=(FOREIGN,)) for each in newest_first if each.foreign]
+    return [each for each in newest_first if not each.foreign], foreign
 
 
 def _decided(
