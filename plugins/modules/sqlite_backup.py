@@ -284,6 +284,11 @@ backup:
       elements: str
       returned: success
       sample: []
+    foreign:
+      description: Whether it was made in another repository and copied here. Nothing counts or removes it.
+      type: bool
+      returned: success
+      sample: false
     damage:
       description: Why the manifest cannot be trusted; empty for a good one.
       type: str

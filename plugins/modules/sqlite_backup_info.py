@@ -76,7 +76,8 @@ repositories:
       returned: success
       sample: /srv/ci-fixer/agent.db
     backups:
-      description: Every backup, oldest first. Of one with a damaged manifest only id, path and damage are known.
+      description: Every backup, oldest first, and foreign ones before all others. Of one with a damaged manifest only
+        id, path and damage are known.
       type: list
       elements: dict
       returned: success
@@ -129,6 +130,11 @@ repositories:
           sample: false
         apart:
           description: Whether it is held apart, being perhaps of another database than the backups before it.
+          type: bool
+          returned: success
+          sample: false
+        foreign:
+          description: Whether it was made in another repository and copied here. Nothing counts or removes it.
           type: bool
           returned: success
           sample: false
@@ -193,7 +199,7 @@ repositories:
             AgentRun: 500
             ErrorFact: 1200
     latest:
-      description: The newest backup, with the same fields; null when there is none.
+      description: The newest backup that is not foreign, with the same fields; null when there is none.
       type: dict
       returned: success
       sample:
@@ -236,6 +242,13 @@ repositories:
       type: int
       returned: success
       sample: 10485760
+    warnings:
+      description: What an operator should know of the repository, such as a damaged C(repository.json) or foreign
+        backups.
+      type: list
+      elements: str
+      returned: success
+      sample: []
     last_drill:
       description: The last restore drill in the audit log; null when there was none.
       type: dict
@@ -284,6 +297,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     opened = [Repository.open_existing(Path(each), action="Cannot list") for each in module.params["repository"]]
     keys = _module.keys(module)
     described = [info.describe_repository(each, rpo_seconds=rpo_seconds, keys=keys) for each in opened]
+    _module.warn_all(module, [warning for each in described for warning in each["warnings"]])
     return {"changed": False, "repositories": described}
 
 

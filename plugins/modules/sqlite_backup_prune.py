@@ -18,6 +18,8 @@ description:
   - Whatever the policy says, these stay. The newest backup and the newest verified one, pinned ones, those that
     somebody reads right now, those dated in the future, those whose manifest cannot be read, of a database that is
     still corrupt the first suspect one, and everything that a kept incremental builds on.
+  - A foreign backup, one that was made in another repository and copied into this one, stays and counts for nothing.
+    While C(repository.json) is damaged nothing is removed, with code 18; the next backup writes that anew.
   - Any other backup that is suspect or failed its verification is kept by no rule and takes nobody's place.
   - As long as the newest backup is held apart, being perhaps of another database than those before it, nothing but
     surplus suspect ones is removed, with a warning. O(sqliteops.backup.sqlite_backup#module:force_identity) says that

@@ -83,7 +83,10 @@ options:
     type: bool
     default: false
   force_identity:
-    description: Replace a database of another name or another application_id.
+    description:
+      - Replace a database of another name or another application_id.
+      - Restore a foreign backup, one that was made in another repository and copied into this one. O(backup) must name
+        it, since V(latest) and O(before) never choose one.
     type: bool
     default: false
   undo:

@@ -41,7 +41,9 @@ options:
     description: The repository with the backups to verify.
     type: path
   backup:
-    description: The id of a backup, V(latest) or V(all).
+    description:
+      - The id of a backup, V(latest) or V(all).
+      - A foreign backup, one that was made in another repository and copied into this one, is verified only by its id.
     type: str
     default: latest
   level:
@@ -206,6 +208,7 @@ def _verify(module: AnsibleModule) -> verify.Verification:
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     result = _verify(module)
+    _module.warn_all(module, result.warnings)
     described = answers.verified(result)
     if result.error is not None:
         _module.fail(module, result.error, verification=described)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, seal
 from support import databases
 from support.sites import Site
 
@@ -159,9 +159,10 @@ def make_repository(directory: Path) -> None:
 
 
 def forge(chance: random.Random, path: Path) -> None:
-    """Give one value of a JSON document another one, of any type; a manifest is sealed again."""
+    """Give one value of a JSON document another one, of any type; what is sealed is sealed again."""
     document = json.loads(path.read_bytes())
     holder: Any = document
+    sealed = "seal" in document
     while True:
         key = chance.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
         if isinstance(holder[key], (dict, list)) and holder[key] and chance.random() < 0.8:
@@ -173,12 +174,7 @@ def forge(chance: random.Random, path: Path) -> None:
             holder[key] = chance.choice(_FORGERIES)
         break
     document.pop("seal", None)
-    text = json.dumps(document, indent=2, sort_keys=True)
-    if path.name == manifest.MANIFEST_NAME:
-        body = text.encode().removesuffix(b"\n}")
-        path.write_bytes(body + manifest._seal(body))
-    else:
-        path.write_text(text)
+    path.write_bytes(seal.to_bytes(document) if sealed else json.dumps(document, indent=2, sort_keys=True).encode())
 
 
 _FORGERIES: tuple[Any, ...] = (

@@ -578,8 +578,10 @@ def test_status_tells_of_a_suspect_backup_and_of_a_failed_verification(host: Hos
 
 
 def test_status_of_a_damaged_repository_is_its_damage(host: Host) -> None:
+    """Without any manifest that could tell what it is."""
     host.run("backup", "agent")
     (host.repository() / "repository.json").write_text("{")
+    (host.repository() / host.ids()[0] / "manifest.json").write_text("{")
 
     said = host.run("status")
 

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, pages, restore
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
-from support import databases
+from support import databases, manifests
 from support.sites import Site, assert_full, assert_incremental
 
 pytestmark = pytest.mark.usefixtures("moment")
@@ -176,7 +176,10 @@ def test_damaged_schema_of_the_newest_backup_is_not_built_on(site: Site) -> None
 
 
 def _exchange(site: Site, number: int, directory: Path) -> str:
-    """Put the backup of another database, made in the same second, in place of this one; its id."""
+    """Put the backup of another database, made in the same second, in place of this one; its id.
+
+    As an older version made it, which named no repository: else that alone would tell.
+    """
     directory.mkdir()
     other = Site(directory)
     for _each in range(number + 1):
@@ -186,6 +189,8 @@ def _exchange(site: Site, number: int, directory: Path) -> str:
     assert other.ids()[number] == identity
     shutil.rmtree(site.repository / identity)
     shutil.copytree(other.repository / identity, site.repository / identity)
+    path = site.repository / identity / "manifest.json"
+    path.write_bytes(manifests.sealed({**json.loads(path.read_bytes()), "repository": ""}))
     return identity
 
 
@@ -248,9 +253,8 @@ def _without_the_key(site: Site) -> None:
     for each in site.open().backups():
         path = each.path / "manifest.json"
         document = json.loads(manifest.to_bytes(each.trusted()))
-        del document["parent_sha256"], document["seal"]
-        body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
-        path.write_bytes(body + manifest._seal(body))
+        del document["parent_sha256"], document["repository"]
+        path.write_bytes(manifests.sealed(document))
 
 
 def test_manifests_of_an_older_version_stay_good(site: Site) -> None:

@@ -9,6 +9,7 @@ Each trick is played by a real second user, and what only root may touch is look
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -23,7 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     restore,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from support import databases, processes, tricks
+from support import databases, manifests, processes, tricks
 from support.ground import SECRET, Ground, check_roots_are_untouched, outcome_of
 
 pytestmark = [pytest.mark.root, processes.needs_root]
@@ -145,7 +146,8 @@ def forged(ground: Ground, **origin: str) -> None:
     database_ = dataclasses.replace(document.database, **origin)
     path.write_bytes(manifest.to_bytes(dataclasses.replace(document, database=database_)))
     description = ground.repository / "repository.json"
-    description.write_text(description.read_text().replace(document.database.source, database_.source))
+    content = {**json.loads(description.read_bytes()), "source": database_.source}
+    description.write_bytes(manifests.sealed(content))
     ground.give(ground.repository)
 
 

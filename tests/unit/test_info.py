@@ -67,6 +67,7 @@ def test_empty_repository_is_described(repository: Repository, tmp_path: Path) -
         "rpo_met": False,
         "last_failure": None,
         "total_bytes": 0,
+        "warnings": [],
         "last_drill": None,
     }
 
@@ -96,6 +97,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "tables": {"item": 3},
             "verified": True,
             "apart": False,
+            "foreign": False,
             "confirmed": None,
         }
     ]

@@ -175,7 +175,9 @@ def check_repository(trial: Path, before: dict[str, bytes]) -> Counter[str]:
         dest = trial / "restored" / "agent.db"
         dest.parent.mkdir(exist_ok=True)
         verified = answer_of(lambda: check_verified(site, identity))  # noqa: B023
-        restored = answer_of(lambda: restore.run(restore.Request(site.repository, identity, dest=dest)))  # noqa: B023
+        # All are foreign where another id is forged into the description.
+        request = restore.Request(site.repository, identity, dest=dest, force_identity=True)
+        restored = answer_of(lambda: restore.run(request))  # noqa: B023
         assert {verified, restored} <= DOCUMENTED, f"verify ended with {verified}, restore with {restored}"
         if restored == 0:
             assert dest.read_bytes() == content, "another content was restored"

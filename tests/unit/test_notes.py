@@ -33,7 +33,9 @@ def test_note_that_was_never_written_so_accepts_nothing(tmp_path: Path, accepted
 
 def test_only_the_newest_verifications_are_kept(tmp_path: Path) -> None:
     """A backup that is verified every hour for years must not grow for ever."""
-    entries = [{"time": f"2025-12-30T12:00:{number:02}Z", "level": "quick", "outcome": "passed"} for number in range(60)]
+    entries = [
+        {"time": f"2025-12-30T12:00:{number:02}Z", "level": "quick", "outcome": "passed"} for number in range(60)
+    ]
     notes.write_checks(tmp_path, confirmed="", verifications=entries)
     assert notes.read_checks(tmp_path)[1] == entries[-50:]
 

@@ -77,6 +77,8 @@ def test_backup_of_a_newer_format_is_a_usage_error_not_damage(
 
 
 def test_damaged_description_says_what_to_do(repository: Repository) -> None:
+    for each in repository.backups():
+        (each.path / "manifest.json").write_text("{")
     (repository.path / "repository.json").write_text("{")
     with pytest.raises(BackupDamagedError, match=r"repository\.json"):
         _reopened(repository)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import processes
+from support import manifests, processes
 from support.hosts import Host
 
 
@@ -54,10 +54,38 @@ def test_other_repository_in_its_place_is_refused(host: Host) -> None:
     """As when the wrong disk is mounted there."""
     description = host.repository() / "repository.json"
     content = json.loads(description.read_text())
-    description.write_text(json.dumps({**content, "created": "2001-01-01T00:00:00Z"}))
+    description.write_bytes(manifests.sealed({**content, "id": "ab" * 16}))
     host.change()
     assert host.run("backup", "agent").code == 18
+    description.write_bytes(manifests.sealed(content))
     assert len(host.ids()) == 1
+
+
+def test_other_repository_of_an_earlier_version_is_told_by_when_it_was_made(host: Host) -> None:
+    description = host.repository() / "repository.json"
+    note = host.config / "seen.d" / "agent.json"
+    note.write_text(json.dumps({key: value for key, value in json.loads(note.read_text()).items() if key != "id"}))
+    content = json.loads(description.read_text())
+    older = {key: content[key] for key in ("format", "name", "source")}
+    description.write_text(json.dumps({**older, "created": "2001-01-01T00:00:00Z"}))
+    assert host.run("backup", "agent").code == 18
+    description.write_text(json.dumps({**older, "created": content["created"]}))
+    assert host.run("status", "agent").code == 0
+
+
+@pytest.mark.parametrize("content", [b"{", None])
+def test_repository_whose_description_is_damaged_or_missing_is_the_same(host: Host, content: bytes | None) -> None:
+    """When it was made is then told by its oldest backup only."""
+    description = host.repository() / "repository.json"
+    description.unlink()
+    if content is not None:
+        description.write_bytes(content)
+    assert host.run("status", "agent").code == 0
+    assert host.run("list", "agent").code == 0
+    assert host.run("backup", "agent", "--dry-run").code == 0
+    said = host.run("backup", "agent")
+    assert (said.code, "is written anew" in said.err) == (0, True)
+    assert host.run("backup", "agent").code == 0
 
 
 def test_repository_that_moves_by_configuration_begins_anew(host: Host) -> None:

@@ -27,6 +27,7 @@ from . import (
     owners,
     pin,
     proof,
+    published,
     snapshot,
 )
 from .backup_request import Outcome, Request
@@ -89,7 +90,7 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
-        backups = repository.backups()
+        backups = published.own(repository.backups())
         wanted = Wanted(
             policy=Policy(request.type, request.full_every_seconds, request.max_chain),
             compression=compression,
@@ -165,7 +166,7 @@ class _Job:
         self.doubt = ""
         self.apart = False
         self.accepted: list[str] = []
-        self.warnings: list[str] = [warning] if (warning := wanted.encryption.warning()) else []
+        self.warnings = [*filter(None, [wanted.encryption.warning()]), *repository.warnings()]
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
         files.require_space(self.repository.path, 0, action=self.action)
@@ -310,7 +311,7 @@ class _Job:
         ownership = owners.ownership(source.status)
         parent = self._parent(draft)
         return Manifest(
-            id=self.repository.new_id(self.wanted.now, draft.type, self.backups),
+            id=self.repository.new_id(self.wanted.now, draft.type),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
             type=draft.type,
             parent=parent.id if parent else None,
@@ -329,6 +330,7 @@ class _Job:
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
             apart=self.apart,
+            repository=self.repository.id,
         )
 
     def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import codec, manifest
 from .errors import BackupDamagedError, StorageFailedError
 from .manifest import Manifest
-from .published import OTHER_PARENT, Backup
+from .published import Backup, wrong_parent
 from .repository import Repository
 
 
@@ -41,7 +41,7 @@ def _wrong(previous: Backup, following: Backup) -> str:
     before, after = previous.manifest, following.trusted()
     if before is None or before.sequence >= after.sequence or before.image.page_size != after.image.page_size:
         return "is damaged"
-    return "" if after.is_from(before) else OTHER_PARENT
+    return wrong_parent(previous, following)
 
 
 def check_artifacts(chain: Sequence[Backup]) -> None:

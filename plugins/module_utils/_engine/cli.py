@@ -195,7 +195,9 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dest", metavar="PATH", help="another file than the configured database")
     parser.add_argument("--check", choices=("quick", "full"), default="quick", help="of the restored image; quick")
     parser.add_argument("--force", action="store_true", help="although it is open, or the backup is suspect")
-    parser.add_argument("--force-identity", action="store_true", help="over the database of another application")
+    parser.add_argument(
+        "--force-identity", action="store_true", help="over another application's database; also a foreign backup"
+    )
     parser.add_argument("--undo", action="store_true", help="bring back what the last restore replaced")
     _add_dry_run(parser)
 

@@ -102,7 +102,7 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
 
 
 def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
-    if dry_run and not Repository.exists(settings.repository):
+    if dry_run and not _is_sound(settings):
         return
     pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": dry_run}))
     result.warnings.extend(pruned.warnings)
@@ -115,6 +115,12 @@ def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
     else:
         result.facts["changed"] |= pruned.facts.pop("changed")
         result.facts["pruned"] = pruned.facts
+
+
+def _is_sound(settings: Database) -> bool:
+    """Whether a prune can be played; a backup would make or mend the repository first."""
+    exists = Repository.exists(settings.repository)
+    return exists and not Repository.open_existing(settings.repository, action="Cannot prune").doubt
 
 
 def _prune_after_suspect(settings: Database, result: Result) -> None:
@@ -139,7 +145,7 @@ def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) 
 def list_one(settings: Database, _asked: Asked) -> Result:
     # Without keys: to decrypt what tells about each backup takes a program a backup.
     described = info.describe_repository(_open(settings, "Cannot list the backups"))
-    return Result(settings.name, None, [], {"repository": described})
+    return Result(settings.name, None, list(described["warnings"]), {"repository": described})
 
 
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -157,7 +163,8 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
             lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
             progress=progress,
         )
-    return Result(settings.name, found.error, _key_warnings(settings), {"verification": answers.verified(found)})
+    warnings = [*_key_warnings(settings), *found.warnings]
+    return Result(settings.name, found.error, warnings, {"verification": answers.verified(found)})
 
 
 def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from . import clock, database, files, host, owners, switch
+from . import clock, database, files, host, owners, published, switch
 from .database import SIDECARS, WAL, Source
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
 from .errors import BackupNotFoundError, EngineError, RefusedError, from_os_error
@@ -93,11 +93,15 @@ def _look_at_source(request: Request) -> tuple[Source | None, Finding]:
 def _look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
     name, path = "repository", request.repository
     try:
-        backups = Repository.open_existing(path, action=f"Cannot use the repository {path}").backups()
+        repository = Repository.open_existing(path, action=f"Cannot use the repository {path}")
+        listed = repository.backups()
     except BackupNotFoundError:
         return [], Finding(name, WARNING, f"There is no repository at {path}.", "Make the first backup.")
     except EngineError as error:
         return [], Finding(name, PROBLEM, error.message, error.hint or "Look at it, then run again.")
+    backups, foreign = published.own(listed), published.told_of_foreign(listed)
+    if repository.doubt:
+        return backups, Finding(name, PROBLEM, repository.doubt, "Make a backup now: backup.")
     damaged = [each.id for each in backups if each.manifest is None]
     if damaged:
         return backups, Finding(name, PROBLEM, f"The manifest of {damaged[-1]} is damaged.", "Verify all backups.")
@@ -112,6 +116,8 @@ def _look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
         return backups, Finding(
             name, WARNING, f"{path} is open to others (mode {mode:04o}).", f"chmod 0700 {shlex.quote(str(path))}"
         )
+    if foreign:
+        return backups, Finding(name, WARNING, f"{path} holds backups {foreign[0]}", "Remove them from there.")
     return backups, Finding(name, OK, f"{path} holds {len(backups)} backups.")
 
 

@@ -52,15 +52,27 @@ class Health:
         return self.reasons[0].state if self.reasons else OK
 
 
-def judge(backups: Sequence[Backup], events: Sequence[Event], *, rpo_seconds: float | None = None) -> Health:
-    """The health of a repository with these ``backups`` and this audit log, both oldest first."""
+def judge(
+    backups: Sequence[Backup],
+    events: Sequence[Event],
+    warnings: Sequence[str] = (),
+    *,
+    rpo_seconds: float | None = None,
+) -> Health:
+    """The health of a repository with these ``backups`` and this audit log, both oldest first.
+
+    ``warnings`` are what the repository says of itself.
+    """
     now = clock.now()
+    backups = published.own(backups)
     newest, age_seconds = _newest_verified(backups, now)
     rpo_met = None if rpo_seconds is None else age_seconds is not None and age_seconds <= rpo_seconds
     failure = last_failure(events)
     reasons = [
         *_of_objective(age_seconds, rpo_seconds),
         *_of_last_run(failure),
+        *(Reason(DEGRADED, f"{each[:1].upper()}{each[1:]}") for each in warnings),
+        *_of_other_database(backups),
         *_of_damage(backups),
         *_of_lost_notes(backups, events),
         *_of_clock(backups, now),
@@ -102,6 +114,14 @@ def _of_last_run(failure: Event | None) -> Iterator[Reason]:
         return
     state = FAILING if failure["event"] == "backup" else DEGRADED
     yield Reason(state, f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}.")
+
+
+def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:
+    apart = [each.id for each in backups if each.apart]
+    if apart:
+        text = f"{apart[-1]} is perhaps of another database than the backups before it, and held apart."
+        hint = "If the database began anew by intent, say so: sqlite-backup backup --force-identity."
+        yield Reason(DEGRADED, text, hint)
 
 
 def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from . import evidence, health
+from . import evidence, health, published
 from .encryption import NO_KEYS, Keys
 from .errors import BackupDamagedError
 from .manifest import Manifest
@@ -30,6 +30,7 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         "tables": {},
         "verified": backup.verified,
         "apart": backup.apart,
+        "foreign": backup.foreign,
         "confirmed": backup.confirmed or None,
     }
     try:
@@ -85,17 +86,22 @@ def _judged(found: health.Health) -> dict[str, Any]:
 def describe_repository(
     repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
 ) -> dict[str, Any]:
-    """All backups of a repository, oldest first, how old its newest verified one is, and how well it is."""
+    """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
+
+    Foreign backups come first, and are never the latest.
+    """
     backups = repository.backups()
     described = [describe_backup(each, keys) for each in backups]
     events = repository.history()
+    warnings = repository.warnings(backups)
     return {
         "name": repository.name,
         "path": str(repository.path),
         "source": repository.source,
         "backups": described,
-        "latest": described[-1] if described else None,
-        **_judged(health.judge(backups, events, rpo_seconds=rpo_seconds)),
+        "latest": described[-1] if published.own(backups) else None,
+        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds)),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
+        "warnings": warnings,
         "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),
     }

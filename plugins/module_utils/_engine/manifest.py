@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -16,7 +15,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from . import clock, files
+from . import clock, files, seal
 from .errors import BackupDamagedError, UsageError, from_os_error
 from .proof import Check, Proof
 
@@ -79,8 +78,9 @@ class Origin:
 class Manifest:
     """One backup. Times are RFC 3339 in UTC, durations seconds by phase.
 
-    ``parent_sha256`` is the digest of the image of ``parent``; older manifests have none. ``apart`` says that it is
-    perhaps of another database than the backups before it.
+    ``parent_sha256`` is the digest of the image of ``parent``, ``repository`` the id of the repository that the backup
+    was made in; older manifests have none. ``apart`` says that it is perhaps of another database than the backups
+    before it.
     """
 
     id: str
@@ -102,9 +102,12 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_sha256: str | None = None
     apart: bool = False
+    repository: str = ""
 
     def is_from(self, parent: Manifest) -> bool:
         """Whether ``parent``, which has the right id, is the backup that this one was made from."""
+        if self.repository and parent.repository not in ("", self.repository):
+            return False
         return self.parent_sha256 in (None, parent.image.sha256)
 
     @property
@@ -132,17 +135,14 @@ def versions() -> dict[str, str]:
 
 
 def to_bytes(manifest: Manifest) -> bytes:
-    """The manifest as it is stored: JSON with sorted keys whose last line is a seal, the SHA-256 of all before it."""
-    document = {"format": FORMAT, **asdict(manifest)}
-    body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
-    return body + _seal(body)
+    """The manifest as it is stored, with its seal."""
+    return seal.to_bytes({"format": FORMAT, **asdict(manifest)})
 
 
 def from_bytes(data: bytes, *, where: str) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
     damaged = f"Cannot read {where}"
-    body = data[:-_SEAL_BYTES]
-    if data != body + _seal(body):
+    if not seal.is_right(data):
         raise _damage(f"{damaged}: its content does not match its seal.")
     try:
         document = json.loads(data)
@@ -246,11 +246,3 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "Mapping[str, str]": _is_mapping(_is_text),
     "Mapping[str, float]": _is_mapping(lambda value: isinstance(value, (int, float)) and 0 <= value <= _MOST),
 }
-
-
-def _seal(body: bytes) -> bytes:
-    """The end of a manifest that begins with ``body``."""
-    return b',\n  "seal": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
-
-
-_SEAL_BYTES = len(_seal(b""))

@@ -13,8 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, interrupts, retention
-from .errors import EngineError, RepositoryLockedError, explained
+from . import clock, files, interrupts, published, retention
+from .errors import EngineError, RefusedError, RepositoryLockedError, explained
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .retention import Decision, Entry, Policy
@@ -82,6 +82,9 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
     if not request.after_suspect:
         retention.check(request.policy)
     repository = Repository.open_existing(request.repository, action=action)
+    if repository.doubt:
+        # Which backups are foreign, and which database it is of, must be certain before one goes for good.
+        raise RefusedError(f"{action}: {repository.doubt}", hint="Nothing is removed until then.")
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
@@ -158,6 +161,7 @@ class _Job:
 
     def _warn(self, decisions: Sequence[Decision]) -> None:
         """Say what an operator should look at: what only a person can judge, and what goes whatever the policy."""
+        self.outcome.warnings.extend(published.told_of_foreign(list(self.backups.values())))
         for backup in self.backups.values():
             if backup.manifest is None:
                 base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
@@ -195,6 +199,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         verified=backup.verified,
         suspect=document.suspect,
         apart=backup.apart,
+        foreign=backup.foreign,
     )
 
 

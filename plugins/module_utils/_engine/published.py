@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -18,9 +19,9 @@ from .errors import BackupDamagedError, EngineError, from_os_error
 from .manifest import Manifest, StoredFile
 from .proof import FAILED, INCONCLUSIVE, PASSED
 
+ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
 LEVELS = {"": 0, "quick": 1, "full": 2}
 """How deep a verification looks."""
-OTHER_PARENT = "is not the one that it was made from"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Backup:
     """When it was said that the database is meant, RFC 3339, see ``apart``; empty when never."""
     lack: str = ""
     """What a look at names and sizes misses of its files, or of those that it builds on; empty when nothing."""
+    foreign: bool = False
+    """Whether it names another repository: as a merged copy of two leaves it. It is no part of this one."""
 
     def trusted(self) -> Manifest:
         """The manifest; raises what is wrong with it."""
@@ -77,7 +80,7 @@ class Backup:
         One that is held apart is not, until somebody says that its database is meant. What a deep look found wrong
         stays so until a look as deep finds otherwise.
         """
-        if self.manifest is None or self.manifest.suspect or self.apart or self.lack or self.failed:
+        if self.manifest is None or self.foreign or self.manifest.suspect or self.apart or self.lack or self.failed:
             return False
         # What this host lacks the means to look into says nothing against it.
         looks = [each["outcome"] for each in self.verifications if each["outcome"] != INCONCLUSIVE]
@@ -114,18 +117,46 @@ def load(path: Path) -> Backup | None:
     return Backup(path.name, path, document, None, confirmed, verifications, accepted)
 
 
+def listed(directory: Path) -> Iterator[Backup]:
+    """What is published in ``directory``, in any order; nothing where that is none."""
+    try:
+        names = [each for each in os.listdir(directory) if ID.fullmatch(each)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    yield from filter(None, (load(directory / each) for each in names))
+
+
+def own(backups: Sequence[Backup]) -> list[Backup]:
+    """Those that are of the repository in which they are."""
+    return [each for each in backups if not each.foreign]
+
+
+def told_of_foreign(backups: Sequence[Backup]) -> list[str]:
+    """A warning when some of ``backups`` are foreign."""
+    foreign = ", ".join(each.id for each in backups if each.foreign)
+    if not foreign:
+        return []
+    return [
+        f"foreign, and counted for nothing: {foreign}. Move what was copied here to where it is from, or remove it."
+    ]
+
+
 def in_order(backups: Sequence[Backup]) -> list[Backup]:
-    """``backups``, oldest first: by sequence, since a clock may go backwards. Each says what it lacks."""
-    order: dict[str, float] = {each.id: each.manifest.sequence for each in backups if each.manifest}
+    """``backups``, oldest first: by sequence, since a clock may go backwards. Each says what it lacks.
+
+    Foreign ones come first, since their sequence is that of another repository.
+    """
+    order: dict[str, float] = {each.id: each.manifest.sequence for each in own(backups) if each.manifest}
     order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
+    order.update({each.id: each.manifest.sequence for each in backups if each.manifest and each.foreign})
     found: list[Backup] = []
-    usable: dict[str, Manifest] = {}
-    for each in sorted(backups, key=lambda each: (order[each.id], each.id)):
+    usable: dict[str, Backup] = {}
+    for each in sorted(backups, key=lambda each: (not each.foreign, order[each.id], each.id)):
         lack = _lack(each, usable)
         found.append(dataclasses.replace(each, lack=lack) if lack else each)
         # To build on it only its pages are needed.
         if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
-            usable[each.id] = each.manifest
+            usable[each.id] = each
     return found
 
 
@@ -134,7 +165,7 @@ def _after(backup: Backup, order: dict[str, float]) -> float:
     return max((number for other, number in order.items() if other < backup.id), default=0) + 0.5
 
 
-def _lack(backup: Backup, usable: Mapping[str, Manifest], stored: Sequence[StoredFile] | None = None) -> str:
+def _lack(backup: Backup, usable: Mapping[str, Backup], stored: Sequence[StoredFile] | None = None) -> str:
     """What is not there of ``backup``, or of ``stored``: a restore would fail. ``usable`` can be built on.
 
     A file of the right size may still be damaged.
@@ -148,13 +179,15 @@ def _lack(backup: Backup, usable: Mapping[str, Manifest], stored: Sequence[Store
             return f"{each.path} cannot be found ({os.strerror(error.errno or 0).lower()})"
         if not stat.S_ISREG(status.st_mode) or status.st_size != each.bytes:
             return f"{each.path} has {status.st_size} bytes, not {each.bytes}"
-    return _lack_of_parent(backup.manifest, usable)
-
-
-def _lack_of_parent(document: Manifest, usable: Mapping[str, Manifest]) -> str:
-    if document.parent is None:
+    name = backup.manifest.parent
+    if name is None:
         return ""
-    parent = usable.get(document.parent)
-    if parent is None:
-        return f"it builds on {document.parent}, which is missing or damaged"
-    return "" if document.is_from(parent) else f"it builds on {document.parent}, which {OTHER_PARENT}"
+    wrong = wrong_parent(usable[name], backup) if name in usable else "is missing or damaged"
+    return f"it builds on {name}, which {wrong}" if wrong else ""
+
+
+def wrong_parent(parent: Backup, child: Backup) -> str:
+    """Why ``parent``, which has the right id, is not what ``child`` was made from; empty when it is."""
+    if parent.foreign and not child.foreign:
+        return "is of another repository"
+    return "" if child.trusted().is_from(parent.trusted()) else "is not the one that it was made from"

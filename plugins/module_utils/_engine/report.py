@@ -87,6 +87,7 @@ def _backup_row(backup: Facts) -> list[str]:
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
     state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
+    state = "foreign" if backup["foreign"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
     return [

@@ -11,85 +11,111 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, locks, manifest, notes, owners, places, published
-from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
+from . import clock, description, files, locks, manifest, notes, owners, places, published
+from .description import Description
+from .errors import BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
 from .published import Backup
 
-FORMAT = 1
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
-_DESCRIPTION_NAME = "repository.json"
 _LOCK_NAME = ".lock"
 _STAGING_PREFIX = ".staging-"
 _INDEX_NAME = ".index"
 _LOCKS_NAME = ".locks"
-_ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
 
 
 class Repository:
     """A repository that exists. Open one with ``open_existing``, or make it with ``open_or_create``."""
 
-    def __init__(self, path: Path, description: dict[str, Any]) -> None:
+    def __init__(self, path: Path, described: Description) -> None:
         self.path = path
-        self.name = description["name"]
-        self.source = description["source"]
-        self.created = description["created"]
-        self._description = description
+        self.described = described
+        self.renewed = ""
+        """What was wrong with the file that describes it, when this run wrote it anew; empty else."""
+
+    @property
+    def id(self) -> str:
+        """Random; empty in a repository of an earlier version until the next backup."""
+        return self.described.id
+
+    @property
+    def name(self) -> str:
+        return self.described.name
+
+    @property
+    def source(self) -> str:
+        return self.described.source
+
+    @property
+    def created(self) -> str:
+        return self.described.created
+
+    @property
+    def doubt(self) -> str:
+        """What is wrong with the file that describes this repository, a sentence; empty when nothing is."""
+        return self.described.doubt
+
+    def warnings(self, backups: Sequence[Backup] = ()) -> list[str]:
+        """What an operator should know: of the file that describes it, and of foreign ones among ``backups``."""
+        return [*filter(None, (self.doubt, self.renewed)), *published.told_of_foreign(backups)]
 
     @classmethod
     def open_existing(cls, path: Path, *, action: str) -> Repository:
-        """Raises ``BackupNotFoundError`` when ``path`` holds no repository."""
-        try:
-            with translated(action):
-                description = json.loads(places.read_bytes(path / _DESCRIPTION_NAME))
-            if description["format"] > FORMAT:
-                raise UsageError(f"{action}: {path} has a newer format.", hint="Update the collection on this host.")
-            for key in ("name", "source", "created"):
-                # Of anything but a text, or of one that could be written nowhere, it raises.
-                os.fsencode(description[key])
-            return cls(path, description)
-        except (ValueError, KeyError, TypeError):
-            raise BackupDamagedError(
-                f"{action}: {path / _DESCRIPTION_NAME} is damaged.",
-                hint="Restore that small file from off-site, or move the directory aside and begin a new repository.",
-            ) from None
-        except EngineError as error:
-            if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
-                raise BackupNotFoundError(
-                    f"{action}: there is no repository at {path}.", hint="Check the path, or make a backup first."
-                ) from None
-            raise
+        """Raises ``BackupNotFoundError`` when ``path`` holds no repository.
+
+        Where the file that describes it is damaged or missing, the manifests do, and ``doubt`` says so.
+        """
+        return cls(path, description.found(path, action=action))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
-        return os.path.lexists(path / _DESCRIPTION_NAME)
+        return description.exists(path)
 
     @classmethod
     def open_or_create(
         cls, path: Path, *, name: str, source: Path, action: str, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
     ) -> Repository:
-        """The repository at ``path``; a missing or empty directory becomes one, mode 0700."""
+        """The repository at ``path``; a missing or empty directory becomes one, mode 0700.
+
+        The file that describes it is written anew where that is due.
+        """
         if not cls.exists(path):
             check_new_place(path, action=action)
-            description = {"format": FORMAT, "name": name, "source": str(source), "created": clock.to_text(clock.now())}
             with translated(f"{action}: cannot make the repository {path}"):
                 files.make_private_directory(path)
                 with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
                     if not cls.exists(path):
-                        files.replace_private(path / _DESCRIPTION_NAME, _json_bytes(description))
+                        description.write(path, description.new(name, source))
         repository = cls.open_existing(path, action=action)
         repository.check_database(name=name, source=source, action=action)
         repository.make_private(action)
+        if not repository.described.is_due:
+            return repository
+        with repository.locked(action=action, timeout_seconds=timeout_seconds):
+            # Another run may have done it meanwhile.
+            repository = cls.open_existing(path, action=action)
+            repository.check_database(name=name, source=source, action=action)
+            repository.renew()
         return repository
+
+    def renew(self) -> None:
+        """Write anew what describes this repository, where that is due; needs the lock."""
+        if self.described.is_due:
+            if self.doubt:
+                self.renewed = f"{self.path / description.NAME} was damaged or missing: it is written anew."
+            self._describe(self.described.renewed())
+
+    def _describe(self, described: Description) -> None:
+        with translated(f"Cannot write to the repository {self.path}"):
+            description.write(self.path, described)
+        self.described = described
 
     def check_database(self, *, name: str, source: Path, action: str) -> None:
         """Raise ``RefusedError`` when this repository belongs to another database.
@@ -111,11 +137,8 @@ class Repository:
 
     def adopt_source(self, source: Path) -> None:
         """Remember that the database lives at ``source`` now."""
-        if str(source) != self.source:
-            self.source = str(source)
-            files.replace_private(
-                self.path / _DESCRIPTION_NAME, _json_bytes({**self._description, "source": str(source)})
-            )
+        if str(source) != self.source and not self.doubt:
+            self._describe(dataclasses.replace(self.described, source=str(source)))
 
     def make_private(self, action: str) -> None:
         """Take the rights of all others away, should somebody have made the directory before."""
@@ -127,29 +150,36 @@ class Repository:
     def backups(self) -> list[Backup]:
         """Every published backup, oldest first: by sequence, since a clock may go backwards."""
         with translated(f"Cannot list the repository {self.path}"):
-            found = [published.load(Path(entry.path)) for entry in os.scandir(self.path) if _ID.fullmatch(entry.name)]
-        return published.in_order([each for each in found if each is not None])
+            return published.in_order([self._told_apart(each) for each in published.listed(self.path)])
 
     def load(self, identity: str) -> Backup | None:
         """The published backup with this id; None when there is none."""
-        return published.load(self.path / identity) if _ID.fullmatch(identity) else None
+        found = published.load(self.path / identity) if published.ID.fullmatch(identity) else None
+        return None if found is None else self._told_apart(found)
 
-    def find(self, wanted: str, *, action: str) -> Backup:
-        """The backup with the id ``wanted``, or the newest for ``latest``."""
-        backups = self.backups()
-        if wanted == "latest" and backups:
-            return backups[-1]
+    def _told_apart(self, backup: Backup) -> Backup:
+        if backup.manifest is None or not self.described.is_foreign(backup.manifest):
+            return backup
+        return dataclasses.replace(backup, foreign=True)
+
+    def find(self, wanted: str, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
+        """The backup with the id ``wanted``, or the newest for ``latest``, which is never a foreign one."""
+        backups = self.backups() if among is None else among
+        own = published.own(backups)
+        if wanted == "latest" and own:
+            return own[-1]
         for each in backups:
             if each.id == wanted:
                 return each
         if wanted == "latest":
-            raise BackupNotFoundError(f"{action}: {self.path} holds no backup yet.", hint="Make a backup first.")
-        newest = f"The newest is {backups[-1].id}." if backups else "There is none yet."
+            hint = " ".join(published.told_of_foreign(backups)) or "Make a backup first."
+            raise BackupNotFoundError(f"{action}: {self.path} holds no backup of its own yet.", hint=hint)
+        newest = f"The newest is {own[-1].id}." if own else "There is none yet."
         raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=newest)
 
-    def find_before(self, moment: datetime, *, action: str) -> Backup:
+    def find_before(self, moment: datetime, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
         """The newest backup that was started at ``moment`` or earlier."""
-        for each in reversed(self.backups()):
+        for each in reversed(published.own(self.backups() if among is None else among)):
             if each.manifest and clock.from_text(each.manifest.started) <= moment:
                 return each
         raise BackupNotFoundError(
@@ -157,10 +187,11 @@ class Repository:
             hint="Choose a later time, or list the backups.",
         )
 
-    def new_id(self, moment: datetime, kind: str, backups: Sequence[Backup]) -> str:
-        """An id that no backup has, of any type: ``moment``, or the next second that is free."""
-        taken = {each.id.split("-")[0] for each in backups}
-        while clock.to_stamp(moment) in taken or (self.path / f"{clock.to_stamp(moment)}-{kind}").exists():
+    def new_id(self, moment: datetime, kind: str) -> str:
+        """An id that nothing here has, of any type: ``moment``, or the next second that is free."""
+        with translated(f"Cannot list the repository {self.path}"):
+            taken = {name.split("-")[0] for name in os.listdir(self.path) if published.ID.fullmatch(name)}
+        while clock.to_stamp(moment) in taken:
             moment += timedelta(seconds=1)
         return f"{clock.to_stamp(moment)}-{kind}"
 
@@ -208,7 +239,7 @@ class Repository:
         directory = self.path / _LOCKS_NAME
         with translated(f"Cannot list {directory}"):
             names = os.listdir(directory) if places.is_directory(directory) else []
-            return [each for each in names if _ID.fullmatch(each)]
+            return [each for each in names if published.ID.fullmatch(each)]
 
     @contextlib.contextmanager
     def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
@@ -263,7 +294,7 @@ class Repository:
         if not places.is_directory(directory):
             return
         for name in os.listdir(directory):
-            if name != newest and _ID.fullmatch(name):
+            if name != newest and published.ID.fullmatch(name):
                 files.remove_file(directory / name)
 
     def publish(self, staging: Path, document: Manifest, *, committing: Callable[[], None] = lambda: None) -> Backup:
@@ -340,7 +371,7 @@ def check_new_place(path: Path, *, action: str) -> None:
     if not path.is_dir():
         raise UsageError(f"{action}: the repository {path} is no directory.", hint="Name a directory.")
     with translated(f"{action}: cannot read {path}"):
-        ours = {_LOCK_NAME, files.temporary_name(_DESCRIPTION_NAME)}
+        ours = {_LOCK_NAME, files.temporary_name(description.NAME)}
         strangers = set(os.listdir(path)) - ours
     # Asked last: another run may have made it a repository just now.
     if strangers and not Repository.exists(path):
@@ -348,7 +379,3 @@ def check_new_place(path: Path, *, action: str) -> None:
             f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
             hint="Name a directory of its own for each database.",
         )
-
-
-def _json_bytes(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from . import (
     chain,
+    choice,
     clock,
     confined,
     database,
@@ -32,7 +33,6 @@ from . import (
 from .clock import Phases
 from .encryption import NO_KEYS, Keys
 from .errors import (
-    BackupDamagedError,
     EngineError,
     ProofFailedError,
     RefusedError,
@@ -97,7 +97,8 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     if request.repository is None:
         raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
     repository = Repository.open_existing(request.repository, action="Cannot restore")
-    backup = _choose(repository, request)
+    wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
+    backup, warnings = choice.choose(repository, wanted)
     document = backup.trusted()
     action = f"Cannot restore {backup.id}"
     told = request.dest or destination.told_by(request.repository, document.database.source, action=action)
@@ -113,6 +114,7 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         with phases.phase("compare"):
             same = destination.holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, sha256=document.image.sha256, durations=phases.seconds)
+        outcome.warnings.extend(warnings)
         outcome.not_after = clock.with_offset(request.before) if request.before else ""
         outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
@@ -194,6 +196,7 @@ def _record_undo(request: Request, outcome: Outcome, *, action: str) -> None:
         except EngineError as error:
             outcome.warnings.append(error.message)
             return
+        outcome.warnings.extend(repository.warnings())
         _record(repository, outcome, "undo", dest=str(outcome.dest), undo_set=outcome.undo_set)
 
 
@@ -203,29 +206,6 @@ def _record(repository: Repository, outcome: Outcome, event: str, **facts: str) 
     except EngineError as error:
         # The database is in place: failing now would deny that.
         outcome.warnings.append(error.message)
-
-
-def _choose(repository: Repository, request: Request) -> Backup:
-    action = "Cannot restore"
-    if request.before:
-        if request.backup != "latest":
-            raise UsageError("Cannot restore: both backup and before are given.", hint="Give one of them.")
-        backup = repository.find_before(request.before, action=action)
-    else:
-        backup = repository.find(request.backup, action=action)
-    good = next((each.id for each in reversed(repository.backups()) if each.verified and each.id != backup.id), None)
-    hint = f"The newest good backup is {good}." if good else "There is no other good backup in this repository."
-    if backup.damage is not None and not isinstance(backup.damage, StorageFailedError):
-        raise BackupDamagedError(backup.damage.message, hint=hint)
-    document = backup.trusted()
-    if document.suspect and not request.force:
-        raise RefusedError(f"{action} {backup.id}: it is a copy of a corrupt database, marked suspect.", hint=hint)
-    if backup.apart and request.backup != backup.id:
-        raise RefusedError(
-            f"{action} {backup.id}: it is perhaps of another database than those before it, and held apart.",
-            hint=f"Name it by its id if it is meant. {hint}",
-        )
-    return backup
 
 
 def _undo_dest(request: Request) -> Path:

@@ -22,6 +22,7 @@ FULL = "full"
 UNWANTED = "no rule keeps it"
 STILL_CORRUPT = "nothing else goes while the database is corrupt"
 UNTOLD = "nothing goes until it is said that the new database is meant"
+FOREIGN = "foreign"
 USELESS = "suspect, failed its verification, or without what it builds on"
 APART = "of another database, and the old one is back"
 
@@ -49,7 +50,7 @@ class Entry:
     ``order`` is its place in the repository, greater is newer: a clock may go backwards, this does not. ``counts`` is
     False for a suspect backup and for one that failed its verification. One that is ``apart`` is perhaps of another
     database: it counts for no rule, and others can build on it. Of a ``damaged`` one, whose manifest cannot be read,
-    only ``id``, ``order`` and ``type`` are looked at.
+    only ``id``, ``order`` and ``type`` are looked at; of a ``foreign`` one, of another repository, nothing.
     """
 
     id: str
@@ -63,6 +64,7 @@ class Entry:
     damaged: bool = False
     suspect: bool = False
     apart: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,20 +128,20 @@ def plan(
     Newest first is also the order in which to remove: at no moment has an incremental lost what it builds on.
     """
     zone = check(policy)
-    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    newest_first, foreign = _sorted(entries)
     if _is_apart(newest_first):
-        return _without_surplus(newest_first, UNTOLD, now, in_use)
+        return _without_surplus(newest_first, UNTOLD, now, in_use) + foreign
     whole = _restorable(newest_first)
     counting = [each for each in newest_first if each.id in whole and each.started <= now and not each.apart]
-    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use)
+    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use) + foreign
 
 
 def plan_after_suspect(
     entries: Iterable[Entry], *, now: datetime, in_use: Collection[str] = frozenset()
 ) -> list[Decision]:
     """As ``plan``, of a database that is corrupt: only what piles up of it goes, and no policy is asked."""
-    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
-    return _without_surplus(newest_first, STILL_CORRUPT, now, in_use)
+    newest_first, foreign = _sorted(entries)
+    return _without_surplus(newest_first, STILL_CORRUPT, now, in_use) + foreign
 
 
 def _without_surplus(newest_first: Sequence[Entry], why: str, now: datetime, in_use: Collection[str]) -> list[Decision]:
@@ -147,6 +149,13 @@ def _without_surplus(newest_first: Sequence[Entry], why: str, now: datetime, in_
     surplus = {each.id for each in _suspects(newest_first)[1:-1]}
     kept = [(why, each) for each in newest_first if each.id not in surplus]
     return _decided(newest_first, kept, _restorable(newest_first), now, in_use)
+
+
+def _sorted(entries: Iterable[Entry]) -> tuple[list[Entry], list[Decision]]:
+    """Those of this repository, newest first, and the decisions on foreign ones: they stay, and count for nothing."""
+    newest_first = sorted(entries, key=lambda each: each.order, reverse=True)
+    foreign = [Decision(each, kept=True, reasons=(FOREIGN,)) for each in newest_first if each.foreign]
+    return [each for each in newest_first if not each.foreign], foreign
 
 
 def _is_apart(newest_first: Sequence[Entry]) -> bool:

@@ -9,6 +9,7 @@ Below the mount point of a disk that is not mounted, a new repository would look
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from . import files, places
@@ -33,13 +34,20 @@ def check(settings: Database, *, action: str) -> None:
             f"{action}: the repository {settings.repository}, made at {known.get('created')}, is gone.",
             hint=f"See whether its disk is mounted. {hint}",
         )
-    created = Repository.open_existing(settings.repository, action=action).created
-    if created != known.get("created"):
+    repository = Repository.open_existing(settings.repository, action=action)
+    if not _is_same(repository, known):
         raise RefusedError(
-            f"{action}: the repository {settings.repository} was made at {created}, the one that was used before at "
-            f"{known.get('created')}.",
+            f"{action}: the repository {settings.repository}, made at {repository.created}, is not the one that was "
+            f"used before, made at {known.get('created')}.",
             hint=f"See whether the right disk is mounted there. {hint}",
         )
+
+
+def _is_same(repository: Repository, known: Mapping[str, str]) -> bool:
+    """By the id, which the manifests tell, too; where there is none yet, by when it was made, which they do not."""
+    if repository.id and known.get("id"):
+        return repository.id == known["id"]
+    return bool(repository.doubt) or repository.created == known.get("created")
 
 
 def note(settings: Database) -> str:
@@ -47,8 +55,8 @@ def note(settings: Database) -> str:
     action = "Cannot write down which repository is used"
     path = file_of(settings)
     try:
-        created = Repository.open_existing(settings.repository, action=action).created
-        wanted = {"repository": str(settings.repository), "created": created}
+        found = Repository.open_existing(settings.repository, action=action)
+        wanted = {"repository": str(settings.repository), "created": found.created, "id": found.id}
         if _known(settings) != wanted:
             with translated(action):
                 files.own_directory(path.parent)

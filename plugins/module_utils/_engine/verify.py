@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import chain, database, evidence, files, image, pin, proof, schema, scratch
+from . import chain, database, evidence, files, image, pin, proof, published, schema, scratch
 from .clock import Deadline
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -51,12 +51,14 @@ class Expectations:
 class Verification:
     """The outcome, every check, and ``error``: what to fail with, None when all passed.
 
-    ``locked_out``: for want of a key or a program nothing was learnt about the backup.
+    ``locked_out``: for want of a key or a program nothing was learnt about the backup. ``warnings`` are of the
+    repository.
     """
 
     checks: list[Check] = field(default_factory=list)
     error: EngineError | None = None
     locked_out: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def outcome(self) -> str:
@@ -89,15 +91,17 @@ def verify_backups(
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
     progress: Progress | None = None,
 ) -> Verification:
-    """Check one backup, the ``latest``, or ``all``, and note the outcome beside each manifest.
+    """Check one backup, the ``latest``, or ``all`` but foreign ones, and note the outcome beside each manifest.
 
     With more than one, each check's name begins with the backup's id, and the first failure is the error.
     """
     action = f"Cannot verify {repository.path}"
-    backups = repository.backups() if wanted == "all" else [repository.find(wanted, action=action)]
+    listed = repository.backups()
+    backups = published.own(listed) if wanted == "all" else [repository.find(wanted, action=action, among=listed)]
     if not backups:
-        raise BackupNotFoundError(f"{action}: it holds no backup.", hint="Make a backup first.")
-    total = Verification()
+        hint = " ".join([*published.told_of_foreign(listed), "Make a backup first."])
+        raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
+    total = Verification(warnings=repository.warnings(listed))
     for number, each in enumerate(backups):
         share = _share(progress, number, len(backups))
         try:
