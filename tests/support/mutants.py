@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, manifest, seal
 from support import databases
 from support.sites import Site
 
@@ -176,7 +176,7 @@ def forge(chance: random.Random, path: Path) -> None:
     text = json.dumps(document, indent=2, sort_keys=True)
     if path.name == manifest.MANIFEST_NAME:
         body = text.encode().removesuffix(b"\n}")
-        path.write_bytes(body + manifest._seal(body))
+        path.write_bytes(body + seal.mark(body))
     else:
         path.write_text(text)
 

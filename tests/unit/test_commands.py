@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import commands, doctor, prune
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, commands, doctor, prune
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     EngineError,
     RepositoryLockedError,
@@ -351,6 +351,52 @@ def test_list_without_a_repository_is_not_found(host: Host) -> None:
 
     assert said.code == 22
     assert "there is no repository at" in said.err
+
+
+def test_pin_and_unpin_say_what_they_did(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    (identity,) = host.ids()
+    words = ("agent", "--backup", identity)
+    end = "2026-01-01T00:00:00Z"
+
+    said = [
+        host.run("pin", *words, "--until", end, "--dry-run").out,
+        host.run("pin", *words, "--until", end).out,
+        host.run("pin", *words, "--until", end).out,
+        host.run("pin", *words).out,
+        host.run("unpin", *words, "--dry-run").out,
+        host.run("unpin", *words).out,
+        host.run("unpin", *words).out,
+    ]
+
+    assert said == [
+        f"agent: would pin {identity} until {end}\n",
+        f"agent: pinned {identity} until {end}\n",
+        f"agent: {identity} already is pinned until {end}, nothing was done\n",
+        f"agent: pinned {identity}\n",
+        f"agent: would unpin {identity}\n",
+        f"agent: unpinned {identity}\n",
+        f"agent: {identity} already is not pinned, nothing was done\n",
+    ]
+    made = host.run("pin", *words, "--until", "2026-01-01T01:00:00+01:00", "--json").result
+    assert made["changed"]
+    assert made["pin"] == {"id": identity, "pinned": True, "since": clock.to_text(moment[0]), "until": end}
+    assert not host.run("pin", *words, "--until", end, "--json").result["changed"]
+
+
+def test_unpinned_backup_of_a_guard_goes_with_the_next_prune(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", **NO_RULE, keep_last=1)
+    host.run("guard", "agent", "--reason", "try", "--", "true")
+    (made,) = host.ids()
+    moment[0] += timedelta(hours=1)
+    host.change()
+    host.run("backup", "agent")
+    assert made in host.ids()
+
+    assert host.run("unpin", "agent", "--backup", made).code == 0
+    host.run("prune", "agent")
+
+    assert made not in host.ids()
 
 
 def test_verify_finds_damage(host: Host) -> None:

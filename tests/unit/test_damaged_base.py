@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, pages, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, pages, restore, seal
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
 from support import databases
 from support.sites import Site, assert_full, assert_incremental
@@ -250,7 +250,7 @@ def _without_the_key(site: Site) -> None:
         document = json.loads(manifest.to_bytes(each.trusted()))
         del document["parent_sha256"], document["seal"]
         body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
-        path.write_bytes(body + manifest._seal(body))
+        path.write_bytes(body + seal.mark(body))
 
 
 def test_manifests_of_an_older_version_stay_good(site: Site) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, backup, clock, doctor, info, options, prune, report, restore, retention, seen, verify
+from . import answers, backup, clock, doctor, info, options, pinning, prune, report, restore, retention, seen, verify
 from .config import Database
 from .errors import (
     BackupNotFoundError,
@@ -122,6 +122,17 @@ def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) 
     outcome = prune.run(request, dry_run=asked["dry_run"])
     facts = {"changed": outcome.changed, **answers.pruned(outcome)}
     return Result(settings.name, None, outcome.warnings, facts)
+
+
+def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Result:
+    """Pin a backup that exists; with ``state`` absent, take that back."""
+    given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
+    outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
+    return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
+
+
+def unpin_one(settings: Database, asked: Asked) -> Result:
+    return pin_one(settings, {**asked, "until": None}, state="absent")
 
 
 def list_one(settings: Database, _asked: Asked) -> Result:

@@ -31,6 +31,9 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         **common,
         **_describe_manifest(backup.manifest),
         "tables": {},
+        "pinned": backup.pinned,
+        "pinned_since": backup.pinned_since or None,
+        "pinned_until": backup.pinned_until or None,
         "verified": backup.verified,
         "confirmed": backup.confirmed or None,
     }
@@ -49,7 +52,6 @@ def _describe_manifest(document: Manifest) -> dict[str, Any]:
         "created": document.started,
         "reason": document.reason,
         "tags": list(document.tags),
-        "pinned": document.pinned,
         "suspect": document.suspect,
         "doubts": evidence.doubts(document.checks),
         "stored_bytes": document.stored_bytes,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import sqlite3
@@ -17,7 +16,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from . import clock, files
+from . import clock, files, seal
 from .errors import BackupDamagedError, UsageError, from_os_error
 from .proof import Check, Proof
 
@@ -130,16 +129,13 @@ def versions() -> dict[str, str]:
 
 def to_bytes(manifest: Manifest) -> bytes:
     """The manifest as it is stored: JSON with sorted keys whose last line is a seal, the SHA-256 of all before it."""
-    document = {"format": FORMAT, **asdict(manifest)}
-    body = json.dumps(document, indent=2, sort_keys=True).encode().removesuffix(b"\n}")
-    return body + _seal(body)
+    return seal.sealed({"format": FORMAT, **asdict(manifest)})
 
 
 def from_bytes(data: bytes, *, where: str) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
     damaged = f"Cannot read {where}"
-    body = data[:-_SEAL_BYTES]
-    if data != body + _seal(body):
+    if not seal.is_whole(data):
         raise _damage(f"{damaged}: its content does not match its seal.")
     try:
         document = json.loads(data)
@@ -243,11 +239,3 @@ _IS_RIGHT: dict[str, Callable[[Any], bool]] = {
     "Mapping[str, str]": _is_mapping(_is_text),
     "Mapping[str, float]": _is_mapping(lambda value: isinstance(value, (int, float)) and 0 <= value <= _MOST),
 }
-
-
-def _seal(body: bytes) -> bytes:
-    """The end of a manifest that begins with ``body``."""
-    return b',\n  "seal": "' + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
-
-
-_SEAL_BYTES = len(_seal(b""))

@@ -162,6 +162,8 @@ class _Job:
             if backup.manifest is None:
                 base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
                 self.outcome.warnings.append(f"{backup.id} stays{base} until somebody looks at it: {backup.damage}")
+            elif backup.pin_damage:
+                self.outcome.warnings.append(f"{backup.id} counts as pinned until somebody looks: {backup.pin_damage}")
         future = [each.entry.id for each in decisions if "future-dated" in each.reasons]
         if future:
             self.outcome.warnings.append(
@@ -183,7 +185,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         clock.from_text(document.started),
         type=document.type,
         parent=document.parent,
-        pinned=document.pinned,
+        pinned=backup.pinned,
         counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
         suspect=document.suspect,

@@ -84,6 +84,16 @@ def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
     return [f"{told}, {len(facts['kept'])} kept", *table(("BACKUP", "", "WHY"), sorted(rows))]
 
 
+def pinned(facts: Facts, *, dry_run: bool = False) -> str:
+    """What became of the pin of a backup."""
+    pin = facts["pin"]
+    end = f" until {pin['until']}" if pin["until"] else ""
+    if not facts["changed"]:
+        return f"{pin['id']} already is {'pinned' if pin['pinned'] else 'not pinned'}{end}, nothing was done"
+    verb = ("pin" if pin["pinned"] else "unpin") if dry_run else ("pinned" if pin["pinned"] else "unpinned")
+    return f"{'would ' if dry_run else ''}{verb} {pin['id']}{end}"
+
+
 def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
     head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON")

@@ -20,9 +20,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, locks, manifest, notes, owners, places, published
+from . import clock, files, locks, manifest, notes, owners, pins, places, published
 from .errors import BackupDamagedError, BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
+from .pins import Pin
 from .published import Backup
 
 FORMAT = 1
@@ -286,6 +287,12 @@ class Repository:
             return dataclasses.replace(noted, verifications=[*noted.verifications, entry])
 
         return self._note(backup, add)
+
+    def note_pin(self, backup: Backup, pin: Pin, *, action: str) -> Backup:
+        """Write down beside the sealed manifest what holds for ``backup`` from now on; needs the lock."""
+        with translated(f"{action}: cannot write {backup.path / pins.NAME}"):
+            pins.write(backup.path, pin)
+        return dataclasses.replace(backup, pin=pin)
 
     def _note(
         self,
