@@ -34,7 +34,7 @@ FLOORS = (
     ),
     ("database", "schema", "proof", "processes", "manifest", "notes", "pins", "published", "wal", "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
-    ("repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
+    ("repository", "retention", "forecast", "pin", "snapshot", "include", "switch", "destination", "archive"),
     ("chain", "image", "store", "evidence", "base", "draft", "backup_request"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config"),
@@ -45,10 +45,10 @@ FLOORS = (
 # file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in a
 # child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
 # which processes use a database is asked by its sidecars; streams are encrypted by programs, with keys from files, and
-# looked at afterwards; a snapshot is read from a pinned database; a base is the end of a chain; a draft is made of a
-# base, of what is stored and of what that proves; a backup is asked for with the rules of its base; a configuration is
-# checked by what becomes of it; a command minds which repository was seen before; a guard commands a backup; a console
-# shows the results of commands.
+# looked at afterwards; a snapshot is read from a pinned database; a forecast begins with decisions; a base is the
+# end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with the
+# rules of its base; a configuration is checked by what becomes of it; a command minds which repository was seen before;
+# a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -57,7 +57,7 @@ NEIGHBOURS = {
     ("published", "manifest"), ("published", "notes"), ("published", "pins"), ("published", "proof"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
-    ("snapshot", "pin"),
+    ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
     ("backup_request", "base"),
     ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),

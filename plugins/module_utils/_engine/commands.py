@@ -136,9 +136,20 @@ def unpin_one(settings: Database, asked: Asked) -> Result:
 
 
 def list_one(settings: Database, _asked: Asked) -> Result:
+    """Every backup, and what retention would say of it now."""
+    repository = _open(settings, "Cannot list the backups")
+    backups = repository.backups()
     # Without keys: to decrypt what tells about each backup takes a program a backup.
-    described = info.describe_repository(_open(settings, "Cannot list the backups"))
-    return Result(settings.name, None, [], {"repository": described})
+    described = info.describe_repository(repository, backups=backups)
+    warnings = [f"{each.id} counts as pinned: {each.pin_damage}" for each in backups if each.pin_damage]
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        found = prune.outlook(repository, backups, options.prune_request(settings.options).policy)
+    except EngineError as error:
+        warnings.append(f"what retention would keep is not known: {error}")
+    for each in described["backups"]:
+        each.update(found.get(each["id"], {"reasons": None, "goes": None, "stays": ""}))
+    return Result(settings.name, None, warnings, {"repository": described})
 
 
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:

@@ -82,14 +82,18 @@ def _age_seconds(backups: Sequence[Backup]) -> int | None:
 
 
 def describe_repository(
-    repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
+    repository: Repository,
+    *,
+    rpo_seconds: float | None = None,
+    keys: Keys = NO_KEYS,
+    backups: Sequence[Backup] | None = None,
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, and how old its newest verified one is.
 
     ``age_seconds`` is the age of the data that a restore is known to bring back; None without a verified backup.
-    ``rpo_met`` is None when no RPO is asked for.
+    ``rpo_met`` is None when no RPO is asked for. ``backups`` are those of the repository, when they are known already.
     """
-    backups = repository.backups()
+    backups = repository.backups() if backups is None else backups
     described = [describe_backup(each, keys) for each in backups]
     age_seconds = _age_seconds(backups)
     rpo_met = None

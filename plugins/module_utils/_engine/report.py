@@ -96,21 +96,38 @@ def pinned(facts: Facts, *, dry_run: bool = False) -> str:
 
 def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
-    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON")
+    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT BY", "GOES", "REASON")
     where = f"{plain(repository['source'])} in {plain(repository['path'])}"
     title = f"{_count(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
 
 
 def _backup_row(backup: Facts) -> list[str]:
+    kept = [_kept_by(backup), _goes(backup)]
     if "created" not in backup:
-        return [backup["id"], "", "", "", "damaged", backup["damage"]]
+        return [backup["id"], "", "", "", "damaged", *kept, backup["damage"]]
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
     state = "damaged" if backup["damage"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
-    return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), backup["damage"] or backup["reason"]]
+    return [backup["id"], age(max(0, seconds)), *sizes, ", ".join(marks), *kept, backup["damage"] or backup["reason"]]
+
+
+def _kept_by(backup: Facts) -> str:
+    """The reasons to stay, each id in them left away: a line must be readable."""
+    reasons = backup["reasons"]
+    if reasons is None:
+        return "?"
+    words = (each.partition(" by ")[0] if each.endswith(("-full", "-incremental")) else each for each in reasons)
+    return ", ".join(dict.fromkeys(words)) or "nothing"
+
+
+def _goes(backup: Facts) -> str:
+    if backup["goes"] is not None:
+        seconds = (clock.from_text(backup["goes"]) - clock.now()).total_seconds()
+        return f"in {age(max(0, seconds))}" if backup["reasons"] else "next run"
+    return "never" if backup["stays"] == "pinned" else "?"
 
 
 def verified(facts: Facts) -> list[str]:
