@@ -10,6 +10,7 @@ while a promise must not end by a flipped bit.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,8 @@ def read(directory: Path) -> Pin | None:
     """What was last said of the backup in ``directory``; None when nothing was since it was made."""
     path = directory / NAME
     try:
+        # Hardly any backup has one, and to find that out by opening takes long.
+        os.lstat(path)
         data = places.read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
