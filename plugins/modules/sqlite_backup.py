@@ -163,8 +163,9 @@ options:
     default: []
   pinned:
     description:
-      - Keep this backup until it is removed by hand; retention never removes it.
-      - When the newest backup is not pinned, a new one is stored even if nothing changed.
+      - Retention never removes this backup, unless M(sqliteops.backup.sqlite_backup_pin) takes the pin back or sets an
+        end.
+      - When the newest backup is not pinned, or its pin has an end, a new one is stored even if nothing changed.
     type: bool
     default: false
   timeout:
@@ -188,6 +189,7 @@ options:
     type: bool
     default: false
 seealso:
+  - module: sqliteops.backup.sqlite_backup_pin
   - module: sqliteops.backup.sqlite_restore
   - module: sqliteops.backup.sqlite_verify
   - module: sqliteops.backup.sqlite_backup_info
@@ -306,10 +308,21 @@ backup:
       returned: success
       sample: [release]
     pinned:
-      description: Whether retention never removes it.
+      description: Whether retention does not remove it now. What was said last counts, see
+        M(sqliteops.backup.sqlite_backup_pin).
       type: bool
       returned: success
-      sample: false
+      sample: true
+    pinned_since:
+      description: When it was pinned; null when it is not.
+      type: str
+      returned: success
+      sample: "2025-12-30T12:00:00Z"
+    pinned_until:
+      description: When the pin ends; null when it has no end, or there is none.
+      type: str
+      returned: success
+      sample: "2027-01-01T00:00:00Z"
     encryption:
       description: How it is encrypted, V(none), V(age) or V(gpg).
       type: str

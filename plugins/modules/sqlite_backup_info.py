@@ -156,10 +156,21 @@ repositories:
           returned: success
           sample: [release]
         pinned:
-          description: Whether retention never removes it.
+          description: Whether retention does not remove it now. What was said last counts, see
+            M(sqliteops.backup.sqlite_backup_pin).
           type: bool
           returned: success
-          sample: false
+          sample: true
+        pinned_since:
+          description: When it was pinned; null when it is not.
+          type: str
+          returned: success
+          sample: "2025-12-30T12:00:00Z"
+        pinned_until:
+          description: When the pin ends; null when it has no end, or there is none.
+          type: str
+          returned: success
+          sample: "2027-01-01T00:00:00Z"
         encryption:
           description: How it is encrypted, V(none), V(age) or V(gpg).
           type: str

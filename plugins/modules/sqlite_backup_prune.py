@@ -87,6 +87,7 @@ options:
 seealso:
   - module: sqliteops.backup.sqlite_backup
   - module: sqliteops.backup.sqlite_backup_info
+  - module: sqliteops.backup.sqlite_backup_pin
 """
 
 EXAMPLES = r"""

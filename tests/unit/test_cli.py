@@ -114,8 +114,17 @@ def test_what_shows_shows_all_without_a_name(host: Host, command: str) -> None:
     assert [each["name"] for each in host.run(command, "--json").document["results"]] == ["agent", "orders"]
 
 
-@pytest.mark.parametrize("words", [("restore", "agent", "orders"), ("restore",), ("restore", "--all")])
-def test_a_restore_is_of_one_database(host: Host, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("restore", "agent", "orders"),
+        ("restore",),
+        ("restore", "--all"),
+        ("pin", "agent", "orders", "--backup", "latest"),
+        ("unpin", "--all", "--backup", "latest"),
+    ],
+)
+def test_some_commands_are_of_one_database(host: Host, words: tuple[str, ...]) -> None:
     host.add("orders")
 
     assert host.run(*words).code == 2
@@ -169,6 +178,14 @@ def test_configuration_is_found_by_the_environment(host: Host, monkeypatch: pyte
         (["guard", "agent", "--reason", "x"], "No command to guard is given"),
         (["guard", "--reason", "x", "--", "true"], "Name one: agent"),
         (["restore", "agent", "--undo", "--before", "2025-01-01"], "Cannot undo: a backup is chosen, too"),
+        (["pin", "agent"], "--backup"),
+        (["pin", "--backup", "latest"], "Name one: agent"),
+        (["pin", "agent", "--backup", "latest", "--until", "noon"], "Cannot read the time 'noon'"),
+        (
+            ["pin", "agent", "--backup", "latest", "--until", "2020-01-01T00:00:00Z"],
+            "2020-01-01T00:00:00Z is in the past",
+        ),
+        (["unpin", "agent", "--backup", "latest", "--until", "2100-01-01"], "has no option --until"),
         (["restore", "agent", "--before", "noon"], "Cannot read the time 'noon'"),
     ],
 )

@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 import zoneinfo
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import commands, doctor, prune
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, commands, doctor, prune
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     EngineError,
     RepositoryLockedError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 from support import databases, keys, processes
 from support.hosts import Host, Said
 
@@ -330,10 +332,71 @@ def test_list_shows_every_backup_with_its_age_and_reason(host: Host, moment: lis
     title, head, first, second = host.run("list").out.splitlines()
 
     assert title.startswith(f"agent: 2 backups of {host.database()} in {host.repository()}")
-    assert head.split() == ["BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON"]
+    assert head.split() == ["BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT", "BY", "GOES", "REASON"]
     assert first.split()[:3] == [host.ids()[0], "1", "d"]
-    assert first.endswith("verified, pinned  before\\nmigration 42")
+    assert re.search(r"verified, pinned  hourly, daily, pinned  +never  +before\\nmigration 42$", first)
     assert second.split()[:3] == [host.ids()[1], "0", "s"]
+
+
+def test_list_tells_why_each_backup_stays_and_when_it_goes(host: Host, moment: list[datetime]) -> None:
+    """Tuesday, 30 December; backups of the days before, and two of today."""
+    host.add("agent", **{**NO_RULE, "keep_daily": 2}, keep_last=1)
+    for day, hour in ((28, 12), (29, 12), (30, 9), (30, 10)):
+        moment[0] = datetime(2025, 12, day, hour, tzinfo=timezone.utc)
+        host.change()
+        host.run("backup", "agent", "--no-prune")
+    oldest, older, old, newest = host.ids()
+    host.run("pin", "agent", "--backup", oldest, "--until", "2025-12-31T00:00:00Z")
+    pruned = host.run("prune", "agent", "--dry-run", "--json").result
+
+    listed = host.run("list", "--json").result["repository"]["backups"]
+
+    assert {each["id"]: (each["reasons"], each["goes"], each["stays"]) for each in listed} == {
+        oldest: (["pinned"], "2025-12-31T00:00:00Z", ""),
+        older: (["daily"], "2025-12-31T00:00:00Z", ""),
+        old: ([], "2025-12-30T11:00:00Z", ""),
+        newest: (["last", "daily", "newest", "newest verified"], "2025-12-30T11:00:00Z", ""),
+    }
+    assert [{"id": each["id"], "reasons": each["reasons"]} for each in listed if each["reasons"]] == pruned["kept"]
+    lines = host.run("list").out.splitlines()
+    assert [re.split("  +", each)[5:7] for each in lines[2:]] == [
+        ["pinned", "in 14 h"],
+        ["daily", "in 14 h"],
+        ["nothing", "next run"],
+        ["last, daily, newest, newest verified", "in 1 h"],
+    ]
+
+
+def test_list_works_without_a_policy_that_can_be_used(host: Host) -> None:
+    host.run("backup", "agent")
+    host.add("agent", timezone="Europe/Nowhere")
+
+    said = host.run("list", "--json")
+
+    assert said.code == 0
+    (backup,) = said.result["repository"]["backups"]
+    assert (backup["reasons"], backup["goes"], backup["stays"]) == (None, None, "")
+    assert "Europe/Nowhere" in said.result["warnings"][0]
+    assert host.run("list").out.splitlines()[-1].split()[-2:] == ["?", "?"]
+
+
+def test_list_knows_what_is_in_use(host: Host) -> None:
+    host.run("backup", "agent")
+    repository = Repository.open_existing(host.repository(), action="Test")
+    with repository.reading(repository.backups()[0], action="Test", timeout_seconds=0):
+        assert "in use" in host.run("list", "--json").result["repository"]["latest"]["reasons"]
+
+
+def test_list_warns_of_a_damaged_pin(host: Host) -> None:
+    host.run("backup", "agent")
+    (identity,) = host.ids()
+    host.run("pin", "agent", "--backup", identity)
+    databases.flip_bit(host.repository() / identity / "pin.json", 20)
+
+    said = host.run("list", "--json").result
+
+    assert f"{identity} counts as pinned" in said["warnings"][0]
+    assert said["repository"]["latest"]["stays"] == "pinned"
 
 
 def test_list_shows_damaged_ones(host: Host) -> None:
@@ -351,6 +414,52 @@ def test_list_without_a_repository_is_not_found(host: Host) -> None:
 
     assert said.code == 22
     assert "there is no repository at" in said.err
+
+
+def test_pin_and_unpin_say_what_they_did(host: Host, moment: list[datetime]) -> None:
+    host.run("backup", "agent")
+    (identity,) = host.ids()
+    words = ("agent", "--backup", identity)
+    end = "2026-01-01T00:00:00Z"
+
+    said = [
+        host.run("pin", *words, "--until", end, "--dry-run").out,
+        host.run("pin", *words, "--until", end).out,
+        host.run("pin", *words, "--until", end).out,
+        host.run("pin", *words).out,
+        host.run("unpin", *words, "--dry-run").out,
+        host.run("unpin", *words).out,
+        host.run("unpin", *words).out,
+    ]
+
+    assert said == [
+        f"agent: would pin {identity} until {end}\n",
+        f"agent: pinned {identity} until {end}\n",
+        f"agent: {identity} already is pinned until {end}, nothing was done\n",
+        f"agent: pinned {identity}\n",
+        f"agent: would unpin {identity}\n",
+        f"agent: unpinned {identity}\n",
+        f"agent: {identity} already is not pinned, nothing was done\n",
+    ]
+    made = host.run("pin", *words, "--until", "2026-01-01T01:00:00+01:00", "--json").result
+    assert made["changed"]
+    assert made["pin"] == {"id": identity, "pinned": True, "since": clock.to_text(moment[0]), "until": end}
+    assert not host.run("pin", *words, "--until", end, "--json").result["changed"]
+
+
+def test_unpinned_backup_of_a_guard_goes_with_the_next_prune(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", **NO_RULE, keep_last=1)
+    host.run("guard", "agent", "--reason", "try", "--", "true")
+    (made,) = host.ids()
+    moment[0] += timedelta(hours=1)
+    host.change()
+    host.run("backup", "agent")
+    assert made in host.ids()
+
+    assert host.run("unpin", "agent", "--backup", made).code == 0
+    host.run("prune", "agent")
+
+    assert made not in host.ids()
 
 
 def test_verify_finds_damage(host: Host) -> None:

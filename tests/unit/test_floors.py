@@ -22,12 +22,13 @@ FLOORS = (
         "errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls",
         "seal",
     ),
-    ("database", "schema", "proof", "processes", "manifest", "notes", "published", "identity", "wal", "journal",
-     "pages"),
+    ("database", "schema", "proof", "processes", "manifest", "notes", "pins", "published", "identity", "wal",
+     "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
-    ("description", "repository", "retention", "pin", "snapshot", "include", "switch", "destination", "archive"),
+    ("description", "repository", "retention", "forecast", "pin", "snapshot", "include", "switch", "destination",
+     "archive"),
     ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
-    ("backup", "restore", "verify", "prune", "info", "doctor"),
+    ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config"),
     ("seen", "commands", "guard", "console"),
     ("cli",),
@@ -37,20 +38,20 @@ FLOORS = (
 # child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
 # which database it is of is asked of its proof, and of what is published; which processes use a database is asked by
 # its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a repository is
-# opened by what describes it; a snapshot is read from a pinned database; a base is the end of a chain; a draft is made
-# of a base, of what is stored and of what that proves; a backup is asked for with the rules of its base; a
-# configuration is checked by what becomes of it; a command minds which repository was seen before; a guard commands a
-# backup; a console shows the results of commands.
+# opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned database; a base is
+# the end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with
+# the rules of its base; a configuration is checked by what becomes of it; a command minds which repository was seen
+# before; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
     ("proof", "database"), ("schema", "database"), ("proof", "schema"), ("processes", "database"),
     ("manifest", "proof"),
-    ("published", "manifest"), ("published", "notes"), ("published", "proof"),
+    ("published", "manifest"), ("published", "notes"), ("published", "pins"), ("published", "proof"),
     ("identity", "proof"), ("identity", "published"),
     ("codec", "programs"), ("codec", "encryption"),
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
-    ("repository", "description"), ("snapshot", "pin"),
+    ("repository", "description"), ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
     ("backup_request", "base"),
     ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -23,9 +25,9 @@ CODES = {"ok": 0, "degraded": 3, "missed": 30, "failing": 31}
 
 def status(host: Host) -> dict[str, Any]:
     """The facts; the state, the code and the reasons must tell the same."""
-    found = host.run("status", "--json").result
+    found = host.run("status", "agent", "--json").result
     assert CODES[found["state"]] == (found["error"]["code"] if found["error"] else 0)
-    assert [each["state"] for each in found["reasons"]][:1] == ([found["state"]] if found["state"] != "ok" else [])
+    assert found["state"] == (found["reasons"][0]["state"] if found["reasons"] else "ok")
     return found
 
 
@@ -178,6 +180,55 @@ def test_time_from_the_future_is_not_now(watched: Host, moment: list[datetime], 
     assert "still to come" in found["error"]["message"]
     moment[0] = begin + timedelta(days=2)
     assert status(watched)["state"] == "missed"
+
+
+def test_damaged_pin_degrades(watched: Host) -> None:
+    assert watched.run("pin", "agent", "--backup", watched.ids()[0]).code == 0
+    assert status(watched)["state"] == "ok"
+    databases.flip_bit(watched.repository() / watched.ids()[0] / "pin.json", 20)
+    assert status(watched)["state"] == "degraded"
+
+
+def test_old_pin_is_worth_a_word(watched: Host, moment: list[datetime]) -> None:
+    assert watched.run("pin", "agent", "--backup", watched.ids()[0]).code == 0
+    moment[0] += timedelta(days=365)
+    assert watched.run("backup", "agent").code == 0
+    assert status(watched)["reasons"] == []
+    moment[0] += timedelta(hours=1)
+    found = status(watched)
+    assert (found["state"], [each["state"] for each in found["reasons"]]) == ("ok", ["ok"])
+    assert watched.ids()[0] in found["warnings"][0]
+    assert watched.run("pin", "agent", "--backup", watched.ids()[0], "--until", "2027-06-01").code == 0
+    assert status(watched)["reasons"] == []
+
+
+def test_backup_of_another_repository_degrades(watched: Host, moment: list[datetime]) -> None:
+    """What was copied here is no part of the repository, and counts for nothing."""
+    watched.add("other")
+    moment[0] += timedelta(hours=1)
+    assert watched.run("backup", "other").code == 0
+    shutil.copytree(
+        watched.repository("other") / watched.ids("other")[0], watched.repository() / watched.ids("other")[0]
+    )
+    found = status(watched)
+    assert (found["state"], found["age_seconds"]) == ("degraded", 3600)
+    assert "foreign" in found["error"]["message"].lower()
+
+
+def test_database_that_began_anew_degrades(watched: Host, moment: list[datetime]) -> None:
+    """Its backups are held apart: the age is that of the newest one of the database that was."""
+    moment[0] += timedelta(hours=1)
+    watched.database().unlink()
+    databases.make(watched.database(), setup="CREATE TABLE other(a)")
+    with contextlib.closing(sqlite3.connect(watched.database())) as connection:
+        connection.execute("DROP TABLE item")
+    databases.settle(watched.database())
+    assert watched.run("backup", "agent").code == 0
+    found = status(watched)
+    assert (found["state"], found["age_seconds"]) == ("degraded", 3600)
+    assert "held apart" in found["error"]["message"]
+    assert watched.run("backup", "agent", "--force-identity").code == 0
+    assert status(watched)["state"] == "ok"
 
 
 @pytest.mark.parametrize("line", [b"5\n", b"[1]\n", b"\xff\xfe{\n", b'{"event": 7, "backup": [1], "code": {}}\n', b"{"])

@@ -86,6 +86,8 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "reason": "before migration 42",
             "tags": ["a", "b"],
             "pinned": True,
+            "pinned_since": "2025-06-01T10:00:00Z",
+            "pinned_until": None,
             "suspect": False,
             "doubts": [],
             "stored_bytes": 125,

@@ -24,6 +24,21 @@ def test_plain_text_is_one_line_that_no_terminal_obeys(text: str, shown: str) ->
     assert report.plain(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("reasons", "text"),
+    [
+        (["within", "newest"], "within, newest"),
+        (["needed by 20251230T130000Z-incremental", "needed by 20251230T140000Z-incremental"], "needed"),
+        (["perhaps needed by 20251230T130000Z-incremental"], "perhaps needed"),
+        (["builds on a damaged one"], "builds on a damaged one"),
+        ([], "nothing"),
+        (None, "?"),
+    ],
+)
+def test_reasons_fit_on_a_line(reasons: list[str] | None, text: str) -> None:
+    assert report._kept_by({"reasons": reasons}) == text
+
+
 def test_table_is_aligned() -> None:
     lines = report.table(("NAME", "SIZE", "WHY"), [["a", "1 B", "x\ny"], ["longer", "100 B", ""]], right=("SIZE",))
 

@@ -80,7 +80,7 @@ def test_repository_whose_description_is_damaged_or_missing_is_the_same(host: Ho
     description.unlink()
     if content is not None:
         description.write_bytes(content)
-    assert host.run("status", "agent").code == 0
+    assert host.run("status", "agent").code == 3
     assert host.run("list", "agent").code == 0
     assert host.run("backup", "agent", "--dry-run").code == 0
     said = host.run("backup", "agent")

@@ -30,6 +30,7 @@ from .snapshot import Progress
 PROGRAM = "sqlite-backup"
 # These show everything that is configured when no name is given; the others must be told.
 _SHOWING = ("list", "status", "doctor")
+_OF_ONE = ("restore", "guard", "pin", "unpin")
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -145,7 +146,7 @@ def _parser() -> _Parser:
     for name, (text, add_options) in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.add_argument("names", metavar="NAME", nargs="*", help="a configured database")
-        if name not in ("restore", "guard"):
+        if name not in _OF_ONE:
             subparser.add_argument("--all", action="store_true", help="every configured database")
         _add_common(subparser)
         add_options(subparser)
@@ -208,6 +209,17 @@ def _add_guard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restore-on-failure", action="store_true", help="put the backup back when the command fails")
 
 
+def _add_pin(parser: argparse.ArgumentParser) -> None:
+    _add_unpin(parser)
+    until = "when the pin ends, as a time or a date; without a zone by this host's clock; never"
+    parser.add_argument("--until", metavar="TIME", help=until)
+
+
+def _add_unpin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backup", required=True, metavar="ID", help="a backup, or latest")
+    _add_dry_run(parser)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -218,6 +230,8 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "verify": ("Check backups, or the live database.", _add_verify),
     "restore": ("Put a backup in place of the database.", _add_restore),
     "prune": ("Remove the backups that retention does not keep.", _add_dry_run),
+    "pin": ("Never let retention remove a backup, or not before a date.", _add_pin),
+    "unpin": ("Let retention decide on a pinned backup.", _add_unpin),
     "status": (
         "Say how well each database is backed up: 3 degraded, 31 last run failed, 30 RPO missed.",
         _add_nothing,
@@ -258,7 +272,7 @@ def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
             raise UsageError(f"No database {name!r} is configured in {directory}.", hint=_meant(name, known))
     if arguments.names and not arguments.all:
         chosen = list(dict.fromkeys(arguments.names))
-        if command in ("restore", "guard") and len(chosen) > 1:
+        if command in _OF_ONE and len(chosen) > 1:
             raise UsageError(f"{command} takes one database, here are {', '.join(chosen)}.", hint="Name one of them.")
         return chosen
     if arguments.names:
@@ -269,7 +283,7 @@ def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
         )
     if arguments.all or command in _SHOWING:
         return known
-    choice = "Name one" if command in ("restore", "guard") else "Name one, or give --all"
+    choice = "Name one" if command in _OF_ONE else "Name one, or give --all"
     raise UsageError(f"Which database to {command}?", hint=f"{choice}: {', '.join(known)}.")
 
 
@@ -320,6 +334,8 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
 _SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
     "list": commands.list_one,
     "prune": commands.prune_one,
+    "pin": commands.pin_one,
+    "unpin": commands.unpin_one,
     "status": commands.status,
     "doctor": commands.diagnose,
 }
@@ -350,6 +366,8 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "verify": lambda result, _asked: report.verified(result.facts),
     "restore": _restored,
     "prune": lambda result, asked: report.pruned(result.facts, dry_run=asked.dry_run),
+    "pin": lambda result, asked: [report.pinned(result.facts, dry_run=asked.dry_run)],
+    "unpin": lambda result, asked: [report.pinned(result.facts, dry_run=asked.dry_run)],
     "status": lambda result, _asked: [report.status_line(result.facts)],
     "doctor": lambda result, _asked: report.diagnosed(result.facts["findings"]),
     "guard": _guarded,

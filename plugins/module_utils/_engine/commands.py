@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import answers, backup, clock, doctor, health, info, options, prune, restore, retention, seen, verify
+from . import answers, backup, clock, doctor, health, info, options, pinning, prune, restore, retention, seen, verify
 from .config import Database
 from .errors import (
     BackupNotFoundError,
@@ -142,10 +142,33 @@ def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) 
     return Result(settings.name, None, outcome.warnings, facts)
 
 
+def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Result:
+    """Pin a backup that exists; with ``state`` absent, take that back."""
+    given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
+    outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
+    return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
+
+
+def unpin_one(settings: Database, asked: Asked) -> Result:
+    return pin_one(settings, {**asked, "until": None}, state="absent")
+
+
 def list_one(settings: Database, _asked: Asked) -> Result:
+    """Every backup, and what retention would say of it now."""
+    repository = _open(settings, "Cannot list the backups")
+    backups = repository.backups()
     # Without keys: to decrypt what tells about each backup takes a program a backup.
-    described = info.describe_repository(_open(settings, "Cannot list the backups"))
-    return Result(settings.name, None, list(described["warnings"]), {"repository": described})
+    described = info.describe_repository(repository, backups=backups)
+    warnings = list(described["warnings"])
+    warnings.extend(f"{each.id} counts as pinned: {each.pin_damage}" for each in backups if each.pin_damage)
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        found = prune.outlook(repository, backups, options.prune_request(settings.options).policy)
+    except EngineError as error:
+        warnings.append(f"what retention would keep is not known: {error}")
+    for each in described["backups"]:
+        each.update(found.get(each["id"], {"reasons": None, "goes": None, "stays": ""}))
+    return Result(settings.name, None, warnings, {"repository": described})
 
 
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -196,7 +219,8 @@ def status(settings: Database, _asked: Asked) -> Result:
     except BackupNotFoundError:
         told = info.describe_nothing()
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
-    doubts = (told["latest"] or {}).get("doubts", [])
+    doubts = [*(told["latest"] or {}).get("doubts", [])]
+    doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
     return Result(settings.name, _verdict(told), doubts, facts)
 
 
@@ -204,7 +228,7 @@ def _verdict(told: Mapping[str, Any]) -> EngineError | None:
     """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
     if told["state"] == health.OK:
         return None
-    reasons = " ".join(each["text"] for each in told["reasons"])
+    reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
     return ends[told["state"]](reasons, hint=told["reasons"][0]["hint"])
 

@@ -110,7 +110,7 @@ class Drafting:
         return (
             not wanted.force
             and found.damage is None
-            and (document.pinned or not wanted.pinned)
+            and ((found.newest.pinned and not found.newest.pinned_until) or not wanted.pinned)
             and set(wanted.tags) <= set(document.tags)
             and (wanted.policy.type != "full" or document.type == "full")
             and found.holds(wanted.included)

@@ -21,13 +21,17 @@ OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
 # By so much the clocks of two hosts that use one repository, or one that is being set, may differ.
 _CLOCK = timedelta(seconds=60)
 _LONG_UNREAD = timedelta(days=30)
+_LONG_PINNED = timedelta(days=365)
 
 Event = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a repository is in ``state``: ``text`` is a sentence, ``hint`` what to do about it."""
+    """Why a repository is in ``state``: ``text`` is a sentence, ``hint`` what to do about it.
+
+    One of the state ``ok`` is worth a word and no more.
+    """
 
     state: str
     text: str
@@ -77,6 +81,7 @@ def judge(
         *_of_lost_notes(backups, events),
         *_of_clock(backups, now),
         *_of_age(newest, now),
+        *_of_pins(backups, now),
     ]
     reasons.sort(key=lambda each: -STATES.index(each.state))
     return Health(age_seconds, rpo_met, failure, reasons)
@@ -184,6 +189,22 @@ def _of_age(newest: Backup | None, now: datetime) -> Iterator[Reason]:
     if looks and now - max(looks) > _LONG_UNREAD:
         text = f"Nobody has read what is stored of {newest.id} since {clock.to_text(max(looks))}."
         yield Reason(DEGRADED, text, "Verify it.")
+
+
+def _of_pins(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
+    """A pin that is damaged holds for ever; one that is old was perhaps forgotten, which is worth a word."""
+    damaged = [each for each in backups if each.pin_damage]
+    if damaged:
+        text = f"{damaged[-1].id} counts as pinned: {damaged[-1].pin_damage}"
+        yield Reason(DEGRADED, text, "Say it anew: sqlite-backup pin, or unpin.")
+    old = [each.id for each in backups if each.pinned and not each.pinned_until and _is_old(each.pinned_since, now)]
+    if old:
+        text = f"Pinned for more than a year: {', '.join(old)}."
+        yield Reason(OK, text, "If they need not stay: sqlite-backup unpin.")
+
+
+def _is_old(since: str, now: datetime) -> bool:
+    return bool(since) and now - clock.from_text(since) > _LONG_PINNED
 
 
 def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:

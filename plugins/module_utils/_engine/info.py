@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from . import evidence, health, published
@@ -28,6 +29,9 @@ def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         **common,
         **_describe_manifest(backup.manifest),
         "tables": {},
+        "pinned": backup.pinned,
+        "pinned_since": backup.pinned_since or None,
+        "pinned_until": backup.pinned_until or None,
         "verified": backup.verified,
         "apart": backup.apart,
         "foreign": backup.foreign,
@@ -48,7 +52,6 @@ def _describe_manifest(document: Manifest) -> dict[str, Any]:
         "created": document.started,
         "reason": document.reason,
         "tags": list(document.tags),
-        "pinned": document.pinned,
         "suspect": document.suspect,
         "doubts": evidence.doubts(document.checks),
         "stored_bytes": document.stored_bytes,
@@ -84,13 +87,18 @@ def _judged(found: health.Health) -> dict[str, Any]:
 
 
 def describe_repository(
-    repository: Repository, *, rpo_seconds: float | None = None, keys: Keys = NO_KEYS
+    repository: Repository,
+    *,
+    rpo_seconds: float | None = None,
+    keys: Keys = NO_KEYS,
+    backups: Sequence[Backup] | None = None,
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
-    Foreign backups come first, and are never the latest.
+    Foreign backups come first, and are never the latest. ``backups`` are those of the repository, when they are known
+    already.
     """
-    backups = repository.backups()
+    backups = repository.backups() if backups is None else backups
     described = [describe_backup(each, keys) for each in backups]
     events = repository.history()
     warnings = repository.warnings(backups)

@@ -17,7 +17,7 @@ from .encryption import NOT_ENCRYPTED, Encryption, Keys
 from .include import Include
 
 if TYPE_CHECKING:
-    from . import backup, doctor, prune, restore, verify
+    from . import backup, doctor, pinning, prune, restore, verify
 
 Options = Mapping[str, Any]
 """Values by the names of the modules' options; None is an option that was not given and has no default."""
@@ -61,6 +61,18 @@ def prune_request(given: Options) -> prune.Request:
             keep_within_seconds=seconds(given, "keep_within") or 0.0,
             timezone=given["timezone"],
         ),
+        lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
+    )
+
+
+def pin_request(given: Options) -> pinning.Request:
+    from . import pinning
+
+    return pinning.Request(
+        repository=Path(given["repository"]),
+        backup=given["backup"],
+        pinned=given["state"] == "present",
+        until=clock.from_operator(given["until"]) if given["until"] else None,
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
     )
 

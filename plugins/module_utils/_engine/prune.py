@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from . import clock, files, interrupts, published, retention
+from . import clock, files, forecast, interrupts, published, retention
 from .errors import EngineError, RefusedError, RepositoryLockedError, explained
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
@@ -74,6 +74,26 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
             raise
     shield.deliver()
     return outcome
+
+
+def outlook(repository: Repository, backups: Sequence[Backup], policy: Policy) -> dict[str, dict[str, Any]]:
+    """What a run would say of each backup now, by id: its ``reasons`` to stay, and when it ``goes``.
+
+    ``stays`` is the reason for which nobody can say that. Nothing is locked or written.
+    """
+    now = clock.now()
+    entries = [_entry(backup, order) for order, backup in enumerate(backups)]
+    # A copy on a read-only medium has no readers that a lock tells of.
+    in_use = repository.in_use() if repository.writable else set()
+    decisions = retention.plan(entries, policy, now=now, in_use=in_use)
+    found = forecast.forecast(decisions, policy, now=now)
+    return {
+        each.entry.id: {
+            "reasons": list(each.reasons) if each.kept else [],
+            **forecast.as_facts(found[each.entry.id]),
+        }
+        for each in decisions
+    }
 
 
 def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_run: bool) -> None:
@@ -166,6 +186,8 @@ class _Job:
             if backup.manifest is None:
                 base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
                 self.outcome.warnings.append(f"{backup.id} stays{base} until somebody looks at it: {backup.damage}")
+            elif backup.pin_damage:
+                self.outcome.warnings.append(f"{backup.id} counts as pinned until somebody looks: {backup.pin_damage}")
         future = [each.entry.id for each in decisions if "future-dated" in each.reasons]
         if future:
             self.outcome.warnings.append(
@@ -194,7 +216,8 @@ def _entry(backup: Backup, order: int) -> Entry:
         clock.from_text(document.started),
         type=document.type,
         parent=document.parent,
-        pinned=document.pinned,
+        pinned=backup.pinned,
+        pinned_until=clock.from_text(until) if (until := backup.pinned_until) else None,
         counts=not document.suspect and not backup.failed and not backup.lack,
         verified=backup.verified,
         suspect=document.suspect,

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from . import clock, manifest, notes, places
+from . import clock, manifest, notes, pins, places
 from .errors import BackupDamagedError, EngineError, from_os_error
 from .manifest import Manifest, StoredFile
+from .pins import Pin
 from .proof import FAILED, INCONCLUSIVE, PASSED
 
 ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
@@ -41,12 +42,38 @@ class Backup:
     """What a look at names and sizes misses of its files, or of those that it builds on; empty when nothing."""
     foreign: bool = False
     """Whether it names another repository: as a merged copy of two leaves it. It is no part of this one."""
+    pin: Pin | None = None
+    """What was said of its pin after it was made; None when nothing was."""
 
     def trusted(self) -> Manifest:
         """The manifest; raises what is wrong with it."""
         if self.manifest is None:
             raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.")
         return self.manifest
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it stays whatever retention says: what was said last counts, until an end that was set."""
+        if self.pin is None:
+            return self.manifest is not None and self.manifest.pinned
+        return self.pin.holds(clock.now())
+
+    @property
+    def pinned_since(self) -> str:
+        """When it was pinned, RFC 3339; empty when it is not, and when that is not known."""
+        if not self.pinned:
+            return ""
+        return self.pin.since if self.pin is not None else self.trusted().started
+
+    @property
+    def pinned_until(self) -> str:
+        """When the pin ends, RFC 3339; empty when it is not pinned, or pinned without an end."""
+        return self.pin.until if self.pin is not None and self.pinned else ""
+
+    @property
+    def pin_damage(self) -> str:
+        """Why nobody knows whether it is pinned; it counts as pinned. Empty when all is well."""
+        return self.pin.damage if self.pin is not None else ""
 
     @property
     def current_at(self) -> datetime:
@@ -114,7 +141,7 @@ def load(path: Path) -> Backup | None:
     except EngineError as error:
         return Backup(path.name, path, None, error)
     confirmed, verifications, accepted = notes.read_checks(path)
-    return Backup(path.name, path, document, None, confirmed, verifications, accepted)
+    return Backup(path.name, path, document, None, confirmed, verifications, accepted, pin=pins.read(path))
 
 
 def listed(directory: Path) -> Iterator[Backup]:

@@ -73,30 +73,52 @@ def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
     return [f"{told}, {len(facts['kept'])} kept", *table(("BACKUP", "", "WHY"), sorted(rows))]
 
 
+def pinned(facts: Facts, *, dry_run: bool = False) -> str:
+    """What became of the pin of a backup."""
+    pin = facts["pin"]
+    end = f" until {pin['until']}" if pin["until"] else ""
+    if not facts["changed"]:
+        return f"{pin['id']} already is {'pinned' if pin['pinned'] else 'not pinned'}{end}, nothing was done"
+    verb = ("pin" if pin["pinned"] else "unpin") if dry_run else ("pinned" if pin["pinned"] else "unpinned")
+    return f"{'would ' if dry_run else ''}{verb} {pin['id']}{end}"
+
+
 def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
-    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "REASON")
+    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT BY", "GOES", "REASON")
     where = f"{plain(repository['source'])} in {plain(repository['path'])}"
     title = f"{_count(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
 
 
 def _backup_row(backup: Facts) -> list[str]:
+    kept = [_kept_by(backup), _goes(backup)]
     if "created" not in backup:
-        return [backup["id"], "", "", "", "damaged", backup["damage"]]
+        return [backup["id"], "", "", "", "damaged", *kept, backup["damage"]]
     seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
     state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
     state = "foreign" if backup["foreign"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
-    return [
-        backup["id"],
-        clock.in_words(max(0, seconds)),
-        *sizes,
-        ", ".join(marks),
-        backup["damage"] or backup["reason"],
-    ]
+    old = clock.in_words(max(0, seconds))
+    return [backup["id"], old, *sizes, ", ".join(marks), *kept, backup["damage"] or backup["reason"]]
+
+
+def _kept_by(backup: Facts) -> str:
+    """The reasons to stay, each id in them left away: a line must be readable."""
+    reasons = backup.get("reasons")
+    if reasons is None:
+        return "?"
+    words = (each.partition(" by ")[0] if each.endswith(("-full", "-incremental")) else each for each in reasons)
+    return ", ".join(dict.fromkeys(words)) or "nothing"
+
+
+def _goes(backup: Facts) -> str:
+    if backup.get("goes") is not None:
+        seconds = (clock.from_text(backup["goes"]) - clock.now()).total_seconds()
+        return f"in {clock.in_words(max(0, seconds))}" if backup["reasons"] else "next run"
+    return "never" if backup.get("stays") == "pinned" else "?"
 
 
 def verified(facts: Facts) -> list[str]:

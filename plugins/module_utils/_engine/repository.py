@@ -18,10 +18,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from . import clock, description, files, locks, manifest, notes, owners, places, published
+from . import clock, description, files, locks, manifest, notes, owners, pins, places, published
 from .description import Description
 from .errors import BackupNotFoundError, EngineError, RefusedError, UsageError, translated
 from .manifest import Manifest
+from .pins import Pin
 from .published import Backup
 
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
@@ -326,6 +327,12 @@ class Repository:
             return dataclasses.replace(noted, verifications=[*noted.verifications, entry])
 
         return self._note(backup, add)
+
+    def note_pin(self, backup: Backup, pin: Pin, *, action: str) -> Backup:
+        """Write down beside the sealed manifest what holds for ``backup`` from now on; needs the lock."""
+        with translated(f"{action}: cannot write {backup.path / pins.NAME}"):
+            pins.write(backup.path, pin)
+        return dataclasses.replace(backup, pin=pin)
 
     def _note(
         self,

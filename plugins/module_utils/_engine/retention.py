@@ -59,6 +59,7 @@ class Entry:
     type: str = FULL
     parent: str | None = None
     pinned: bool = False
+    pinned_until: datetime | None = None
     counts: bool = True
     verified: bool = False
     damaged: bool = False
@@ -97,7 +98,7 @@ def _year(local: datetime) -> _Key:
     return (local.year,)
 
 
-_PERIODS: tuple[tuple[str, Callable[[datetime], _Key]], ...] = (
+PERIODS: tuple[tuple[str, Callable[[datetime], _Key]], ...] = (
     ("hourly", _hour),
     ("daily", _day),
     ("weekly", _week),
@@ -204,7 +205,7 @@ def _by_rules(newest_first: Sequence[Entry], policy: Policy, zone: tzinfo) -> li
     """What the rules of the policy keep of the backups that count."""
     kept = [("last", each) for each in newest_first[: policy.keep_last]]
     kept.extend(("within", each) for each in _within(newest_first, policy.keep_within_seconds))
-    for word, key in _PERIODS:
+    for word, key in PERIODS:
         periods: dict[_Key, list[Entry]] = {}
         for each in newest_first:
             periods.setdefault(key(each.started.astimezone(zone)), []).append(each)
