@@ -237,9 +237,18 @@ def test_proof_that_is_not_as_stored_is_damage_for_whoever_has_no_key(tmp_path: 
     "content",
     [
         *(b"", b"not json", b"\xff", b"[]", b"5", b"{}", b'{"proof": 5}', b'{"proof": {"tables": {}}}'),
-        b'{"proof": {"schema_sha256": "", "tables": {}, "header": {}, "more": 1}}',
         b'{"proof": [1]}',
+        b'{"proof": {"schema_sha256": 5, "tables": {}, "header": {}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {"item": "3"}, "header": {}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {"item": -3}, "header": {}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {"item": true}, "header": {}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {"item": ' + b"9" * 5000 + b"}}}",
+        b'{"proof": {"schema_sha256": "", "tables": [], "header": {}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {}, "header": {"user_version": null}}}',
+        b'{"proof": {"schema_sha256": "", "tables": {}, "header": {}, "uncounted": "item"}}',
+        b'{"proof": ' * 100_000,
     ],
+    ids=lambda content: content[:60].decode("ascii", "replace"),
 )
 def test_what_is_no_proof_is_damage(tmp_path: Path, content: bytes) -> None:
     """Whoever knows the recipient can encrypt anything for them."""
@@ -247,6 +256,15 @@ def test_what_is_no_proof_is_damage(tmp_path: Path, content: bytes) -> None:
     stored = Storage(tmp_path, encryption=encryption).write("proof.json", "proof", [content])
     with pytest.raises(BackupDamagedError, match=r"Cannot read .*proof\.json\.age"):
         evidence.proof_of(backup_in(tmp_path, stored, proof=None), known)
+
+
+@keys.needs_age
+def test_what_a_later_version_added_to_a_proof_is_left_alone(tmp_path: Path) -> None:
+    """As in a manifest: docs/format.md promises it."""
+    encryption, known = keys.scheme("age")
+    content = json.dumps({"more": [], "proof": {**PROOF.to_json(), "more": {"of": "it"}}}).encode()
+    stored = Storage(tmp_path, encryption=encryption).write("proof.json", "proof", [content])
+    assert evidence.proof_of(backup_in(tmp_path, stored, proof=None), known) == PROOF
 
 
 @keys.needs_age

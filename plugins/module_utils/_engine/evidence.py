@@ -137,6 +137,6 @@ def proof_of(backup: Backup, keys: Keys) -> Proof | None:
             content += piece
     try:
         found: dict[str, Any] = json.loads(content)
-        return Proof(**found["proof"]) if found["proof"] else None
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackupDamagedError(f"Cannot read {path}: {error!r}.", hint="Use another backup.") from None
+        return manifest.made(Proof, found["proof"]) if found["proof"] else None
+    except manifest.MALFORMED as error:
+        raise BackupDamagedError(f"Cannot read {path}: {error!r:.200}.", hint="Use another backup.") from None

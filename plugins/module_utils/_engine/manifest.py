@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -24,6 +23,8 @@ from .proof import Check, Proof
 Kind = TypeVar("Kind")
 
 FORMAT = 1
+# What reading JSON of another shape than expected can raise.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 COLLECTION_VERSION = "0.1.0"
 MANIFEST_NAME = "manifest.json"
 IMAGE_ROLE, PAGES_ROLE, SCHEMA_ROLE, PROOF_ROLE = "image", "pages", "schema", "proof"
@@ -150,8 +151,8 @@ def from_bytes(data: bytes, *, where: str) -> Manifest:
                 hint="Update the collection.",
             )
         return _from_document(document)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise _damage(f"{damaged}: {error!r}.") from None
+    except MALFORMED as error:
+        raise _damage(f"{damaged}: {error!r:.200}.") from None
 
 
 def check_files(manifest: Manifest, directory: Path, stored: Sequence[StoredFile] | None = None) -> None:
@@ -176,7 +177,7 @@ def _damage(message: str) -> BackupDamagedError:
 
 def _from_document(document: dict[str, Any]) -> Manifest:
     content = dict(document)
-    stored = tuple(_made(StoredFile, each) for each in content["files"])
+    stored = tuple(made(StoredFile, each) for each in content["files"])
     for each in stored:
         path = PurePosixPath(each.path)
         if path.is_absolute() or ".." in path.parts or set("\\:\0") & set(each.path):
@@ -188,21 +189,19 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         raise ValueError(f"a backup of the type {content['type']} has the parent {content['parent']}")
     for key in ("started", "finished"):
         clock.to_text(clock.from_text(content[key]))
-    origin = _made(Origin, content["database"])
+    origin = made(Origin, content["database"])
     int(origin.mode or "0", 8)
     content.update(
         database=origin,
-        image=_made(Image, content["image"]),
-        proof=_made(Proof, content["proof"]) if content["proof"] else None,
+        image=made(Image, content["image"]),
+        proof=made(Proof, content["proof"]) if content["proof"] else None,
         files=stored,
-        checks=tuple(_made(Check, each) for each in content["checks"]),
-        tags=content["tags"],
+        checks=tuple(made(Check, each) for each in content["checks"]),
     )
-    made = _made(Manifest, content)
-    return dataclasses.replace(made, tags=tuple(made.tags))
+    return made(Manifest, content)
 
 
-def _made(kind: type[Kind], content: dict[str, Any]) -> Kind:
+def made(kind: type[Kind], content: dict[str, Any]) -> Kind:
     """A ``kind`` with these values; ``ValueError`` when one is not of the type that is declared.
 
     What a later version added is left alone.
@@ -213,7 +212,9 @@ def _made(kind: type[Kind], content: dict[str, Any]) -> Kind:
         if is_right and each.name in content and not is_right(content[each.name]):
             raise ValueError(f"{each.name} is {content[each.name]!r:.60}")
     known = {each.name for each in fields}
-    return kind(**{key: value for key, value in content.items() if key in known})
+    values = {key: value for key, value in content.items() if key in known}
+    # JSON has no tuples.
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def _is_text(value: Any) -> bool:
