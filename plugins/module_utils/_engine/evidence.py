@@ -77,11 +77,10 @@ def examine(image: Snapshot, level: str) -> Evidence:
         checks = tuple(proofs.check_structure(image.connection, level))
     try:
         schema = proofs.schema_sql(image.connection, image.header)
-        tables = proofs.table_rows(image.connection)
+        proven = proofs.of_image(image.connection, schema, image.header)
     except sqlite3.DatabaseError as error:
         return Evidence((*checks, Check("rows", proofs.FAILED, proofs.judge(error))))
-    facts = image.header.facts() if image.header else {}
-    return Evidence(checks, Proof(proofs.schema_digest(schema), tables, facts), schema)
+    return Evidence(checks, proven, schema)
 
 
 def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[StoredFile]:
