@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import clock, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
+from .errors import UsageError
 from .include import Include
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def backup_request(given: Options) -> backup.Request:
         name=given["name"] or "",
         type=given["type"],
         full_every_seconds=seconds(given, "full_every") or 0.0,
-        max_chain=given["max_chain"],
+        max_chain=_count(given, "max_chain"),
         compression=given["compression"],
         compression_level=given["compression_level"],
         encryption=encryption(given["encryption"]),
@@ -123,6 +124,13 @@ def seconds(given: Options, option: str) -> float | None:
     """The value of a duration in seconds; None when it is not given."""
     text = given[option]
     return None if text is None else clock.parse_duration(text)
+
+
+def _count(given: Options, option: str) -> int:
+    count: int = given[option]
+    if count < 0:
+        raise UsageError(f"Cannot use {option} {count!r:.20}: it is negative.", hint="Use 0 or more.")
+    return count
 
 
 def _path(given: Options, option: str) -> Path | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -386,6 +387,6 @@ def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
 
 def check_mode_option(mode: str) -> str:
     """``mode`` as octal digits; raises ``UsageError`` for anything else."""
-    if mode and (not mode.isdigit() or set(mode) & set("89") or len(mode) > 4):
-        raise UsageError(f"Cannot use the mode {mode!r}.", hint="Write it in octal and in quotes, for example '0600'.")
+    if mode and not re.fullmatch("[0-7]{1,4}", mode):
+        raise UsageError(f"Cannot use the mode {mode!r:.20}.", hint="Write it in octal and in quotes, as '0600'.")
     return mode
