@@ -8,6 +8,7 @@ Each use case is imported where it is built: a module must not load those that i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +76,7 @@ def restore_request(given: Options) -> restore.Request:
         dest=_path(given, "dest"),
         owner=given["owner"] or "",
         group=given["group"] or "",
-        mode=restore.check_mode_option(given["mode"] or ""),
+        mode=_mode(given),
         check=given["check"],
         force=given["force"],
         force_identity=given["force_identity"],
@@ -131,6 +132,13 @@ def _count(given: Options, option: str) -> int:
     if count < 0:
         raise UsageError(f"Cannot use {option} {count!r:.20}: it is negative.", hint="Use 0 or more.")
     return count
+
+
+def _mode(given: Options) -> str:
+    mode: str = given["mode"] or ""
+    if mode and not re.fullmatch("[0-7]{1,4}", mode):
+        raise UsageError(f"Cannot use the mode {mode!r:.20}.", hint="Write it in octal and in quotes, as '0600'.")
+    return mode
 
 
 def _path(given: Options, option: str) -> Path | None:
