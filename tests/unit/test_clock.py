@@ -182,7 +182,33 @@ def test_text_that_is_no_duration_is_a_usage_error(text: str) -> None:
         clock.parse_duration(text)
 
 
-@given(st.lists(st.tuples(st.integers(0, 9999), st.sampled_from("smhdw")), min_size=1, max_size=5))
+@pytest.mark.parametrize("text", ["36525d", "5217w", "3155760000", f"{'0' * 5000}1h"])
+def test_duration_of_a_hundred_years_is_read(text: str) -> None:
+    assert 0 < clock.parse_duration(text) <= clock.LONGEST_SECONDS
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "36526d",
+        "36525d1s",
+        "3155760000.1",
+        *("9" * digits + unit for digits in (12, 400, 5000) for unit in ("", "s", "w")),
+    ],
+)
+def test_duration_without_sense_is_a_usage_error(text: str) -> None:
+    """None is a number that the arithmetic behind it cannot take, and none fills a screen."""
+    with pytest.raises(UsageError, match="more than 100 years") as caught:
+        clock.parse_duration(text)
+    assert len(caught.value.message) < 150
+
+
+def test_digits_of_another_script_are_no_duration() -> None:
+    with pytest.raises(UsageError, match="Cannot read the duration"):
+        clock.parse_duration("\N{ARABIC-INDIC DIGIT THREE}h")
+
+
+@given(st.lists(st.tuples(st.integers(0, 999), st.sampled_from("smhdw")), min_size=1, max_size=5))
 def test_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> None:
     whole = clock.parse_duration("".join(f"{number}{unit}" for number, unit in parts))
     assert whole == sum(clock.parse_duration(f"{number}{unit}") for number, unit in parts)

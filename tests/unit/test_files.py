@@ -3,12 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import os
 import shutil
 import stat
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -386,18 +388,66 @@ def test_owner_is_that_of_the_old_file(tmp_path: Path) -> None:
     assert (status.st_uid, status.st_gid, mode_of(tmp_path / "new")) == (4321, 8765, 0o750)
 
 
+FOREIGN_GROUP = 8765
+
+
+@contextlib.contextmanager
+def old_and_new(gid: int, mode: int) -> Iterator[tuple[Path, Path]]:
+    """A file of nobody's with this group, and a new one to take its place."""
+    with processes.open_directory() as place:
+        old, new = place / "old", place / "new"
+        for each in (old, new):
+            each.write_bytes(b"x")
+        os.chown(old, processes.NOBODY, gid)
+        old.chmod(mode)
+        new.chmod(0o600)
+        os.chown(new, processes.NOBODY, processes.NOBODY)
+        yield old, new
+
+
 @pytest.mark.root
 @processes.needs_root
-def test_owner_that_a_user_may_not_give_is_left_out() -> None:
-    """Who is not root restores with what he may do, like cp(1)."""
-    with processes.open_directory() as place:
-        (place / "old").write_bytes(b"x")
-        (place / "new").write_bytes(b"x")
-        (place / "old").chmod(0o644)
-        os.chown(place / "new", processes.NOBODY, processes.NOBODY)
+@pytest.mark.parametrize("mode", [0o640, 0o664, 0o644, 0o604])
+@pytest.mark.parametrize("gid", [0, processes.NOBODY, FOREIGN_GROUP])
+def test_rights_of_a_group_go_to_no_other_one(gid: int, mode: int) -> None:
+    """Who is not root restores with what he may do. The groups here are root's, his own, and one that he is not in."""
+    with old_and_new(gid, mode) as (old, new):
         with limits.unprivileged():
-            owners.copy_attributes(place / "old", place / "new")
-        assert ((place / "new").stat().st_uid, mode_of(place / "new")) == (processes.NOBODY, 0o644)
+            right = owners.copy_attributes(old, new)
+        status = new.stat()
+    given = gid != FOREIGN_GROUP
+    assert right == (True, given)
+    assert (status.st_uid, status.st_gid) == (processes.NOBODY, gid if given else processes.NOBODY)
+    assert stat.S_IMODE(status.st_mode) == (mode if given else 0o600)
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_caller_that_gives_the_group_gets_the_mode() -> None:
+    with old_and_new(FOREIGN_GROUP, 0o640) as (old, new):
+        assert owners.copy_attributes(old, new, with_group=False) == (True, True)
+        assert (new.stat().st_gid, mode_of(new)) == (processes.NOBODY, 0o640)
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """An ACL as Linux stores it, of tags, rights and ids."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *each) for each in entries)
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize("gid", [processes.NOBODY, FOREIGN_GROUP])
+def test_access_list_opens_no_file_to_another_group(gid: int) -> None:
+    name, nobody = "system.posix_acl_access", 2**32 - 1
+    content = access_list((1, 6, nobody), (2, 6, 4321), (4, 4, nobody), (16, 6, nobody), (32, 0, nobody))
+    with old_and_new(gid, 0o600) as (old, new):
+        try:
+            os.setxattr(old, name, content)
+        except (OSError, AttributeError):
+            pytest.skip("this filesystem has no access lists")
+        with limits.unprivileged():
+            owners.copy_attributes(old, new)
+        assert (name in os.listxattr(new), mode_of(new)) == ((False, 0o600) if gid == FOREIGN_GROUP else (True, 0o660))
 
 
 # --- space ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption, Keys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceMissingError, UsageError
+from support import databases
 
 BACKUP: dict[str, Any] = {
     "path": "/srv/agent.db",
@@ -62,6 +64,13 @@ RESTORE: dict[str, Any] = {
     "identity_file": "/etc/identity",
     "passphrase_file": "/etc/passphrase",
     "lock_timeout": "0s",
+}
+PRUNE: dict[str, Any] = {
+    **{f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)},
+    "keep_within": "6h",
+    "timezone": "Europe/Berlin",
+    "repository": "/backups/agent",
+    "lock_timeout": "5s",
 }
 
 
@@ -116,17 +125,8 @@ def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_pat
 
 
 def test_every_option_of_a_prune_arrives() -> None:
-    counts = {f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)}
-    given = {
-        **counts,
-        "keep_within": "6h",
-        "timezone": "Europe/Berlin",
-        "repository": "/backups/agent",
-        "lock_timeout": "5s",
-    }
-
     policy = retention.Policy(1, 2, 3, 4, 5, 6, 21600.0, "Europe/Berlin")
-    assert options.prune_request(given) == prune.Request(Path("/backups/agent"), policy, 5.0)
+    assert options.prune_request(PRUNE) == prune.Request(Path("/backups/agent"), policy, 5.0)
 
 
 def test_every_option_of_a_restore_arrives() -> None:
@@ -160,6 +160,81 @@ def test_a_restore_needs_nothing_but_its_defaults() -> None:
 def test_a_mode_that_is_not_octal_is_an_error() -> None:
     with pytest.raises(UsageError, match="mode '0888'"):
         options.restore_request({**RESTORE, "mode": "0888"})
+
+
+Use = Callable[[dict[str, Any]], object]
+HUGE = 10**400
+WRONG_DURATIONS = ("-5m", "inf", "nan", "1e3", str(HUGE), f"{HUGE}w", "40000d", "")
+WRONG: list[tuple[Use, dict[str, Any], dict[str, tuple[Any, ...]]]] = [
+    (
+        lambda given: backup.run(options.backup_request(given)),
+        BACKUP,
+        {
+            **dict.fromkeys(("full_every", "timeout", "lock_timeout"), WRONG_DURATIONS),
+            "max_chain": (-1, -HUGE),
+            "compression_level": (-1, 10, HUGE),
+        },
+    ),
+    (
+        lambda given: restore.run(options.restore_request(given)),
+        RESTORE,
+        {
+            "lock_timeout": WRONG_DURATIONS,
+            "mode": ("-1", "0888", "01777", "7" * 400, "0o640", "\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT SIX}00"),
+            "before": ("inf", "9" * 400, "10000-01-01", "9999-12-31T23:59-14:00", "0000-01-01"),
+        },
+    ),
+    (
+        lambda given: prune.run(options.prune_request(given)),
+        PRUNE,
+        {
+            **dict.fromkeys(("keep_within", "lock_timeout"), WRONG_DURATIONS),
+            **dict.fromkeys(
+                (name for name in PRUNE if name.startswith("keep_") and name != "keep_within"), (-1, -HUGE)
+            ),
+        },
+    ),
+]
+
+
+def stored(directory: Path) -> dict[str, str]:
+    """What is there, but for the log of attempts."""
+    return {name: digest for name, digest in databases.tree(directory).items() if not name.endswith("history.jsonl")}
+
+
+@pytest.mark.parametrize(
+    ("use", "good", "option", "value"),
+    [(use, good, option, value) for use, good, wrong in WRONG for option, each in wrong.items() for value in each],
+    ids=lambda each: str(each)[:12] if isinstance(each, (str, int)) else "",
+)
+def test_number_that_makes_no_sense_is_a_usage_error(
+    tmp_path: Path, use: Use, good: dict[str, Any], option: str, value: Any
+) -> None:
+    """Never a traceback, and nothing is touched."""
+    path = databases.make(tmp_path / "agent.db")
+    backup.run(backup.Request(path, tmp_path / "repository", compression="none"))
+    before = stored(tmp_path)
+    given = {**good, "path": path, "repository": tmp_path / "repository", "encryption": None, "include": ()}
+    with pytest.raises(UsageError) as caught:
+        use({**given, "compression": "gzip", "backup": "latest", option: value})
+    assert caught.value.code == 2
+    assert caught.value.hint
+    assert len(caught.value.message) < 250
+    assert stored(tmp_path) == before
+
+
+@pytest.mark.parametrize(("count", "duration"), [(0, "0s"), (HUGE, "36525d")])
+def test_number_may_be_as_small_or_as_great_as_is_allowed(tmp_path: Path, count: int, duration: str) -> None:
+    path = databases.make(tmp_path / "agent.db")
+    durations = dict.fromkeys(("full_every", "keep_within", "lock_timeout"), duration)
+    given = {**durations, "path": path, "repository": tmp_path / "repository", "encryption": None, "include": ()}
+    given.update(timeout="36525d", max_chain=count, compression="gzip")
+    assert backup.run(options.backup_request({**BACKUP, **given})).error is None
+    path.unlink()
+    wanted = {**RESTORE, **given, "before": None, "backup": "latest", "dest": None, "owner": None, "group": None}
+    assert restore.run(options.restore_request(wanted)).changed
+    keeps = {name: HUGE for name in PRUNE if name.startswith("keep_")}
+    assert not prune.run(options.prune_request({**PRUNE, **keeps, **given})).removed
 
 
 def test_expectations_arrive() -> None:

@@ -37,7 +37,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RefusedError,
     UsageError,
 )
-from support import databases
+from support import databases, limits
 from support import processes as others
 
 BACKED_UP = ["name 0", "name 1", "name 2"]
@@ -381,6 +381,31 @@ def test_owner_group_and_mode_that_are_given_need_nothing_of_the_backup(
     outcome = restore.run(_request(live, mode="0640"))
     assert _access(live)[2] == 0o640
     assert outcome.warnings == [f"the file could not be given to {GONE}:{GONE}, to whom it belonged"]
+
+
+@others.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("undone", [False, True])
+def test_user_whose_database_had_a_group_that_he_may_not_give_is_told(undone: bool) -> None:
+    """Nobody reads it who could not before, and the application that now cannot has an explanation."""
+    with others.open_directory() as place:
+        live = databases.make(place / "agent.db")
+        place.chmod(0o700)
+        for each in (place, live):
+            os.chown(each, others.NOBODY, others.NOBODY)
+        with limits.unprivileged():
+            backup.run(backup.Request(path=live, repository=place / "repository"))
+            databases.add(live, "old")
+            if undone:
+                restore.run(_request(live))
+        old = switch.newest_undo_set(live, action="") / live.name if undone else live
+        os.chown(old, 0, 8765)
+        old.chmod(0o664)
+        with limits.unprivileged():
+            outcome = restore.undo(_request(live)) if undone else restore.run(_request(live))
+        assert _access(live)[::2] == (others.NOBODY, 0o600)
+    said = "could not be given to root:8765, to whom it belonged, so nobody but its owner may use it"
+    assert [said in each for each in outcome.warnings] == [True]
 
 
 @pytest.mark.skipif(not hasattr(os, "setxattr"), reason="this system has no extended attributes")

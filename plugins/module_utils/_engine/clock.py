@@ -15,6 +15,10 @@ from .errors import ProgramMissingError, UsageError
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _IN_WORDS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+LONGEST_SECONDS = 36525 * 86400
+_PART = re.compile(r"(\d+)([smhdw])", re.ASCII)
+_DURATION = re.compile(r"(\d+[smhdw])+", re.ASCII)
+_NUMBER = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _ID_FORMAT = "%Y%m%dT%H%M%SZ"
 _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?: ?([Zz]|[+-]\d\d:?\d\d))?)?", re.ASCII
@@ -84,7 +88,7 @@ def _offset(text: str | None) -> timezone | None:
 
 def _unreadable(text: str) -> UsageError:
     return UsageError(
-        f"Cannot read the time {text!r}: it is no date, alone or with a time.",
+        f"Cannot read the time {text!r:.60}: it is no date, alone or with a time.",
         hint="Write it like 2025-12-30T12:00:00Z, or like 2025-12-30 12:00 for the clock of this host.",
     )
 
@@ -120,11 +124,16 @@ def zone(name: str) -> tzinfo:
 def parse_duration(text: str) -> float:
     """Seconds in a duration such as ``15m``, ``1h``, ``7d`` or ``1h30m``; a bare number is seconds."""
     compact = text.strip().lower()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
-        return float(compact)
-    if not re.fullmatch(r"(\d+[smhdw])+", compact):
-        raise UsageError(f"Cannot read the duration {text!r}.", hint="Write a number and a unit: 30s, 15m, 1h, 7d, 4w.")
-    return float(sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhdw])", compact)))
+    parts = _PART.findall(compact) if _DURATION.fullmatch(compact) else [(compact, "s")]
+    if not all(_NUMBER.fullmatch(number) for number, _unit in parts):
+        raise UsageError(
+            f"Cannot read the duration {text!r:.60}.", hint="Write a number and a unit: 30s, 15m, 1h, 7d, 4w."
+        )
+    # Of very many digits a float is infinite, where an int would not be made.
+    seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
+    if seconds > LONGEST_SECONDS:
+        raise UsageError(f"Cannot use the duration {text!r:.60}: it is more than 100 years.", hint="Use a shorter one.")
+    return seconds
 
 
 def in_words(seconds: float) -> str:

@@ -63,7 +63,7 @@ def check_level(compression: str, level: int | None) -> int:
     allowed = _LEVELS[compression]
     if level not in allowed:
         raise UsageError(
-            f"Cannot compress with {compression} at level {level}.", hint=f"Use {allowed[0]} to {allowed[-1]}."
+            f"Cannot compress with {compression} at level {level!r:.20}.", hint=f"Use {allowed[0]} to {allowed[-1]}."
         )
     return level
 

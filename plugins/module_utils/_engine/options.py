@@ -8,12 +8,14 @@ Each use case is imported where it is built: a module must not load those that i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import clock, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
+from .errors import UsageError
 from .include import Include
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def backup_request(given: Options) -> backup.Request:
         name=given["name"] or "",
         type=given["type"],
         full_every_seconds=seconds(given, "full_every") or 0.0,
-        max_chain=given["max_chain"],
+        max_chain=_count(given, "max_chain"),
         compression=given["compression"],
         compression_level=given["compression_level"],
         encryption=encryption(given["encryption"]),
@@ -87,7 +89,7 @@ def restore_request(given: Options) -> restore.Request:
         dest=_path(given, "dest"),
         owner=given["owner"] or "",
         group=given["group"] or "",
-        mode=restore.check_mode_option(given["mode"] or ""),
+        mode=_mode(given),
         check=given["check"],
         force=given["force"],
         force_identity=given["force_identity"],
@@ -136,6 +138,20 @@ def seconds(given: Options, option: str) -> float | None:
     """The value of a duration in seconds; None when it is not given."""
     text = given[option]
     return None if text is None else clock.parse_duration(text)
+
+
+def _count(given: Options, option: str) -> int:
+    count: int = given[option]
+    if count < 0:
+        raise UsageError(f"Cannot use {option} {count!r:.20}: it is negative.", hint="Use 0 or more.")
+    return count
+
+
+def _mode(given: Options) -> str:
+    mode: str = given["mode"] or ""
+    if mode and not re.fullmatch("[0-7]{1,4}", mode):
+        raise UsageError(f"Cannot use the mode {mode!r:.20}.", hint="Write it in octal and in quotes, as '0600'.")
+    return mode
 
 
 def _path(given: Options, option: str) -> Path | None:

@@ -22,6 +22,7 @@ PRIVATE_DIRECTORY_MODE = 0o700
 CANNOT_BE_GIVEN = (errno.EPERM, errno.EACCES, errno.EINVAL)
 # The number after it is the -1 of chown(2).
 _LAST_ID = 2**32 - 2
+_ACCESS_LIST = "system.posix_acl_access"
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
@@ -86,23 +87,34 @@ def _may_come(path: Path) -> bool:
     return True
 
 
-def copy_attributes(source: Path, dest: Path) -> None:
+def copy_attributes(source: Path, dest: Path, *, with_group: bool = True) -> tuple[bool, bool]:
     """Give ``dest`` the owner, group, mode and extended attributes (ACL, SELinux context) of ``source``.
 
-    What only root may set is left out for other users, as cp(1) does it.
+    What only root may set is left out for other users. Says whether ``dest`` has the owner and the group now. With
+    ``with_group`` False it counts as having it: the caller gives it another one.
     """
     with places.reading(source, alone=False) as old, places.reading(dest) as new:
         status = os.fstat(old.fileno())
-        if hasattr(os, "fchown"):
-            with contextlib.suppress(PermissionError):
-                os.fchown(new.fileno(), status.st_uid, status.st_gid)
-        # Never what would let others run it as its owner.
-        _change_mode(dest, new.fileno(), status.st_mode & 0o777)
+        right = give(dest, status.st_uid, status.st_gid if with_group else -1)
+        _change_mode(dest, new.fileno(), rights(status.st_mode, group=right[1]))
         if hasattr(os, "listxattr"):
             with contextlib.suppress(OSError):
                 for name in os.listxattr(old.fileno()):
+                    # It tells what the group may do, too.
+                    if name == _ACCESS_LIST and not right[1]:
+                        continue
                     with contextlib.suppress(OSError):
                         os.setxattr(new.fileno(), name, os.getxattr(old.fileno(), name))
+    return right
+
+
+def rights(mode: int, *, group: bool) -> int:
+    """What of ``mode`` a file may get; ``group`` says whether it has the group that the mode was made for.
+
+    Beside another group only the rights of the owner mean what they meant. Never what would let others run it as its
+    owner.
+    """
+    return mode & (0o777 if group else 0o700)
 
 
 def change_owner(path: Path, uid: int, gid: int) -> None:

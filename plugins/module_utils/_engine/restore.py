@@ -178,7 +178,8 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
         if dry_run:
             return outcome
         with phases.phase("copy"):
-            copy = switch.copy_of_undo_set(undo_set, dest, directory)
+            copy, right = switch.copy_of_undo_set(undo_set, dest, directory)
+        outcome.warnings.extend(_not_given(*_owner_and_group(undo_set / dest.name), right, request))
         shield.begin()
         with phases.phase("switch"):
             saved = switch.install(dest, copy, directory, check=lambda: None, force=request.force)
@@ -259,7 +260,8 @@ class _Staging:
         warnings: Sequence[str] = ()
         with translated(f"{self.action}: cannot set owner and mode"):
             if self.dest.exists():
-                owners.copy_attributes(self.dest, self.staged)
+                right = owners.copy_attributes(self.dest, self.staged, with_group=not self.request.group)
+                warnings = _not_given(*_owner_and_group(self.dest), right, self.request)
             else:
                 warnings = self._apply_origin()
             _apply_wanted(self.staged, self.request)
@@ -280,13 +282,8 @@ class _Staging:
             right = owners.has(self.staged, uid, gid) if like else (False, False)
         else:
             right = owners.give(self.staged, uid, gid)
-        mode = int(origin.mode, 8) & 0o777
-        # What its group and all others could do was said beside that group, on that host.
-        owners.change_mode(self.staged, mode if right[1] else mode & 0o700)
-        if all(right):
-            return []
-        warning = f"the file could not be given to {origin.owner}:{origin.group}, to whom it belonged"
-        return [warning if right[1] or request.mode else f"{warning}, so nobody but its owner may use it"]
+        owners.change_mode(self.staged, owners.rights(int(origin.mode, 8), group=right[1]))
+        return _not_given(origin.owner, origin.group, right, request)
 
     def _check(self) -> None:
         level, document = self.request.check, self.document
@@ -304,6 +301,18 @@ class _Staging:
                 f"{self.action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
                 hint="The live database was not touched. Choose another backup.",
             )
+
+
+def _owner_and_group(path: Path) -> tuple[str, str]:
+    return owners.ownership(os.stat(path, follow_symlinks=False))[:2]
+
+
+def _not_given(owner: str, group: str, right: tuple[bool, bool], request: Request) -> list[str]:
+    """What became of a file that does not have the owner or the group that it should have."""
+    if (right[0] or request.owner) and right[1]:
+        return []
+    warning = f"the file could not be given to {owner}:{group}, to whom it belonged"
+    return [warning if right[1] or request.mode else f"{warning}, so nobody but its owner may use it"]
 
 
 def _has_passed(document: Manifest) -> bool:
@@ -367,10 +376,3 @@ def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
         with translated(f"Cannot set owner and mode of {dest}"):
             _apply_wanted(dest, request)
     return wrong_owner or wrong_mode
-
-
-def check_mode_option(mode: str) -> str:
-    """``mode`` as octal digits; raises ``UsageError`` for anything else."""
-    if mode and (not mode.isdigit() or set(mode) & set("89") or len(mode) > 4):
-        raise UsageError(f"Cannot use the mode {mode!r}.", hint="Write it in octal and in quotes, for example '0600'.")
-    return mode

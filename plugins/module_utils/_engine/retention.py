@@ -113,7 +113,7 @@ def check(policy: Policy) -> tzinfo:
     counts = {name.removesuffix("_seconds"): getattr(policy, name) for name in keeps}
     for name, count in counts.items():
         if count < 0:
-            raise UsageError(f"Cannot use {name} {count}: it is negative.", hint="0 turns a rule off.")
+            raise UsageError(f"Cannot use {name} {count!r:.20}: it is negative.", hint="0 turns a rule off.")
     if not any(counts.values()):
         raise RefusedError(
             "Cannot prune by a policy that keeps nothing.", hint=f"Set at least one of {', '.join(counts)}."

@@ -186,17 +186,22 @@ def publish_undo(dest: Path, directory: Path) -> Path | None:
     return path
 
 
-def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> Path:
-    """A copy of the database in ``undo_set``, in the workplace, ready for ``install``; the set stays as it is."""
+def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> tuple[Path, tuple[bool, bool]]:
+    """A copy of the database in ``undo_set``, in the workplace, ready for ``install``; the set stays as it is.
+
+    And whether it could be given the owner and the group that it has there.
+    """
+    right = (True, True)
     copy = directory / _INCOMING
     files.create_directory(copy)
     for suffix in ("", WAL, JOURNAL):
         name = database.sidecar(dest, suffix).name
         if (undo_set / name).exists():
             files.copy_private(undo_set / name, copy / name)
-            owners.copy_attributes(undo_set / name, copy / name)
+            given = owners.copy_attributes(undo_set / name, copy / name)
+            right = (right[0] and given[0], right[1] and given[1])
     files.sync_directory(copy)
-    return copy / dest.name
+    return copy / dest.name, right
 
 
 def retire(undo_set: Path) -> list[str]:
