@@ -134,7 +134,7 @@ def _backup(kind: str, *, first: bool = False, encrypted: bool = False, journal_
         assert site.ids()[:-1] == before
         assert site.restored(keys=good) == site.settled()
         assert not list(site.repository.glob(".staging*"))
-        assert [path.name for path in site.repository.glob(".index/*")] == site.ids()[-1:]
+        assert [path.name for path in site.repository.glob(".index/*Z-*")] == site.ids()[-1:]
 
     return Job(_BACKUP, prepare, check)
 
