@@ -145,7 +145,7 @@ def _parser() -> _Parser:
     for name, (text, add_options) in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.add_argument("names", metavar="NAME", nargs="*", help="a configured database")
-        if name not in ("restore", "guard"):
+        if name not in ("restore", "guard", "try"):
             subparser.add_argument("--all", action="store_true", help="every configured database")
         _add_common(subparser)
         add_options(subparser)
@@ -205,6 +205,10 @@ def _add_guard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--restore-on-failure", action="store_true", help="put the backup back when the command fails")
 
 
+def _add_try(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--if-backed-up", action="store_true", help="only when the database has a backup already")
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -221,6 +225,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "doctor": ("Look for what could make a backup or a restore fail.", _add_nothing),
     "guard": ("Run a command that may harm a database, protected by a pinned backup.", _add_guard),
+    "try": (
+        "Read a configuration from standard input, and see whether backups with it can succeed; writes nothing.",
+        _add_try,
+    ),
 }
 
 
@@ -230,7 +238,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     command = arguments.command_name
     for name in _chosen(arguments, directory):
         progress, clear = console.progress(name, command)
-        result = commands.attempt(name, lambda: _apart(config.load(directory, name), arguments, console, progress))  # noqa: B023
+        result = commands.attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
         clear()
         lines = _TEXTS[command](result, arguments) if result.facts else []
         console.add(command, result, lines[0] if lines else "done")
@@ -247,19 +255,26 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     return code
 
 
+def _loaded(directory: Path, name: str, command: str) -> Database:
+    return config.load(directory, name) if command != "try" else config.parsed(sys.stdin.buffer.read(), directory, name)
+
+
 def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
     """The names to work on, in the order given, each once; raises before anything is done when one is unknown."""
-    known, command = config.names(directory), arguments.command_name
+    command = arguments.command_name
+    known = config.names(directory) if command != "try" else arguments.names
     for name in arguments.names:
         if name not in known:
             raise UsageError(f"No database {name!r} is configured in {directory}.", hint=_meant(name, known))
     if arguments.names and not arguments.all:
         chosen = list(dict.fromkeys(arguments.names))
-        if command in ("restore", "guard") and len(chosen) > 1:
+        if command in ("restore", "guard", "try") and len(chosen) > 1:
             raise UsageError(f"{command} takes one database, here are {', '.join(chosen)}.", hint="Name one of them.")
         return chosen
     if arguments.names:
         raise UsageError("Both names and --all are given.", hint="Give one of them.")
+    if command == "try":
+        raise UsageError("Which database to try?", hint="Name it; it need not be configured yet.")
     if not known:
         raise UsageError(
             f"No database is configured in {directory}.", hint="Name another directory with --config, or configure one."
@@ -311,6 +326,7 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
 
 
 _LONG_WORK: dict[str, Callable[..., Result]] = {
+    "try": commands.try_out,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
 }
@@ -350,4 +366,5 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "status": lambda result, _asked: [report.status_line(result.facts)],
     "doctor": lambda result, _asked: report.diagnosed(result.facts["findings"]),
     "guard": _guarded,
+    "try": lambda result, _asked: [report.tried(result.facts)],
 }

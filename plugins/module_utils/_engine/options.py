@@ -8,12 +8,13 @@ Each use case is imported where it is built: a module must not load those that i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import clock, urls
+from . import clock, include, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
+from .errors import EngineError, ProgramMissingError
 from .include import Include
 
 if TYPE_CHECKING:
@@ -62,6 +63,30 @@ def prune_request(given: Options) -> prune.Request:
         ),
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
     )
+
+
+def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
+    """Keys of a configured database with which every run fails, whatever the host, each with why.
+
+    No file is looked at, and what only this host lacks is no mistake: a run may be meant for another one.
+    """
+    from . import codec, retention
+
+    policy = prune_request(given).policy
+    checks: dict[str, Callable[[], object]] = {
+        "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
+        "encryption": lambda: encryption(given["encryption"]).check_options("Cannot encrypt"),
+        "include": lambda: [include.checked_name(each["name"] or Path(each["src"]).name) for each in given["include"]],
+        "keep_*": lambda: retention.check_rules(policy),
+        "timezone": lambda: clock.zone(policy.timezone),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except ProgramMissingError:
+            continue
+        except EngineError as error:
+            yield key, error
 
 
 def restore_request(given: Options) -> restore.Request:
