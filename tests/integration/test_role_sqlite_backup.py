@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,23 @@ class Home:
         lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
         return [line for line in lines if line and not line.startswith("#")]
 
+    def minute(self) -> str:
+        """Of a run: it follows from what the host is, and not from what the inventory calls it."""
+        files = [Path("/var/lib/dbus/machine-id"), Path("/etc/machine-id")]
+        machine = next((each.read_text(encoding="ascii").strip() for each in files if each.exists()), "")
+        return str(self.plan(f"{machine}/{platform.node()}")["minute"])
+
+    def plan(self, host: str = "localhost") -> dict[str, Any]:
+        (plan,) = backup_plans(
+            [self.database],
+            host=host,
+            profile="development",
+            config_dir=str(self.configuration),
+            repository_dir=str(self.repository.parent),
+            runner_path=str(self.runner),
+        )
+        return plan
+
     def configured(self) -> list[str]:
         return sorted(each.name for each in (self.configuration / "databases.d").iterdir())
 
@@ -73,14 +91,7 @@ class Home:
 
     def set_up(self) -> None:
         """What the role leaves behind that the other playbooks need."""
-        (plan,) = backup_plans(
-            [self.database],
-            host="localhost",
-            profile="development",
-            config_dir=str(self.configuration),
-            repository_dir=str(self.repository.parent),
-            runner_path=str(self.runner),
-        )
+        plan = self.plan()
         file = Path(plan["config_path"])
         file.parent.mkdir(parents=True, mode=0o700)
         file.write_text(json.dumps(plan["config"]), encoding="utf-8")
@@ -115,7 +126,7 @@ def test_check_run_run_change(home: Home) -> None:
     assert len(_changed(check)) == len(_changed(run)) == 5
     assert len(home.backups()) == 1
     (line,) = home.crontab
-    assert line.split()[1:5] == ["7", "*", "*", "*"]
+    assert line.split()[:5] == [home.minute(), "7", "*", "*", "*"]
     assert line.endswith(f" {home.runner} backup dev --config {home.configuration} --syslog")
     for directory in (home.configuration, home.repository.parent):
         assert modes(directory) == {"file": {"0600"}, "directory": {"0700"}}

@@ -132,6 +132,26 @@ def test_every_boolean_is_read_as_one(role: str) -> None:
                     assert match[1].startswith(" | bool") or to_the_filter or told, f"{path.name}: {line}"
 
 
+def test_every_boolean_of_a_database_may_be_a_text() -> None:
+    options = _entries("sqlite_backup")["main"]["options"]["sqlite_backup_databases"]["options"]
+    needed = {"include": {"src": "/srv/.env"}}
+    found = [name for name, option in _nested(options) if option["type"] == "bool"]
+    assert {"first_backup", "allow_empty", "include.redact"} <= {*found}
+
+    for name in found:
+        outer, _dot, inner = name.partition(".")
+        given = {outer: [{**needed[outer], inner: "no"}] if inner else "no"}
+        (plan,) = backup_plans.backup_plans(
+            [{"name": "agent", "path": "/srv/agent.db", **given}],
+            host="ci-1",
+            config_dir="/etc/sqlite-backup",
+            repository_dir="/var/backups/sqlite",
+            runner_path="/usr/local/bin/sqlite-backup",
+        )
+        value = {**plan["config"], **plan}[outer] if not inner else plan["config"][outer][0][inner]
+        assert value is False, name
+
+
 def _flags(keys: Mapping[str, config.Key]) -> Iterator[str]:
     for name, key in keys.items():
         if key.type == "flag":
