@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the role `sqlite_backup` writes for each database, worked out on the controller from the variables of the role.
 
-The documentation is in backup_plans.yml.
+The documentation is in backup_plans.yml and backup_problems.yml.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, urls
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, options, urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
 
 HOUR_SECONDS = 3600
@@ -31,7 +32,7 @@ RUN_SECONDS = DAY_SECONDS
 _DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
-ROLE_KEYS = ("profile", "every", "active_hours", "first_backup")
+ROLE_KEYS = ("state", "profile", "every", "active_hours", "first_backup")
 # Keys that tell one database from another: they cannot be the same for all.
 OWN_KEYS = ("name", "path", "database_url", "chdir", "repository")
 
@@ -43,8 +44,8 @@ _ALLOWED_EVERY = (
 )
 _ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
-_TRUE = ("true", "yes", "on", "1")
-_FALSE = ("false", "no", "off", "0")
+_STATES = ("present", "absent")
+_MANAGED_BY = "the role sqliteops.backup.sqlite_backup, from its variables"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Settings:
     scope: str = "system"
     every: str = ""
     active_hours: str = ""
-    first_backup: bool = True
+    first_backup: bool | str = True
+    random_delay: str = "30s"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def absolute(self, path: Any, where: str) -> str:
@@ -90,9 +92,18 @@ class Settings:
             raise UsageError(f"{where} is {text!r}. Allowed is an absolute path.")
         return text
 
+    def made(self, path: Any, where: str) -> str:
+        """A path that the role makes: the modules of Ansible would put a variable of the environment for a ``$``."""
+        text = posixpath.normpath(self.absolute(path, where))
+        if "$" in text:
+            raise UsageError(
+                f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable."
+            )
+        return text
+
     def place(self, variable: str) -> str:
         """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
-        text = posixpath.normpath(self.absolute(getattr(self, variable), f"sqlite_backup_{variable}"))
+        text = self.made(getattr(self, variable), f"sqlite_backup_{variable}")
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
@@ -128,18 +139,39 @@ class Schedule:
 
 def backup_plans(databases: Sequence[Mapping[str, Any]], **settings: Any) -> list[dict[str, Any]]:
     """A plan for each of the databases. Raises ``AnsibleFilterError`` for what the role cannot do."""
+    plans, problems = _plans(databases, settings)
+    if problems:
+        raise AnsibleFilterError("\n".join(problems))
+    return plans
+
+
+def backup_problems(databases: Sequence[Mapping[str, Any]], **settings: Any) -> list[str]:
+    """Why there can be no plans, a text for each database at fault; none when all is well."""
+    return _plans(databases, settings)[1]
+
+
+def _plans(
+    databases: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The plans, and what is wrong with the databases for which there are none."""
+    plans, problems = [], []
     try:
         given = Settings(**settings)
-    except TypeError as error:
-        raise AnsibleFilterError(str(error)) from error
-    try:
         _check_scope(given)
-        plans = [_plan(each, given) for each in databases]
-        for key in ("name", "repository"):
+        _random_delay(given)
+    except (TypeError, UsageError) as error:
+        return [], [str(error)]
+    for each in databases:
+        try:
+            plans.append(_plan(each, given))
+        except UsageError as error:
+            problems.append(str(error))
+    for key in ("name", "repository"):
+        try:
             _check_distinct(plans, key)
-    except UsageError as error:
-        raise AnsibleFilterError(str(error)) from error
-    return plans
+        except UsageError as error:
+            problems.append(str(error))
+    return plans, list(dict.fromkeys(problems))
 
 
 def _check_scope(settings: Settings) -> None:
@@ -153,7 +185,9 @@ def _check_scope(settings: Settings) -> None:
 def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
     seen: dict[str, str] = {}
     for plan in plans:
-        found = plan[key]
+        found = plan.get(key)
+        if found is None:
+            continue
         if found in seen:
             raise UsageError(
                 f"sqlite_backup_databases: {key} {found!r} is that of two databases, {seen[found]} and {plan['name']}. "
@@ -165,43 +199,86 @@ def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
 def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     name = _name(given)
     where = f"sqlite_backup_databases: {name}"
-    content = _configuration(given, settings, where)
     config_dir = settings.place("config_dir")
-    command = [settings.place("runner_path"), "backup", name, "--config", config_dir]
     plan = {
         "name": name,
+        "state": _state(given, settings, where),
         "config_path": f"{config_dir}/{config.DATABASES_NAME}/{name}.json",
-        "command": command,
-        "cron_command": _for_cron(command),
-        "systemd_command": " ".join(_for_systemd(each).replace("$", "$$") for each in command),
         "schedule_files": _schedule_files(name),
-        "repository": content["repository"],
     }
-    return {**plan, **_living(given, content, settings, where)} if settings.state == "present" else plan
+    if plan["state"] == "absent":
+        return plan
+    return {**plan, **_living(given, settings, where)}
 
 
-def _living(given: Mapping[str, Any], content: dict[str, Any], settings: Settings, where: str) -> dict[str, Any]:
+def _state(given: Mapping[str, Any], settings: Settings, where: str) -> str:
+    own = given.get("state")
+    state = "present" if own is None else str(own)
+    if state not in _STATES:
+        raise UsageError(f"{where}: state is {state!r}. Allowed are {' and '.join(_STATES)}.")
+    return state if settings.state == "present" else settings.state
+
+
+def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[str, Any]:
     """The part of a plan that a database has which stays."""
+    content = _configuration(given, settings, where)
     every_seconds, schedule = _schedule(given, settings, where)
     content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
+    content.setdefault("due", _due(every_seconds, schedule, settings))
     directory = posixpath.dirname(_database_path(content, where))
+    _check(content, where)
+    config_dir = settings.place("config_dir")
+    command = [settings.place("runner_path"), "backup", str(given["name"]), "--config", config_dir]
     base = settings.place("repository_dir")
     repository = content["repository"]
-    seen = f"{settings.place('config_dir')}/{config.SEEN_NAME}"
     return {
-        "config": content,
+        "config": {config.MANAGED_BY: _MANAGED_BY, **content},
+        "repository": repository,
+        "command": command,
+        "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
+        "cron_command": _for_cron(command),
+        "systemd_command": " ".join(_for_systemd(each) for each in command),
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,
         "hour": schedule.cron_hour,
         "on_calendar": schedule.on_calendar,
+        "random_delay": _random_delay(settings),
         # A path that is missing must not keep the runner from saying so.
-        "read_write_paths": [_for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory, seen))],
-        "run_seconds": _run_seconds(content, where),
+        "read_write_paths": [
+            _for_systemd(f"-{each}")
+            for each in dict.fromkeys((repository, directory, f"{config_dir}/{config.SEEN_NAME}"))
+        ],
+        "run_seconds": _run_seconds(content),
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
         "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
         "any_backup": f"{glob.escape(repository)}/*Z-*/manifest.json",
     }
+
+
+def _due(every_seconds: int, schedule: Schedule, settings: Settings) -> dict[str, str]:
+    """When a run is missing: half of the time to the next one is enough for a long backup, an hour for a short one."""
+    delay_seconds = 60 * math.ceil(int(_random_delay(settings)[:-1]) / 60)
+    grace_seconds = min(every_seconds, max(HOUR_SECONDS, every_seconds // 2) + delay_seconds)
+    return {"minute": schedule.cron_minute, "hour": schedule.cron_hour, "grace": _duration(grace_seconds)}
+
+
+def _check(content: Mapping[str, Any], where: str) -> None:
+    """By the rules of the engine: with what it refuses, every run would fail."""
+    file = Path("/", content["name"])
+    settings = config.checked(content, content["name"], file=file, action=where)
+    for key, error in options.mistakes(settings.options):
+        raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint)
+
+
+def _random_delay(settings: Settings) -> str:
+    """As systemd reads it."""
+    try:
+        return f"{math.ceil(clock.parse_duration(str(settings.random_delay)))}s"
+    except UsageError:
+        raise UsageError(
+            f"sqlite_backup_random_delay is {settings.random_delay!r}. Allowed is a duration, such as 30s, 5m or 1h."
+        ) from None
 
 
 def _name(given: Mapping[str, Any]) -> str:
@@ -220,8 +297,8 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
     merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
     content = _typed_object(merged, config.KEYS, settings, where)
-    content["repository"] = posixpath.normpath(content["repository"])
-    if settings.state == "present" and ("path" in content) == ("database_url" in content):
+    content["repository"] = settings.made(content["repository"], f"{where}: repository")
+    if ("path" in content) == ("database_url" in content):
         raise UsageError(f"{where}: exactly one of path and database_url must be given.")
     return content
 
@@ -230,6 +307,8 @@ def _typed_object(
     given: Mapping[str, Any], keys: Mapping[str, config.Key], settings: Settings, where: str
 ) -> dict[str, Any]:
     """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
+    if not isinstance(given, Mapping):
+        raise UsageError(f"{where} is {given!r}. Allowed is a dictionary.")
     for key in given:
         if key not in keys:
             raise UsageError(f"{where}: there is no key {key}. {config.nearest(key, [*keys])}")
@@ -249,9 +328,15 @@ def _typed(value: Any, key: config.Key, settings: Settings, where: str) -> Any:
         return _flag(value, where)
     if key.type == "object":
         return _typed_object(value, key.keys, settings, where)
-    if key.type == "list" and key.keys:
-        return [_typed_object(each, key.keys, settings, where) for each in value]
-    return list(value) if key.type == "list" else value if key.type == "anything" else str(value)
+    if key.type == "list":
+        return _list(value, key, settings, where)
+    return value if key.type == "anything" else str(value)
+
+
+def _list(value: Any, key: config.Key, settings: Settings, where: str) -> list[Any]:
+    """As an argument of Ansible: a text is a list with commas."""
+    values = [each.strip() for each in value.split(",")] if isinstance(value, str) else list(value)
+    return [_typed_object(each, key.keys, settings, where) if key.keys else str(each) for each in values]
 
 
 def _number(value: Any, where: str) -> int:
@@ -262,10 +347,10 @@ def _number(value: Any, where: str) -> int:
 
 
 def _flag(value: Any, where: str) -> bool:
-    text = str(value).lower()
-    if text not in (*_TRUE, *_FALSE):
-        raise UsageError(f"{where} is {value!r}. Allowed are true and false.")
-    return text in _TRUE
+    try:
+        return bool(boolean(value))
+    except TypeError:
+        raise UsageError(f"{where} is {value!r}. Allowed are true and false.") from None
 
 
 def _profile(given: Mapping[str, Any], settings: Settings, where: str) -> Profile:
@@ -325,14 +410,11 @@ def _rpo_seconds(every_seconds: int, schedule: Schedule) -> int:
     return gap_seconds + (every_seconds if gap_seconds == every_seconds else max(every_seconds, HOUR_SECONDS))
 
 
-def _run_seconds(content: Mapping[str, Any], where: str) -> int:
+def _run_seconds(content: Mapping[str, Any]) -> int:
     """What no run takes that gets on, by its own deadlines; it waits up to three times for a lock of the repository."""
     seconds = float(RUN_SECONDS)
     for key, times in (("timeout", 1), ("lock_timeout", 3)):
-        try:
-            seconds += times * clock.parse_duration(content.get(key, config.KEYS[key].default))
-        except UsageError as error:
-            raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint) from None
+        seconds += times * clock.parse_duration(content.get(key, config.KEYS[key].default))
     return math.ceil(seconds)
 
 
@@ -380,4 +462,4 @@ class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"backup_plans": backup_plans}
+        return {"backup_plans": backup_plans, "backup_problems": backup_problems}

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zoneinfo
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.filter import backup_plans as module
-from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import backup_plans
+from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import backup_plans, backup_problems
+from ansible_collections.sqliteops.backup.plugins.filter.backup_warnings import backup_unknown, backup_warnings
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config
 
 AGENT = {"name": "agent", "path": "/srv/agent/agent.db"}
@@ -30,6 +32,7 @@ SETTINGS = {
     "repository_dir": "/var/backups/sqlite",
     "runner_path": "/usr/local/bin/sqlite-backup",
 }
+NO_RULE = dict.fromkeys(("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"), 0)
 EVERY_MINUTES = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440]
 
 
@@ -37,6 +40,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
     plan = _plan()
 
     assert plan["config"] == {
+        "managed_by": "the role sqliteops.backup.sqlite_backup, from its variables",
         "name": "agent",
         "path": "/srv/agent/agent.db",
         "repository": "/var/backups/sqlite/agent",
@@ -46,10 +50,12 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "keep_weekly": 4,
         "keep_monthly": 12,
         "rpo": "2h",
+        "due": {"minute": plan["minute"], "hour": "*", "grace": "1h"},
     }
     command = "/usr/local/bin/sqlite-backup backup agent --config /etc/sqlite-backup"
     assert plan == {
         "name": "agent",
+        "state": "present",
         "config": plan["config"],
         "config_path": "/etc/sqlite-backup/databases.d/agent.json",
         "repository": "/var/backups/sqlite/agent",
@@ -58,7 +64,9 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "minute": plan["minute"],
         "hour": "*",
         "on_calendar": f"*-*-* *:{plan['minute']}:00",
+        "random_delay": "30s",
         "command": command.split(),
+        "try_command": [*command.replace(" backup ", " try ").split(), "--if-backed-up", "--quiet"],
         "cron_command": f"{command} --syslog",
         "systemd_command": command,
         "schedule_files": {
@@ -169,6 +177,24 @@ def test_rpo_is_met_when_one_run_is_missed_and_at_night(every: str, active_hours
     assert clock.parse_duration(rpo) >= 2 * clock.parse_duration(every)
 
 
+@pytest.mark.parametrize(
+    ("every", "random_delay", "grace"),
+    [
+        ("15m", "30s", "15m"),
+        ("1h", "30s", "1h"),
+        ("2h", "0s", "1h"),
+        ("2h", "30s", "1h1m"),
+        ("12h", "30s", "6h1m"),
+        ("1d", "1h", "13h"),
+        ("1d", "20h", "1d"),
+    ],
+)
+def test_missing_run_is_one_whose_backup_is_not_there_before_the_next_one(
+    every: str, random_delay: str, grace: str
+) -> None:
+    assert _plan({**AGENT, "every": every}, random_delay=random_delay)["config"]["due"]["grace"] == grace
+
+
 def test_minutes_stay_and_differ() -> None:
     assert _plan({**AGENT, "every": "20m"})["minute"] == "0,20,40"
     assert _plan()["minute"] == "40"
@@ -216,9 +242,9 @@ def test_paths_that_need_care() -> None:
         "chdir": '/srv/bob\'s "app"\n100%',
         "repository": "/backup/[x]//odd/",
     }
-    plan = _plan(database, config_dir="/etc/100% $HOME/s", runner_path="/opt/it's/s")
+    plan = _plan(database, config_dir="/etc/100% HOME/s", runner_path="/opt/it's/s")
 
-    assert plan["config_path"] == "/etc/100% $HOME/s/databases.d/odd.json"
+    assert plan["config_path"] == "/etc/100% HOME/s/databases.d/odd.json"
     assert plan["repository"] == "/backup/[x]/odd"
     assert plan["directories"] == ["/backup/[x]/odd"]
     assert glob.escape("/backup/[x]/odd") + "/*Z-*/manifest.json" == plan["any_backup"]
@@ -227,11 +253,11 @@ def test_paths_that_need_care() -> None:
     assert "\n" not in line
     assert line.count("%") == line.count(r"\%") == 1
     assert shlex.split(line.replace(r"\%", "%")) == [*plan["command"], "--syslog"]
-    assert plan["systemd_command"] == '"/opt/it\'s/s" backup odd --config "/etc/100%% $$HOME/s"'
+    assert plan["systemd_command"] == '"/opt/it\'s/s" backup odd --config "/etc/100%% HOME/s"'
     assert plan["read_write_paths"] == [
         '"-/backup/[x]/odd"',
         r'"-/srv/bob' + r"'s \"app\"\x0a100%%" + '"',
-        '"-/etc/100%% $HOME/s/seen.d"',
+        '"-/etc/100%% HOME/s/seen.d"',
     ]
 
 
@@ -296,7 +322,23 @@ def test_absent_needs_no_more_than_a_name() -> None:
         ({"include": [{"source": "/a"}]}, {}, ("agent: include: there is no key source", "src")),
         ({"keep_daily": "many"}, {}, ("agent: keep_daily is 'many'", "whole number")),
         ({"allow_empty": "perhaps"}, {}, ("agent: allow_empty is 'perhaps'", "true and false")),
-        ({"timeout": "long"}, {}, ("agent: timeout: ", "'long'", "30s")),
+        ({"timeout": "long"}, {}, ('agent: timeout is "long"', "15m")),
+        ({"timeout": "1 hour"}, {}, ('agent: timeout is "1 hour"', "15m")),
+        ({"rpo": "often"}, {}, ('agent: rpo is "often"',)),
+        ({"type": "fast"}, {}, ('agent: type is "fast"', "incremental")),
+        ({"compression_level": 99}, {}, ("agent: compression_level: ", "level 99", "1 to 19")),
+        ({"encryption": {"method": "age"}}, {}, ("agent: encryption: ", "age needs recipients")),
+        ({"encryption": "age"}, {}, ("agent: encryption is 'age'", "dictionary")),
+        ({}, {"defaults": {"timezone": "Europe/Berlim"}}, ("agent: timezone: ", "'Europe/Berlim'")),
+        ({"keep_daily": -1}, {}, ("agent: keep_*: ", "negative")),
+        ({"keep_within": 0, **NO_RULE}, {}, ("agent: keep_*: ", "keeps nothing")),
+        ({"include": [{"src": "/a", "name": "../a"}]}, {}, ("agent: include: ", "'../a'")),
+        ({"repository": "/backup/$HOME"}, {}, ("agent: repository is '/backup/$HOME'", "without $")),
+        ({}, {"repository_dir": "/$X"}, ("sqlite_backup_repository_dir is '/$X'", "without $")),
+        ({}, {"config_dir": "/$X"}, ("sqlite_backup_config_dir is '/$X'", "without $")),
+        ({}, {"runner_path": "/$X"}, ("sqlite_backup_runner_path is '/$X'", "without $")),
+        ({}, {"random_delay": "5minuets"}, ("sqlite_backup_random_delay is '5minuets'", "5m")),
+        ({"state": "gone"}, {}, ("agent: state is 'gone'", "present and absent")),
         ({"first_backup": "perhaps"}, {}, ("agent: first_backup is 'perhaps'", "true and false")),
         ({}, {"config_dir": "etc"}, ("sqlite_backup_config_dir is 'etc'", "absolute")),
         ({}, {"config_dir": "/etc/a\nb"}, ("sqlite_backup_config_dir is '/etc/a\\nb'", "control characters")),
@@ -312,6 +354,68 @@ def test_refusals_name_the_variable_its_value_and_what_is_allowed(
         _plan({**AGENT, **database}, **settings)
 
     assert [part for part in parts if part not in str(refusal.value)] == []
+
+
+def test_every_database_at_fault_is_told() -> None:
+    wrong = [
+        {"name": "a", "path": "/a", "every": "7m"},
+        AGENT,
+        {"name": "b"},
+        {"name": "c", "path": "/c", "check": "x"},
+    ]
+
+    problems = backup_problems(wrong, **SETTINGS)
+
+    assert [each.split(":")[1] for each in problems] == [" a", " b", " c"]
+    assert backup_problems([AGENT], **SETTINGS) == []
+
+
+def test_a_controller_without_time_zones_leaves_them_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+
+    assert _plan({**AGENT, "timezone": "Mars/Olympus"})["config"]["timezone"] == "Mars/Olympus"
+
+
+def test_a_path_that_the_role_does_not_make_may_hold_a_dollar() -> None:
+    assert _plan({"name": "a", "path": "/srv/$HOME/a.db"})["config"]["path"] == "/srv/$HOME/a.db"
+
+
+@pytest.mark.parametrize(("text", "value"), [("no", False), ("False", False), ("n", False), ("0", False), ("y", True)])
+def test_a_text_that_means_no_is_no(text: str, value: bool) -> None:
+    assert _plan({**AGENT, "first_backup": text})["first_backup"] is value
+    assert _plan(first_backup=text)["first_backup"] is value
+    assert _plan({**AGENT, "allow_empty": text})["config"]["allow_empty"] is value
+
+
+def test_a_text_is_a_list_with_commas() -> None:
+    assert _plan({**AGENT, "tags": "ci, nightly"})["config"]["tags"] == ["ci", "nightly"]
+
+
+def test_a_delay_is_in_seconds() -> None:
+    assert [_plan(random_delay=each)["random_delay"] for each in ("30s", "5m", 90)] == ["30s", "300s", "90s"]
+
+
+def test_one_database_may_go() -> None:
+    going = {"name": "agent", "state": "absent", "evry": "never"}
+    (gone, stays) = backup_plans([going, {"name": "b", "path": "/b"}], **SETTINGS)
+
+    assert (gone["state"], stays["state"]) == ("absent", "present")
+    assert gone == _plan(state="absent")
+
+
+def test_a_mistyped_variable_is_told() -> None:
+    known = ["sqlite_backup_databases", "sqlite_backup_every", "sqlite_backup_user", "sqlite_backup_unlisted"]
+    names = ["sqlite_backup_database", "sqlite_backups_databases", "sqlite_backup_hosts", "sqlite_backup_secret_store"]
+
+    assert backup_unknown([*names, *known], known) == [
+        "there is no variable sqlite_backup_database. Did you mean sqlite_backup_databases?",
+        "there is no variable sqlite_backups_databases. Did you mean sqlite_backup_databases?",
+    ]
+
+
+def test_warnings_name_the_host(capsys: pytest.CaptureFixture[str]) -> None:
+    assert backup_warnings(["the disk is small"], "ci-1") == ["ci-1: the disk is small"]
+    assert "ci-1: the disk is small" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,23 @@ class Home:
         lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
         return [line for line in lines if line and not line.startswith("#")]
 
+    def minute(self) -> str:
+        """Of a run: it follows from what the host is, and not from what the inventory calls it."""
+        files = [Path("/var/lib/dbus/machine-id"), Path("/etc/machine-id")]
+        machine = next((each.read_text(encoding="ascii").strip() for each in files if each.exists()), "")
+        return str(self.plan(f"{machine}/{platform.node()}")["minute"])
+
+    def plan(self, host: str = "localhost") -> dict[str, Any]:
+        (plan,) = backup_plans(
+            [self.database],
+            host=host,
+            profile="development",
+            config_dir=str(self.configuration),
+            repository_dir=str(self.repository.parent),
+            runner_path=str(self.runner),
+        )
+        return plan
+
     def configured(self) -> list[str]:
         return sorted(each.name for each in (self.configuration / "databases.d").iterdir())
 
@@ -73,14 +91,7 @@ class Home:
 
     def set_up(self) -> None:
         """What the role leaves behind that the other playbooks need."""
-        (plan,) = backup_plans(
-            [self.database],
-            host="localhost",
-            profile="development",
-            config_dir=str(self.configuration),
-            repository_dir=str(self.repository.parent),
-            runner_path=str(self.runner),
-        )
+        plan = self.plan()
         file = Path(plan["config_path"])
         file.parent.mkdir(parents=True, mode=0o700)
         file.write_text(json.dumps(plan["config"]), encoding="utf-8")
@@ -115,7 +126,7 @@ def test_check_run_run_change(home: Home) -> None:
     assert len(_changed(check)) == len(_changed(run)) == 5
     assert len(home.backups()) == 1
     (line,) = home.crontab
-    assert line.split()[1:5] == ["7", "*", "*", "*"]
+    assert line.split()[:5] == [home.minute(), "7", "*", "*", "*"]
     assert line.endswith(f" {home.runner} backup dev --config {home.configuration} --syslog")
     for directory in (home.configuration, home.repository.parent):
         assert modes(directory) == {"file": {"0600"}, "directory": {"0700"}}
@@ -192,6 +203,8 @@ def test_applications_add_up_and_go_one_by_one(home: Home) -> None:
     [
         ({"sqlite_backup_databases": [{"name": "dev", "path": "/a.db", "evry": "1h"}]}, "evry"),
         ({"sqlite_backup_scheduler": "systemd"}, "sqlite_backup_scheduler is 'systemd'"),
+        ({"sqlite_backup_defaults": {"timeout": "1 hour"}}, "dev: timeout is"),
+        ({"sqlite_backup_repository_dir": "~/$HOME"}, "sqlite_backup_repository_dir is '"),
     ],
 )
 def test_nothing_is_changed_by_what_cannot_be(home: Home, variables: dict[str, Any], part: str) -> None:
@@ -202,6 +215,141 @@ def test_nothing_is_changed_by_what_cannot_be(home: Home, variables: dict[str, A
     assert run.code != 0
     assert part in run.output
     assert everything(home.path) == before
+
+
+def test_a_configuration_that_would_fail_does_not_replace_one_that_works(home: Home) -> None:
+    home.set_up()
+    home.place.backed_up(repository=home.repository, name="dev")
+    file = home.configuration / "databases.d" / "dev.json"
+    before = file.read_bytes()
+    moved = {**home.database, "path": str(home.place.srv / "moved.db")}
+
+    # The second run has nothing left to change, and must say it again.
+    first, second = (home.provision(sqlite_backup_databases=[moved]) for _run in range(2))
+
+    for run in (first, second):
+        assert run.code != 0
+        said = run.results[-1]["msg"]
+        assert said.startswith(f"dev: error 10: Cannot back up {moved['path']}: the file does not exist.")
+        assert "failed to validate" not in said
+        assert file.read_bytes() == before
+        assert home.crontab == []
+
+    shutil.copy(home.place.database, moved["path"])
+    home.place.database.unlink()
+    good = home.provision(sqlite_backup_databases=[{**moved, "keep_daily": "9"}])
+
+    assert good.code == 0, good.output
+    assert json.loads(file.read_bytes())["keep_daily"] == 9
+    assert len(home.crontab) == 1
+
+
+def test_what_is_not_listed_is_told_or_goes(home: Home) -> None:
+    other = {"name": "other", "path": str(home.place.database), "first_backup": False}
+    two = home.provision(sqlite_backup_databases=[{**home.database, "first_backup": "no"}, other])
+
+    assert (two.code, len(home.crontab)) == (0, 2), two.output
+    assert "[WARNING]" not in two.output
+    assert home.backups() == []
+
+    before = everything(home.path)
+    one = {**home.database, "first_backup": False}
+    check, warned = (home.provision(*flags, sqlite_backup_databases=[one]) for flags in (["--check"], []))
+
+    for run in (check, warned):
+        assert (run.code, _changed(run)) == (0, []), run.output
+        assert "[WARNING]: localhost: other: configured in" in _unwrapped(run)
+    assert everything(home.path) == before
+
+    ignored = home.provision(sqlite_backup_databases=[one], sqlite_backup_unlisted="ignore")
+
+    assert (ignored.code, _changed(ignored)) == (0, []), ignored.output
+    assert "[WARNING]" not in ignored.output
+
+    given = {"sqlite_backup_databases": [one], "sqlite_backup_unlisted": "remove"}
+    check, removed, again = (home.provision(*flags, **given) for flags in (["--check"], [], []))
+
+    assert [run.code for run in (check, removed, again)] == [0, 0, 0], removed.output
+    assert [len(_changed(run)) for run in (check, removed, again)] == [2, 2, 0]
+    assert (home.configured(), len(home.crontab)) == (["dev.json"], 1)
+
+
+def test_one_database_goes_and_the_others_stay(home: Home) -> None:
+    other = {"name": "other", "path": str(home.place.database), "first_backup": False}
+    home.provision(sqlite_backup_databases=[home.database, other])
+    given = {"sqlite_backup_databases": [{"name": "dev", "state": "absent"}, other]}
+
+    check, gone, again = (home.provision(*flags, **given) for flags in (["--check"], [], []))
+
+    assert [run.code for run in (check, gone, again)] == [0, 0, 0], gone.output
+    assert [len(_changed(run)) for run in (check, gone, again)] == [2, 2, 0]
+    assert (home.configured(), len(home.crontab), len(home.backups())) == (["other.json"], 1, 1)
+    assert "backup other" in home.crontab[0]
+
+
+def test_what_is_probably_not_meant_is_a_warning(home: Home) -> None:
+    run = home.run("provision_backups", {"sqlite_backup_database": [home.database], "sqlite_backup_own_variable": 1})
+
+    assert run.code == 0, run.output
+    said = _unwrapped(run)
+    assert "[WARNING]: localhost: sqlite_backup_databases is empty" in said
+    assert "there is no variable sqlite_backup_database. Did you mean sqlite_backup_databases?" in said
+    assert "own_variable" not in said
+
+
+@pytest.mark.slow
+def test_each_tag_works_alone(home: Home) -> None:
+    def run(tag: str) -> list[str]:
+        done = home.provision("--tags", f"sqlite_backup_{tag}")
+        assert done.code == 0, done.output
+        return _changed(done)
+
+    assert run("packages") == []
+    assert not home.configuration.exists()
+    assert len(run("runner")) == 2
+    assert (home.runner.exists(), home.configured()) == (True, [])
+    assert len(run("configuration")) == 1
+    assert (home.configured(), home.crontab, home.repository.exists()) == (["dev.json"], [], True)
+    assert len(run("schedule")) == 1
+    assert (len(home.crontab), home.backups()) == (1, [])
+    assert len(run("first")) == 1
+    assert len(home.backups()) == 1
+    whole = home.provision()
+    assert (whole.code, _changed(whole)) == (0, []), whole.output
+    gone = home.provision("--tags", "sqlite_backup_schedule", sqlite_backup_state="absent")
+    assert (gone.code, home.crontab, home.runner.exists()) == (0, [], False), gone.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "part"),
+    [
+        ({"sqlite_backup_user": "nobody-of-the-test"}, "sqlite_backup_user is 'nobody-of-the-test'"),
+        ({"sqlite_backup_group": "nobody-of-the-test"}, "sqlite_backup_group is 'nobody-of-the-test'"),
+    ],
+)
+def test_a_user_that_does_not_exist_is_told_in_check_mode(place: Place, variables: dict[str, str], part: str) -> None:
+    given = {"sqlite_backup_databases": [{"name": "test-of-the-role", "path": str(place.database)}], **variables}
+
+    run = harness.run_playbook(place.directory / "ansible", f"{harness.NAMESPACE}.provision_backups", given, "--check")
+
+    assert run.code != 0
+    assert run.results[-1]["msg"].startswith(part)
+    assert _changed(run) == []
+
+
+@pytest.mark.parametrize(("text", "installs"), [("false", False), ("no", False), ("yes", True)])
+def test_a_text_that_means_no_installs_nothing(place: Place, text: str, installs: bool) -> None:
+    given = {
+        "sqlite_backup_databases": [{"name": "test-of-the-role", "path": str(place.database)}],
+        "sqlite_backup_config_dir": str(place.directory / "etc"),
+        "sqlite_backup_manage_packages": text,
+        "__sqlite_backup_missing": ["age"],
+    }
+
+    run = harness.run_playbook(place.directory / "ansible", f"{harness.NAMESPACE}.provision_backups", given, "--check")
+
+    assert run.code == 0, run.output
+    assert ("Missing are the packages" in run.output) is installs
 
 
 def test_backup_now(home: Home) -> None:
@@ -385,3 +533,8 @@ def _written(ansible: Session, place: Place, user: str, *kinds: str) -> list[Pat
 def _changed(run: Run) -> list[str]:
     """What changed, one entry a task; a handler or a loop is one."""
     return [str(each.get("msg", "")) for each in run.results if each.get("changed")]
+
+
+def _unwrapped(run: Run) -> str:
+    """What was printed, without the line breaks that Ansible puts into a warning."""
+    return " ".join(run.output.split())

@@ -115,6 +115,50 @@ def test_databases_take_the_keys_of_the_runner() -> None:
     _compare(of_all, config.KEYS)
 
 
+def test_every_boolean_is_read_as_one(role: str) -> None:
+    """Validation takes a text for a boolean and leaves it one, and every text is true to `when`."""
+    names = [name for name, option in _all_options(role).items() if option["type"] == "bool"]
+    inside = [name for name, option in _nested(_all_options(role)) if option["type"] == "bool" and "." in name]
+    # What is inside of a dictionary goes through the filter, whose tests have texts.
+    assert {each.rsplit(".", 1)[-1] for each in inside} <= {"first_backup", *_flags(config.KEYS)}
+    for path in sorted(_root(role).glob("*/*")):
+        if path.parent.name in ("defaults", "meta") or path.suffix not in (".yml", ".j2"):
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            for name in names:
+                for match in re.finditer(rf"\b{name}\b(?! of|:)(.*)", line):
+                    to_the_filter = line.strip() == f'{name.removeprefix(f"{role}_")}: "{{{{ {name} }}}}"'
+                    told = line.lstrip().startswith(("#", "Correct that, or"))
+                    assert match[1].startswith(" | bool") or to_the_filter or told, f"{path.name}: {line}"
+
+
+def test_every_boolean_of_a_database_may_be_a_text() -> None:
+    options = _entries("sqlite_backup")["main"]["options"]["sqlite_backup_databases"]["options"]
+    needed = {"include": {"src": "/srv/.env"}}
+    found = [name for name, option in _nested(options) if option["type"] == "bool"]
+    assert {"first_backup", "allow_empty", "include.redact"} <= {*found}
+
+    for name in found:
+        outer, _dot, inner = name.partition(".")
+        given = {outer: [{**needed[outer], inner: "no"}] if inner else "no"}
+        (plan,) = backup_plans.backup_plans(
+            [{"name": "agent", "path": "/srv/agent.db", **given}],
+            host="ci-1",
+            config_dir="/etc/sqlite-backup",
+            repository_dir="/var/backups/sqlite",
+            runner_path="/usr/local/bin/sqlite-backup",
+        )
+        value = {**plan["config"], **plan}[outer] if not inner else plan["config"][outer][0][inner]
+        assert value is False, name
+
+
+def _flags(keys: Mapping[str, config.Key]) -> Iterator[str]:
+    for name, key in keys.items():
+        if key.type == "flag":
+            yield name
+        yield from _flags(key.keys)
+
+
 def test_examples_can_be_carried_out() -> None:
     for variables in _examples("sqlite_backup"):
         scope = "user" if variables.get("sqlite_backup_profile") == "development" else "system"

@@ -174,6 +174,23 @@ def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, val
     assert told in error.message
 
 
+@pytest.mark.parametrize(
+    ("extra", "hint"),
+    [
+        ({"timeout": "soon"}, "This file is written by the role: correct it there."),
+        ({"tiemout": "1h"}, "Did you mean timeout? This file is written by the role: correct it there."),
+        (
+            {"name": "b"},
+            "Rename the file, or leave the key name away. This file is written by the role: correct it there.",
+        ),
+    ],
+)
+def test_a_hint_sends_nobody_to_a_file_that_is_overwritten(tmp_path: Path, extra: dict[str, Any], hint: str) -> None:
+    assert refusal(tmp_path, {**GOOD, **extra, "managed_by": "the role"}).hint == hint
+    assert "managed_by" not in load(tmp_path, {**GOOD, "managed_by": "the role"})
+    assert "managed_by is 3, it must be a text" in refusal(tmp_path, {**GOOD, "managed_by": 3}).message
+
+
 def test_a_huge_wrong_value_is_not_repeated(tmp_path: Path) -> None:
     assert len(refusal(tmp_path, {**GOOD, "type": "x" * 5000}).message) < 300 + len(str(tmp_path))
 

@@ -182,7 +182,7 @@ FILE_NAMES = st.text("ab.:\\ -", min_size=1, max_size=5)
 def test_name_that_is_taken_is_one_that_a_manifest_holds(name: str) -> None:
     """Both look at the same names; they must not disagree."""
     try:
-        checked = include._checked_name(name)
+        checked = include.checked_name(name)
     except UsageError:
         return
     stored = manifest.StoredFile(f"{include.DIRECTORY}/{checked}", manifest.INCLUDE_ROLE, 0, "0" * 64)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     backup,
+    config,
     include,
     options,
     prune,
@@ -257,3 +259,37 @@ def test_a_backup_loads_no_other_use_case() -> None:
 
     assert f"{engine}.options" in loaded
     assert not {f"{engine}.{room}" for room in ("restore", "verify", "prune", "retention", "cli")} & {*loaded}
+
+
+def _configured(**changed: Any) -> dict[str, Any]:
+    values = {key: [] if each.type == "list" else each.default for key, each in config.KEYS.items()}
+    return {**values, "path": "/srv/agent.db", "repository": "/backups/agent", **changed}
+
+
+@pytest.mark.parametrize(
+    ("changed", "key"),
+    [
+        ({"compression_level": 99}, "compression_level"),
+        ({"compression": "gzip", "compression_level": 15}, "compression_level"),
+        ({"encryption": {"method": "age", "recipients": [], "passphrase_file": None}}, "encryption"),
+        ({"include": [{"src": "/srv/a", "name": "../a", "redact": False}]}, "include"),
+        (
+            dict.fromkeys(("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"), 0) | {"keep_within": "0s"},
+            "keep_*",
+        ),
+        ({"keep_daily": -1}, "keep_*"),
+        ({"timezone": "Europe/Berlim"}, "timezone"),
+    ],
+)
+def test_mistakes_are_what_fails_everywhere(changed: dict[str, Any], key: str) -> None:
+    assert [each for each, _error in options.mistakes(_configured(**changed))] == [key]
+
+
+def test_what_only_this_host_lacks_is_no_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(zoneinfo, "available_timezones", set)
+    recipients = {"method": "age", "recipients": ["/etc/nowhere"], "passphrase_file": None}
+
+    given = _configured(compression_level=19, encryption=recipients, timezone="Mars/Olympus")
+
+    assert list(options.mistakes(given)) == []

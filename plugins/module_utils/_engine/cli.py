@@ -30,7 +30,7 @@ from .snapshot import Progress
 PROGRAM = "sqlite-backup"
 # These show everything that is configured when no name is given; the others must be told.
 _SHOWING = ("list", "status", "doctor")
-_OF_ONE = ("restore", "guard", "pin", "unpin")
+_OF_ONE = ("restore", "guard", "pin", "unpin", "try")
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -220,6 +220,10 @@ def _add_unpin(parser: argparse.ArgumentParser) -> None:
     _add_dry_run(parser)
 
 
+def _add_try(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--if-backed-up", action="store_true", help="only when the database has a backup already")
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -238,6 +242,10 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     ),
     "doctor": ("Look for what could make a backup or a restore fail.", _add_nothing),
     "guard": ("Run a command that may harm a database, protected by a pinned backup.", _add_guard),
+    "try": (
+        "Read a configuration from standard input, and see whether backups with it can succeed; writes nothing.",
+        _add_try,
+    ),
 }
 
 
@@ -247,7 +255,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     command = arguments.command_name
     for name in _chosen(arguments, directory):
         progress, clear = console.progress(name, command)
-        result = commands.attempt(name, lambda: _apart(config.load(directory, name), arguments, console, progress))  # noqa: B023
+        result = commands.attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
         clear()
         lines = _TEXTS[command](result, arguments) if result.facts else []
         console.add(command, result, lines[0] if lines else "done")
@@ -264,9 +272,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     return code
 
 
+def _loaded(directory: Path, name: str, command: str) -> Database:
+    return config.load(directory, name) if command != "try" else config.parsed(sys.stdin.buffer.read(), directory, name)
+
+
 def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
     """The names to work on, in the order given, each once; raises before anything is done when one is unknown."""
-    known, command = config.names(directory), arguments.command_name
+    command = arguments.command_name
+    known = config.names(directory) if command != "try" else arguments.names
     for name in arguments.names:
         if name not in known:
             raise UsageError(f"No database {name!r} is configured in {directory}.", hint=_meant(name, known))
@@ -277,6 +290,8 @@ def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
         return chosen
     if arguments.names:
         raise UsageError("Both names and --all are given.", hint="Give one of them.")
+    if command == "try":
+        raise UsageError("Which database to try?", hint="Name it; it need not be configured yet.")
     if not known:
         raise UsageError(
             f"No database is configured in {directory}.", hint="Name another directory with --config, or configure one."
@@ -328,6 +343,7 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
 
 
 _LONG_WORK: dict[str, Callable[..., Result]] = {
+    "try": commands.try_out,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
 }
@@ -371,4 +387,5 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "status": lambda result, _asked: [report.status_line(result.facts)],
     "doctor": lambda result, _asked: report.diagnosed(result.facts["findings"]),
     "guard": _guarded,
+    "try": lambda result, _asked: [report.tried(result.facts)],
 }

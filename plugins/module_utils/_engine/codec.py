@@ -68,6 +68,11 @@ def check_level(compression: str, level: int | None) -> int:
     return level
 
 
+def check_wanted_level(compression: str, level: int | None) -> None:
+    """Raise ``UsageError`` for a level that this compression has on no host: ``auto`` is zstd on some."""
+    check_level("zstd" if compression == "auto" else compression, level)
+
+
 class ArtifactWriter:
     """Writes one artifact: compresses and encrypts what it is given, counts and digests what is stored.
 

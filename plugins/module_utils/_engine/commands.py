@@ -17,13 +17,19 @@ from typing import Any
 from . import answers, backup, clock, doctor, health, info, options, pinning, prune, restore, retention, seen, verify
 from .config import Database
 from .errors import (
+    BackupDamagedError,
     BackupNotFoundError,
     CancelledError,
     EngineError,
     LastRunFailedError,
+    NoSpaceError,
     ObjectiveMissedError,
     PartialError,
     ProofFailedError,
+    RepositoryLockedError,
+    SourceBusyError,
+    SourceCorruptError,
+    StorageFailedError,
     UsageError,
     explained,
     translated,
@@ -101,6 +107,39 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
     elif asked["prune"] and not asked["dry_run"]:
         _prune_after_suspect(settings, result)
     return result
+
+
+# What is the matter with the host at the moment: it would be the same with any other configuration.
+_OF_THE_HOST = (
+    *(SourceBusyError, SourceCorruptError, BackupDamagedError, RepositoryLockedError, NoSpaceError, StorageFailedError),
+    PartialError,
+)
+
+
+def try_out(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Whether runs with this configuration can succeed here: one is made that writes nothing.
+
+    What the configuration cannot help is a warning: the one that would make room must not be refused for want of room.
+    With ``if_backed_up`` a database without a backup is not tried: its first backup is the better test.
+    """
+    if asked["if_backed_up"] and not _has_backups(settings):
+        return Result(settings.name, None, [], {"tried": False})
+    request = options.prune_request(settings.options)
+    retention.check(request.policy)
+    run = {"type": None, "tags": (), "reason": "", **dict.fromkeys(("pinned", "force", "force_identity"), False)}
+    run.update(prune=True, dry_run=True)
+    result = attempt(settings.name, lambda: back_up(settings, run, progress=progress))
+    if isinstance(result.error, _OF_THE_HOST):
+        result.warnings.append(str(result.error))
+        result.error = None
+    result.facts = {} if result.error else {"tried": True}
+    return result
+
+
+def _has_backups(settings: Database) -> bool:
+    if not Repository.exists(settings.repository):
+        return False
+    return bool(_open(settings, "Cannot list the backups").backups())
 
 
 def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:

@@ -26,6 +26,8 @@ from .errors import RefusedError, UsageError, translated
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
 DATABASES_NAME = "databases.d"
 SEEN_NAME = "seen.d"
+MANAGED_BY = "managed_by"
+"""The key with what writes the file: nothing that is changed there by hand stays."""
 _ENDING = ".json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -94,6 +96,7 @@ KEYS: Mapping[str, Key] = {
     "expect_tables": Key("list", ()),
     "assertions": Key("list", (), keys={"sql": Key("text", required=True), "equals": Key("anything", required=True)}),
 }
+_CORRECT = "Correct it there."
 _ALLOWED = {
     "text": "a text",
     "path": "an absolute path",
@@ -150,21 +153,45 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
 
 
-def load(configuration: Path, name: str) -> Database:
-    """The database ``name``; raises for whatever is wrong with its file, naming the file and the key."""
-    file = configuration / DATABASES_NAME / f"{name}{_ENDING}"
-    action = f"Cannot use {file}"
+def file_of(configuration: Path, name: str, action: str) -> Path:
+    """Where the database ``name`` is configured; raises when that can be no name."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{action}: {name!r} cannot be the name of a database.",
             hint="Use letters, digits, - and _, with a letter or a digit first.",
         )
+    return configuration / DATABASES_NAME / f"{name}{_ENDING}"
+
+
+def load(configuration: Path, name: str) -> Database:
+    """The database ``name``; raises for whatever is wrong with its file, naming the file and the key."""
+    action = f"Cannot use {configuration / DATABASES_NAME / name}{_ENDING}"
+    file = file_of(configuration, name, action)
     with translated(action):
         for each in (file.parent, file):
             _check_private(each, action)
         content = _parse(file.read_bytes(), action)
-    values = _checked(content, KEYS, "", action)
-    _check_together(values, name, action)
+    return checked(content, name, file=file, action=action)
+
+
+def parsed(data: bytes, configuration: Path, name: str) -> Database:
+    """As ``load``, of what may be put into the file of the database ``name``."""
+    action = "Cannot use this configuration"
+    return checked(_parse(data, action), name, file=file_of(configuration, name, action), action=action)
+
+
+def checked(content: Any, name: str, *, file: Path, action: str) -> Database:
+    """The database ``name`` with what its ``file`` holds or is to hold; raises for whatever is wrong with that."""
+    try:
+        values = _checked(content, {**KEYS, MANAGED_BY: Key("text")}, "", action)
+        values.pop(MANAGED_BY)
+        _check_together(values, name, action)
+    except UsageError as error:
+        manager = content.get(MANAGED_BY) if isinstance(content, dict) else None
+        if not isinstance(manager, str):
+            raise
+        hint = "" if error.hint == _CORRECT else f"{error.hint} "
+        raise UsageError(error.message, hint=f"{hint}This file is written by {manager}: correct it there.") from None
     return Database(name, file, {**values, "name": name})
 
 
@@ -250,7 +277,7 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _wrong(given: Any, allowed: str, where: str, action: str) -> UsageError:
-    return UsageError(f"{action}: {where} is {_shown(given)}, it must be {allowed}.", hint="Correct it there.")
+    return UsageError(f"{action}: {where} is {_shown(given)}, it must be {allowed}.", hint=_CORRECT)
 
 
 def _shown(given: Any) -> str:

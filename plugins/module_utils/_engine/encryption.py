@@ -76,7 +76,7 @@ class Encryption:
         ``UsageError`` for options that do not fit together and for keys that the program does not take,
         ``ProgramMissingError``, and ``PermissionDeniedError`` for a file that may not be read.
         """
-        _check_options(self, action)
+        self.check_options(action)
         if self.method == "none":
             return
         self.readers(action)
@@ -96,6 +96,12 @@ class Encryption:
             raise UsageError(f"{action}: cannot encrypt with these {option}: {error}.", hint=hint) from None
         except OSError as error:
             raise from_os_error(f"{action}: cannot encrypt", error) from error
+
+    def check_options(self, action: str) -> None:
+        """Raise ``UsageError`` for options that do not fit together, whatever the host; looks at no file."""
+        wrong, hint = _misfit(self)
+        if wrong:
+            raise UsageError(f"{action}: {wrong}.", hint=hint)
 
     def readers(self, action: str) -> list[str]:
         """Who can read, each once: age's recipients, or the SHA-256 of each of gpg's key files; none by passphrase."""
@@ -162,7 +168,8 @@ NOT_ENCRYPTED = Encryption()
 NO_KEYS = Keys()
 
 
-def _check_options(encryption: Encryption, action: str) -> None:
+def _misfit(encryption: Encryption) -> tuple[str, str]:
+    """What is wrong with the options, and what to do about it; nothing when they fit together."""
     method, recipients, passphrase_file = encryption.method, encryption.recipients, encryption.passphrase_file
     wrong = hint = ""
     if method not in SUFFIXES:
@@ -175,8 +182,7 @@ def _check_options(encryption: Encryption, action: str) -> None:
         wrong, hint = "age needs recipients", "Name at least one in recipients of encryption."
     elif method == "gpg" and bool(recipients) == bool(passphrase_file):
         wrong, hint = "gpg needs either recipients or a passphrase_file", "Give exactly one of them in encryption."
-    if wrong:
-        raise UsageError(f"{action}: {wrong}.", hint=hint)
+    return wrong, hint
 
 
 def _require_program(method: str, action: str) -> None:

@@ -82,11 +82,11 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str, deadline: De
     """
     found: dict[str, Included] = {}
     for each in wanted:
-        root = _checked_name(each.name or each.src.name)
+        root = checked_name(each.name or each.src.name)
         src = _found(each.src, action=action)
         for path in _regular_files(src, action=action):
             # Checked again: a name deep in a directory must fit into the manifest as well.
-            name = root if path == src else _checked_name("/".join((root, *path.relative_to(src).parts)))
+            name = root if path == src else checked_name("/".join((root, *path.relative_to(src).parts)))
             if os.path.samefile(path, source):
                 raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
             if name in found:
@@ -127,7 +127,7 @@ def _regular_files(src: Path, *, action: str) -> list[Path]:
         return places.regular_files(src)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name:
         raise UsageError(f"Cannot include a file as {name!r}.", hint="Use a relative name without '..' and ':'.")

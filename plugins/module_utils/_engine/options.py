@@ -9,13 +9,13 @@ Each use case is imported where it is built: a module must not load those that i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import clock, schedule, urls
+from . import clock, include, schedule, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
-from .errors import UsageError
+from .errors import EngineError, ProgramMissingError, UsageError
 from .include import Include
 from .schedule import Schedule
 
@@ -78,6 +78,31 @@ def pin_request(given: Options) -> pinning.Request:
         until=clock.from_operator(given["until"]) if given["until"] else None,
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
     )
+
+
+def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
+    """Keys of a configured database with which every run fails, whatever the host, each with why.
+
+    No file is looked at, and what only this host lacks is no mistake: a run may be meant for another one.
+    """
+    from . import codec, retention
+
+    policy = prune_request(given).policy
+    checks: dict[str, Callable[[], object]] = {
+        "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
+        "encryption": lambda: encryption(given["encryption"]).check_options("Cannot encrypt"),
+        "include": lambda: [include.checked_name(each["name"] or Path(each["src"]).name) for each in given["include"]],
+        "keep_*": lambda: retention.check_rules(policy),
+        "timezone": lambda: clock.zone(policy.timezone),
+        "due": lambda: due(given),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except ProgramMissingError:
+            continue
+        except EngineError as error:
+            yield key, error
 
 
 def restore_request(given: Options) -> restore.Request:

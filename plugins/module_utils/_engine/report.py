@@ -175,3 +175,8 @@ def _status_cells(facts: Facts) -> list[str]:
     told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
     newest = "none" if old is None else f"{clock.in_words(old)} ago"
     return [newest, facts["rpo"] or "", str(facts["backups"]), readable(facts["total_bytes"]), told]
+
+
+def tried(facts: Mapping[str, Any]) -> str:
+    """What was found out about a configuration."""
+    return "backups can succeed with it" if facts["tried"] else "not tried: there is no backup yet"

@@ -109,6 +109,12 @@ PERIODS: tuple[tuple[str, Callable[[datetime], _Key]], ...] = (
 
 def check(policy: Policy) -> tzinfo:
     """The time zone of ``policy``. Raises unless the policy keeps something and can be carried out on this host."""
+    check_rules(policy)
+    return clock.zone(policy.timezone)
+
+
+def check_rules(policy: Policy) -> None:
+    """Raise unless the policy keeps something, whatever the host."""
     keeps = [each.name for each in fields(policy) if each.name.startswith("keep_")]
     counts = {name.removesuffix("_seconds"): getattr(policy, name) for name in keeps}
     for name, count in counts.items():
@@ -118,7 +124,6 @@ def check(policy: Policy) -> tzinfo:
         raise RefusedError(
             "Cannot prune by a policy that keeps nothing.", hint=f"Set at least one of {', '.join(counts)}."
         )
-    return clock.zone(policy.timezone)
 
 
 def plan(
