@@ -20,7 +20,7 @@ ROOT = ENGINE.parents[2]
 FLOORS = (
     (
         "errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls",
-        "seal",
+        "seal", "sqlite",
     ),
     ("database", "schema", "proof", "processes", "manifest", "notes", "pins", "published", "identity", "wal",
      "journal", "pages"),
@@ -126,6 +126,12 @@ def test_permission_between_neighbours_is_in_order_and_in_use(room: str, other: 
 def test_room_imports_only_the_standard_library(room: str) -> None:
     """On a host there is nothing else, and the engine must run without Ansible."""
     assert not imported_modules(source_of(room)) - STANDARD
+
+
+@pytest.mark.parametrize("room", sorted({*ROOMS} - {"sqlite"}))
+def test_room_gets_sqlite_where_it_may_be_missing(room: str) -> None:
+    """On a Python without it every room must be loadable, so that there is an answer."""
+    assert "sqlite3" not in imported_modules(source_of(room))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 has no list of its standard library")

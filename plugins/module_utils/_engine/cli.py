@@ -10,7 +10,6 @@ import contextlib
 import os
 import platform
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import commands, config, confined, guard, report
+from . import commands, config, confined, guard, report, sqlite
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
@@ -130,7 +129,7 @@ def _parser() -> _Parser:
         "10 to 22 what failed, 30 an RPO is missed, 130 interrupted. docs/runner.md explains each of them.",
         allow_abbrev=False,
     )
-    versions = f"(Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
+    versions = f"(Python {platform.python_version()}, SQLite {sqlite.sqlite3.sqlite_version})"
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {COLLECTION_VERSION} {versions}")
     defaults: dict[str, Any] = {
         "config": None,
@@ -243,6 +242,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     """The command for each chosen database in turn; the code of the worst failure."""
+    sqlite.require()
     directory = config.directory(arguments.config)
     command = arguments.command_name
     for name in _chosen(arguments, directory):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import sqlite3
 import stat
 import sys
 import time
@@ -25,6 +24,7 @@ from .files import readable
 from .manifest import Manifest
 from .published import Backup
 from .repository import Repository
+from .sqlite import sqlite3
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
