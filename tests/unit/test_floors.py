@@ -29,7 +29,7 @@ FLOORS = (
      "archive"),
     ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
-    ("options", "answers", "report", "config"),
+    ("options", "answers", "report", "config", "selection"),
     ("seen", "commands", "guard", "console"),
     ("cli",),
 )  # fmt: skip
@@ -40,8 +40,9 @@ FLOORS = (
 # its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a repository is
 # opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned database; a base is
 # the end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with
-# the rules of its base; a configuration is checked by what becomes of it; a command minds which repository was seen
-# before; a guard commands a backup; a console shows the results of commands.
+# the rules of its base; a configuration is checked by what becomes of it; databases are selected from a
+# configuration; a command minds which repository was seen before; a guard commands a backup; a console shows the
+# results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -54,7 +55,8 @@ NEIGHBOURS = {
     ("repository", "description"), ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
     ("backup_request", "base"),
-    ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
+    ("config", "options"), ("selection", "config"),
+    ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400

@@ -14,11 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import commands, config, confined, guard, report, sqlite
+from . import commands, config, confined, guard, report, selection, sqlite
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
@@ -27,9 +26,6 @@ from .manifest import COLLECTION_VERSION
 from .snapshot import Progress
 
 PROGRAM = "sqlite-backup"
-# These show everything that is configured when no name is given; the others must be told.
-_SHOWING = ("list", "status", "doctor")
-_OF_ONE = ("restore", "guard", "pin", "unpin")
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -145,7 +141,7 @@ def _parser() -> _Parser:
     for name, (text, add_options) in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.add_argument("names", metavar="NAME", nargs="*", help="a configured database")
-        if name not in _OF_ONE:
+        if name not in selection.OF_ONE:
             subparser.add_argument("--all", action="store_true", help="every configured database")
         _add_common(subparser)
         add_options(subparser)
@@ -245,7 +241,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     sqlite.require()
     directory = config.directory(arguments.config)
     command = arguments.command_name
-    for name in _chosen(arguments, directory):
+    others = selection.others(arguments.config)
+    chosen = selection.databases(
+        arguments.names, directory, command=command, everything=arguments.all, elsewhere=others
+    )
+    for name in chosen:
         progress, clear = console.progress(name, command)
         result = commands.attempt(name, lambda: _apart(config.load(directory, name), arguments, console, progress))  # noqa: B023
         clear()
@@ -259,38 +259,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             break
     if command == "status":
         console.say(*report.status([(each.name, each.facts) for each in console.results]))
+    if command in selection.SHOWING:
+        console.name_others(command, others)
     code = commands.code_of(console.results)
     console.document(command, code)
     return code
-
-
-def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
-    """The names to work on, in the order given, each once; raises before anything is done when one is unknown."""
-    known, command = config.names(directory), arguments.command_name
-    for name in arguments.names:
-        if name not in known:
-            raise UsageError(f"No database {name!r} is configured in {directory}.", hint=_meant(name, known))
-    if arguments.names and not arguments.all:
-        chosen = list(dict.fromkeys(arguments.names))
-        if command in _OF_ONE and len(chosen) > 1:
-            raise UsageError(f"{command} takes one database, here are {', '.join(chosen)}.", hint="Name one of them.")
-        return chosen
-    if arguments.names:
-        raise UsageError("Both names and --all are given.", hint="Give one of them.")
-    if not known:
-        raise UsageError(
-            f"No database is configured in {directory}.", hint="Name another directory with --config, or configure one."
-        )
-    if arguments.all or command in _SHOWING:
-        return known
-    choice = "Name one" if command in _OF_ONE else "Name one, or give --all"
-    raise UsageError(f"Which database to {command}?", hint=f"{choice}: {', '.join(known)}.")
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    near = config.nearest(name, known)
-    listed = f"Configured: {', '.join(known) or 'none'}."
-    return f"{near} {listed}" if near.startswith("Did") else listed
 
 
 def _apart(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
