@@ -27,22 +27,23 @@ FLOORS = (
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("description", "repository", "retention", "forecast", "pin", "snapshot", "include", "switch", "destination",
      "archive"),
-    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
+    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health", "findings",
+     "findings_live", "findings_stored", "findings_host"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config", "selection"),
     ("seen", "commands", "guard", "console"),
     ("cli",),
 )  # fmt: skip
-# Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
-# file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in a
-# child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
-# which database it is of is asked of its proof, and of what is published; which processes use a database is asked by
-# its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a repository is
-# opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned database; a base is
-# the end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with
-# the rules of its base; a configuration is checked by what becomes of it; databases are selected from a
-# configuration; a command minds which repository was seen before; a guard commands a backup; a console shows the
-# results of commands.
+# Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with
+# a file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works
+# in a child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the
+# manifest; which database it is of is asked of its proof, and of what is published; which processes use a database is
+# asked by its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a
+# repository is opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned
+# database; a base is the end of a chain; a draft is made of a base, of what is stored and of what that proves; a
+# backup is asked for with the rules of its base; what is examined is the same for all findings; a configuration is
+# checked by what becomes of it; databases are selected from a configuration; a command minds which repository was
+# seen before; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -54,7 +55,8 @@ NEIGHBOURS = {
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("repository", "description"), ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
-    ("backup_request", "base"),
+    ("backup_request", "base"), ("findings_live", "findings"), ("findings_stored", "findings"),
+    ("findings_host", "findings"),
     ("config", "options"), ("selection", "config"),
     ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
 }  # fmt: skip
