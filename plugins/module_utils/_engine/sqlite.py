@@ -11,9 +11,11 @@ from typing import Any
 
 from .errors import ProgramMissingError
 
+__all__ = ["is_missing", "lack", "require", "sqlite3"]
+
 _why = ""
 try:
-    import sqlite3 as sqlite3  # noqa: PLC0414 - for the other rooms
+    import sqlite3
 except ImportError as missing:
     _why = str(missing)
 
