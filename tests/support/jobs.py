@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -70,15 +71,31 @@ def _site(directory: Path) -> Site:
     return Site(directory, existing=True)
 
 
+_WHOLE: set[str] = set()
+"""What passed a full verification in this process: the same bytes need no other one."""
+
+
+def _bytes_of(site: Site, name: str) -> str:
+    """A digest of a backup and of all that it builds on, without its notes."""
+    place = site.repository / name
+    tree = {path: digest for path, digest in databases.tree(place).items() if path != "checks.json"}
+    parent = json.loads((place / "manifest.json").read_bytes())["parent"]
+    before = _bytes_of(site, parent) if parent else ""
+    return hashlib.sha256(json.dumps([name, tree, before]).encode()).hexdigest()
+
+
 def _whole(site: Site, good: Keys = NO_KEYS) -> list[str]:
     """The backups: each passes a full verification, and everything is private."""
     if not (site.repository / "repository.json").exists():
         return []
     repository = site.open()
     listed = [each.id for each in repository.backups()]
-    if listed:
-        result = verify.verify_backups(repository, "all", verify.Expectations("full"), keys=good, dry_run=True)
-        assert result.error is None
+    for each in listed:
+        known = _bytes_of(site, each)
+        if known not in _WHOLE:
+            result = verify.verify_backups(repository, each, verify.Expectations("full"), keys=good, dry_run=True)
+            assert result.error is None
+            _WHOLE.add(known)
     for each in site.repository.rglob("*"):
         assert each.stat().st_mode & 0o077 == 0, each
     return listed
@@ -117,7 +134,7 @@ def _backup(kind: str, *, first: bool = False, encrypted: bool = False, journal_
         assert site.ids()[:-1] == before
         assert site.restored(keys=good) == site.settled()
         assert not list(site.repository.glob(".staging*"))
-        assert [path.name for path in site.repository.glob(".index/*")] == site.ids()[-1:]
+        assert [path.name for path in site.repository.glob(".index/*Z-*")] == site.ids()[-1:]
 
     return Job(_BACKUP, prepare, check)
 

@@ -82,6 +82,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "identity_file": "/etc/identity",
         "passphrase_file": "/etc/passphrase",
         "rpo": "1h30m",
+        "due": {"minute": "7,37", "hour": "*", "grace": "30m"},
         "expect_tables": ["item"],
         "assertions": [{"sql": "SELECT 1", "equals": [[1, None]]}, {"sql": "SELECT NULL", "equals": None}],
     }

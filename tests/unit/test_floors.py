@@ -20,7 +20,7 @@ ROOT = ENGINE.parents[2]
 FLOORS = (
     (
         "errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls",
-        "seal", "sqlite",
+        "schedule", "seal", "sqlite",
     ),
     ("database", "schema", "proof", "processes", "manifest", "notes", "pins", "published", "identity", "wal",
      "journal", "pages"),

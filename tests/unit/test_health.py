@@ -133,6 +133,57 @@ def test_corrupt_database_is_failing(watched: Host) -> None:
     assert status(watched)["state"] == "failing"
 
 
+DUE = {"minute": "0", "hour": "*", "grace": "1h"}
+
+
+@pytest.fixture
+def scheduled(watched: Host) -> Host:
+    """Hourly, configured a day ago, and the last backup was made at noon."""
+    file = watched.config / "databases.d" / "agent.json"
+    watched.add("agent", rpo="1d", due=DUE)
+    os.utime(file, (0, clock.from_text("2025-12-29T12:00:00Z").timestamp()))
+    return watched
+
+
+def test_run_that_never_began_is_failing(scheduled: Host, moment: list[datetime]) -> None:
+    """The timer is stopped: nothing fails, and the RPO is not over for long."""
+    moment[0] += timedelta(minutes=119, seconds=59)
+    assert status(scheduled)["state"] == "ok"
+    moment[0] += timedelta(seconds=1)
+    found = status(scheduled)
+    assert (found["state"], found["rpo_met"]) == ("failing", True)
+    assert "was due at" in found["error"]["message"]
+    assert scheduled.run("backup", "agent").code == 0
+    assert status(scheduled)["state"] == "ok"
+
+
+def test_run_that_came_and_failed_did_come(scheduled: Host, moment: list[datetime]) -> None:
+    content = scheduled.database().read_bytes()
+    scheduled.database().unlink()
+    moment[0] += timedelta(hours=2)
+    assert scheduled.run("backup", "agent").code == 10
+    scheduled.database().write_bytes(content)
+    found = status(scheduled)
+    assert [each["text"][:18] for each in found["reasons"]] == ["The last backup fa"]
+
+
+def test_nothing_was_due_before_the_schedule_was_there(scheduled: Host, moment: list[datetime]) -> None:
+    """A database that was daily until now is not late by an hour."""
+    moment[0] += timedelta(hours=20)
+    file = scheduled.config / "databases.d" / "agent.json"
+    os.utime(file, (0, moment[0].timestamp()))
+    moment[0] += timedelta(minutes=59)
+    assert status(scheduled)["state"] == "ok"
+    moment[0] += timedelta(minutes=61)
+    assert status(scheduled)["state"] == "failing"
+
+
+@pytest.mark.parametrize("wrong", [{"minute": "x"}, {"hour": "25"}, {"grace": "soon"}, {"day": "1"}, {"minute": None}])
+def test_schedule_that_is_none_is_refused(watched: Host, wrong: dict[str, Any]) -> None:
+    watched.add("agent", due={**DUE, **wrong})
+    assert watched.run("status", "agent").code == 2
+
+
 def test_prune_that_failed_degrades(watched: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     watched.add("agent", rpo="1d", keep_hourly=0, keep_daily=0, keep_weekly=0, keep_monthly=0, keep_within="0s")
     assert watched.run("prune", "agent").code == 18

@@ -274,7 +274,8 @@ class _Job:
             if draft.evidence.checks and not newest.failed:
                 outcome = proof.overall(draft.evidence.checks)
                 newest = self.repository.note_verification(newest, level=self.wanted.check, outcome=outcome)
-            self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome="passed")
+            told = "suspect" if newest.trusted().suspect else "passed"
+            self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome=told)
         document = newest.trusted()
         return Outcome(
             False,

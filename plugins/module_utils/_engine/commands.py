@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from . import answers, backup, clock, doctor, health, info, options, pinning, prune, restore, retention, seen, verify
@@ -25,6 +26,7 @@ from .errors import (
     ProofFailedError,
     UsageError,
     explained,
+    translated,
 )
 from .repository import Repository
 from .snapshot import Progress
@@ -215,13 +217,22 @@ def status(settings: Database, _asked: Asked) -> Result:
     seen.check(settings, action=f"Cannot tell the status of {settings.name}")
     try:
         repository = _open(settings, "Cannot tell the status")
-        told = info.describe_repository(repository, rpo_seconds=options.seconds(settings.options, "rpo"))
+        rpo_seconds = options.seconds(settings.options, "rpo")
+        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings))
     except BackupNotFoundError:
         told = info.describe_nothing()
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
     doubts = [*(told["latest"] or {}).get("doubts", [])]
     doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
     return Result(settings.name, _verdict(told), doubts, facts)
+
+
+def _due(settings: Database) -> datetime | None:
+    """When a run was due whose backup should be there; none before the schedule was as it is now."""
+    planned = options.due(settings.options)
+    due = planned.last_due(clock.now()) if planned else None
+    with translated(f"Cannot read {settings.file}"):
+        return due if due and due.timestamp() > settings.file.stat().st_mtime else None
 
 
 def _verdict(told: Mapping[str, Any]) -> EngineError | None:

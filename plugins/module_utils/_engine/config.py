@@ -85,6 +85,14 @@ KEYS: Mapping[str, Key] = {
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
     "rpo": Key("duration"),
+    "due": Key(
+        "object",
+        keys={
+            "minute": Key("text", required=True),
+            "hour": Key("text", required=True),
+            "grace": Key("duration", required=True),
+        },
+    ),
     "expect_tables": Key("list", ()),
     "assertions": Key("list", (), keys={"sql": Key("text", required=True), "equals": Key("anything", required=True)}),
 }
@@ -267,5 +275,6 @@ def _check_together(values: Mapping[str, Any], name: str, action: str) -> None:
         raise UsageError(
             f"{action}: its name is {values['name']!r}.", hint="Rename the file, or leave the key name away."
         )
+    options.due(values)
     if values["database_url"] is not None:
         urls.path(values["database_url"], chdir=Path(values["chdir"]) if values["chdir"] else None)

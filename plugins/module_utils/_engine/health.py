@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import clock, published
-from .errors import BackupDamagedError, SourceCorruptError
+from .errors import BackupDamagedError, EngineError, SourceCorruptError
 from .proof import FAILED, PASSED
 from .published import Backup
 
@@ -62,10 +62,11 @@ def judge(
     warnings: Sequence[str] = (),
     *,
     rpo_seconds: float | None = None,
+    due: datetime | None = None,
 ) -> Health:
     """The health of a repository with these ``backups`` and this audit log, both oldest first.
 
-    ``warnings`` are what the repository says of itself.
+    ``warnings`` are what the repository says of itself. At ``due`` a run began, whose backup must be there by now.
     """
     now = clock.now()
     backups = published.own(backups)
@@ -75,6 +76,7 @@ def judge(
     reasons = [
         *_of_objective(age_seconds, rpo_seconds),
         *_of_last_run(failure),
+        *_of_schedule(backups, events, due, now),
         *(Reason(DEGRADED, f"{each[:1].upper()}{each[1:]}") for each in warnings),
         *_of_other_database(backups),
         *_of_damage(backups),
@@ -119,6 +121,27 @@ def _of_last_run(failure: Event | None) -> Iterator[Reason]:
         return
     state = FAILING if failure["event"] == "backup" else DEGRADED
     yield Reason(state, f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}.")
+
+
+def _of_schedule(
+    backups: Sequence[Backup], events: Sequence[Event], due: datetime | None, now: datetime
+) -> Iterator[Reason]:
+    """A run that fails says so; one that never begins, of a schedule that is gone, says nothing."""
+    if due is None:
+        return
+    moments = [moment for each in backups for moment in _moments(each)]
+    moments.extend(clock.from_text(str(each["time"])) for each in events if _is_failure(each))
+    if not any(due - _CLOCK <= each <= now + _CLOCK for each in moments):
+        text = f"The run that was due at {clock.with_offset(due.astimezone())} did not come."
+        yield Reason(FAILING, text, "See whether its schedule runs: the timer, or cron.")
+
+
+def _is_failure(event: Event) -> bool:
+    try:
+        clock.from_text(str(event.get("time")))
+    except EngineError:
+        return False
+    return event.get("event") == "backup" and event.get("outcome") == "failed"
 
 
 def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from . import evidence, health, published
@@ -92,6 +93,7 @@ def describe_repository(
     rpo_seconds: float | None = None,
     keys: Keys = NO_KEYS,
     backups: Sequence[Backup] | None = None,
+    due: datetime | None = None,
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
@@ -108,7 +110,7 @@ def describe_repository(
         "source": repository.source,
         "backups": described,
         "latest": described[-1] if published.own(backups) else None,
-        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds)),
+        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due)),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
         "warnings": warnings,
         "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import clock, urls
+from . import clock, schedule, urls
 from .encryption import NOT_ENCRYPTED, Encryption, Keys
 from .errors import UsageError
 from .include import Include
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from . import backup, doctor, pinning, prune, restore, verify
@@ -116,6 +117,12 @@ def doctor_request(given: Options, *, configuration: Path | None = None) -> doct
         encryption=encryption(given["encryption"]),
         keys=keys(given),
     )
+
+
+def due(given: Options) -> Schedule | None:
+    """When a run of this database is due; None when nobody says."""
+    told = given["due"]
+    return None if told is None else schedule.parse(told["minute"], told["hour"], seconds(told, "grace") or 0.0)
 
 
 def database_path(given: Options, *, must_exist: bool = False) -> Path:
