@@ -63,6 +63,6 @@ notes:
     1 unexpected, 2 usage or configuration, 10 source missing or not a database, 11 source busy past the deadline,
     12 source corrupt or needs recovery, 13 backup damaged, 14 key or passphrase wrong, 15 repository locked,
     16 not enough space,
-    17 proof or assertion failed, 18 refused for safety, 19 program or module missing, 20 permission, 22 backup not
-      found.
+    17 proof or assertion failed, 18 refused for safety, 19 program or module missing or Python too old, 20 permission,
+    22 backup not found.
 """

@@ -1,20 +1,30 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the modules of this collection share: their common options, and how an error of the engine becomes a failure."""
+"""What the modules of this collection share: their common options, and how an error of the engine becomes a failure.
+
+This file and the modules can be loaded by each Python that ansible-core still runs on, the engine only by 3.9 or newer.
+"""
 
 from __future__ import annotations
 
+import platform
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, explained
+# Whether the engine can be loaded. Whoever needs it imports it only then, and main comes as far as execute.
+IS_NEW_ENOUGH = sys.version_info >= (3, 9)
 
+if IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, sqlite
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, explained
+
+_ANOTHER_PYTHON = "Name another Python of this host in ansible_python_interpreter"
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
 # The names of files are no secrets, whatever Ansible makes of the words in them.
 KEYS: dict[str, Any] = {
@@ -23,8 +33,16 @@ KEYS: dict[str, Any] = {
 }
 
 
-def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> NoReturn:
+def execute(
+    module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]], *, needs_sqlite: bool = True
+) -> NoReturn:
     """Run ``work`` and answer with what it returns, or with one clear failure."""
+    if not IS_NEW_ENOUGH:
+        _fail_as_too_old(module)
+    if needs_sqlite and sqlite.is_missing():
+        lack = sqlite.lack()
+        lack.hint = f"{lack.hint} {_ANOTHER_PYTHON}."
+        fail(module, lack)
     failure, details, result = EngineError(""), {}, {}
     try:
         result = work(module)
@@ -36,6 +54,13 @@ def execute(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any
         module.exit_json(**result)
     # Behind the handlers: inside, fail_json of ansible-core 2.18 adds a traceback to what explains itself.
     fail(module, failure, **details)
+
+
+def _fail_as_too_old(module: AnsibleModule) -> NoReturn:
+    """As ``fail`` does, without the engine."""
+    message = f"Cannot run: this Python {platform.python_version()} ({sys.executable}) is too old."
+    hint = f"{_ANOTHER_PYTHON}, 3.9 or newer."
+    module.fail_json(msg=f"{message} {hint}", error={"code": 19, "class": "ProgramMissingError", "hint": hint})
 
 
 def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:

@@ -293,8 +293,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info, options
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info, options
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 
 ARGUMENT_SPEC = {
     "repository": {"type": "list", "elements": "path", "required": True},

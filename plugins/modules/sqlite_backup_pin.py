@@ -134,7 +134,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import options, pinning
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import options, pinning
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path", "required": True},

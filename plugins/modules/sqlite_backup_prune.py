@@ -186,7 +186,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, prune
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, prune
 
 POLICY_SPEC: dict[str, Any] = {
     "keep_last": {"type": "int", "default": 0},

@@ -49,18 +49,20 @@ options:
   interpreter:
     description:
       - What runs the runner, as in the first line of a script. It must be Python 3.9 or newer with the module
-        C(sqlite3), or the task fails with code 19. It need not be the Python that Ansible uses.
+        C(sqlite3), or the task fails with code 19. It need not be the Python that Ansible uses, which may lack
+        C(sqlite3).
       - An absolute path such as V(/usr/bin/python3.11), with at most one argument.
       - With the default, C(PATH) decides, which is another one under cron than in a login shell.
     type: str
     default: /usr/bin/env python3
 requirements:
-  - python >= 3.9 on the host, with its standard module C(sqlite3)
+  - python >= 3.9 on the host
+  - its standard module C(sqlite3) for the O(interpreter)
 notes:
   - |
     A failure carries RV(ignore:error.code):
-    1 unexpected, 2 usage or configuration, 16 not enough space, 18 refused for safety, 19 program or module missing,
-    20 permission.
+    1 unexpected, 2 usage or configuration, 16 not enough space, 18 refused for safety, 19 program or module missing or
+    Python too old, 20 permission.
 seealso:
   - module: sqliteops.backup.sqlite_backup
   - module: sqliteops.backup.sqlite_backup_prune
@@ -130,12 +132,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "default": "/usr/local/bin/sqlite-backup"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "interpreter": {"type": "str", "default": archive.DEFAULT_INTERPRETER},
+    "interpreter": {"type": "str", "default": "/usr/bin/env python3"},
 }
 
 
@@ -163,7 +167,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    _module.execute(module, _work)
+    # What runs the runner may be another Python, which has it.
+    _module.execute(module, _work, needs_sqlite=False)
 
 
 if __name__ == "__main__":

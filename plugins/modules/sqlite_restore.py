@@ -193,7 +193,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, restore
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, restore
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path"},

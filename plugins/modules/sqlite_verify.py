@@ -166,8 +166,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+
+if _module.IS_NEW_ENOUGH:
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, verify
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},

@@ -17,6 +17,7 @@ from integration.harness import Result, Session
 from integration.place import Place, error_code, everything
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli, manifest
+from ansible_collections.sqliteops.backup.plugins.modules import sqlite_backup_runner
 
 MODULE = "sqlite_backup_runner"
 
@@ -81,6 +82,11 @@ def test_another_version_another_mode_another_interpreter(ansible: Session, path
     assert other["changed"]
     assert other["sha256"] != new["sha256"]
     assert path.read_bytes().startswith(f"#!{sys.executable} -I\n".encode())
+
+
+def test_default_is_that_of_the_engine() -> None:
+    """The module cannot take it from there: a Python that is too old loads the module alone."""
+    assert sqlite_backup_runner.ARGUMENT_SPEC["interpreter"]["default"] == archive.DEFAULT_INTERPRETER
 
 
 def test_absent(ansible: Session, path: Path) -> None:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -26,11 +26,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RefusedError,
     UsageError,
 )
-from support import limits, processes
+from support import limits, processes, pythons
 
 ENGINE = Path(archive.__file__).parent
 INTERPRETER = sys.executable
-PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
 _BUILD = """
 import hashlib, sys
 sys.path.insert(0, sys.argv[1])
@@ -61,17 +60,6 @@ for work in (archive.install, archive.remove):
     except EngineError as error:
         print(type(error).__name__, end=" ")
 """
-
-
-def pythons(*versions: str) -> list[object]:
-    """The Pythons of these versions, as parameters of a test; one that is missing is skipped, visibly."""
-    parameters: list[object] = []
-    for version in versions:
-        found = sorted(PYENV.glob(f"{version}.*/bin/python{version}"))
-        program = str(found[-1]) if found else shutil.which(f"python{version}")
-        missing = pytest.mark.skipif(not program, reason=f"Python {version} is not installed")
-        parameters.append(pytest.param(program, id=version, marks=missing))
-    return parameters
 
 
 def install(path: Path, *, dry_run: bool = False, interpreter: str = INTERPRETER) -> Outcome:
@@ -131,7 +119,7 @@ class TestBuild:
         assert first == b"#!/usr/bin/env python3"
         assert second.decode() == f"# sqliteops.backup runner {manifest.COLLECTION_VERSION}"
 
-    @pytest.mark.parametrize("python", pythons("3.9", "3.10", "3.11", "3.12", "3.13", "3.14"))
+    @pytest.mark.parametrize("python", pythons.of("3.9", "3.10", "3.11", "3.12", "3.13", "3.14"))
     def test_is_the_same_from_every_python(self, python: str, tmp_path: Path) -> None:
         """A copy with other times and modes, too: a host gets the sources in any way."""
         copy = tmp_path / "ansible_collections" / "sqliteops" / "backup" / "plugins" / "module_utils" / "_engine"
@@ -178,18 +166,32 @@ class TestRun:
 
         assert subprocess.run([str(path), "no-such-command"], capture_output=True, check=False).returncode == 2
 
-    @pytest.mark.parametrize("python", pythons("2.7", "3.6", "3.7", "3.8"))
+    @pytest.mark.parametrize("python", pythons.of("2.7", "3.6", "3.7", "3.8"))
     def test_an_old_python_says_what_it_is(self, python: str, path: Path) -> None:
         install(path)
 
         ended = subprocess.run([python, str(path), "--help"], capture_output=True, check=False)
 
         assert ended.returncode == ProgramMissingError.code
-        said = ended.stderr.decode()
+        message, hint = ended.stderr.decode().splitlines()
         assert re.fullmatch(
-            r"sqlite-backup: Python 3\.9 or newer is needed, this is [23]\.\d+\.\d+ \(/.+\)\.\n", said
-        ), said
+            r"sqlite-backup: error 19: Cannot run: this Python [23]\.\d+\.\d+ \(/.+\) is too old\.", message
+        ), message
+        assert "Python 3.9 or newer" in hint
         assert ended.stdout == b""
+
+    @pytest.mark.parametrize("python", pythons.of("2.7", "3.8"))
+    def test_an_old_python_says_it_to_programs(self, python: str, path: Path) -> None:
+        install(path)
+
+        ended = subprocess.run([python, str(path), "status", "--json"], capture_output=True, check=False)
+
+        assert (ended.returncode, ended.stderr) == (ProgramMissingError.code, b"")
+        document = json.loads(ended.stdout)
+        assert (document["code"], document["results"]) == (ProgramMissingError.code, [])
+        assert document["error"]["class"] == ProgramMissingError.__name__
+        assert document["error"]["message"].endswith("is too old.")
+        assert document["error"]["hint"]
 
 
 def test_a_room_in_a_zip_is_compiled_once(payload: Path) -> None:
@@ -320,7 +322,7 @@ class TestInstall:
             assert warning == str(caught.value)
         assert not path.exists()
 
-    @pytest.mark.parametrize("python", pythons("2.7", "3.6", "3.8"))
+    @pytest.mark.parametrize("python", pythons.of("2.7", "3.6", "3.8"))
     def test_the_interpreter_is_too_old(self, path: Path, python: str) -> None:
         version = subprocess.run([python, "--version"], stdout=-1, stderr=-2, check=True).stdout.split()[1].decode()
 
@@ -328,11 +330,7 @@ class TestInstall:
             install(path, interpreter=python)
 
     def test_the_interpreter_has_no_sqlite(self, path: Path) -> None:
-        shim = path.with_name("python-without")
-        shim.write_text(
-            f"#!/bin/sh\nshift; exec {sys.executable} -c \"import sys; sys.modules['sqlite3'] = None; $1\"\n"
-        )
-        shim.chmod(0o755)
+        shim = pythons.without("_sqlite3", path.parent)
 
         with pytest.raises(ProgramMissingError, match="with the module sqlite3 .*sqlite3"):
             install(path, interpreter=str(shim))

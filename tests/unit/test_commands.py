@@ -713,19 +713,20 @@ def test_doctor_finds_a_problem(host: Host) -> None:
     assert "hot: error 17: hot has a problem: An unfinished transaction is in" in said.err
     assert "hot: 1 problem, " in said.out
     findings = host.run("doctor", "agent", "--json").result["findings"]
-    assert {each["outcome"] for each in findings} <= {"ok", "warning"}
-    assert all(each["hint"] for each in findings if each["outcome"] != "ok")
+    assert {each["outcome"] for each in findings} <= {"ok", "note", "warning"}
+    assert all(each["hint"] for each in findings if each["outcome"] not in ("ok", "note"))
 
 
 def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    outcomes = ("ok", "problem", "warning")
-    found = [doctor.Finding(each, each, f"It is {each}.", "" if each == "ok" else "Do it.") for each in outcomes]
+    hints = {"ok": "", "problem": "Do it.", "note": "", "warning": "Do it."}
+    found = [doctor.Finding(each, each, f"It is {each}.", hint) for each, hint in hints.items()]
     monkeypatch.setattr(doctor, "examine", lambda _request: found)
 
     lines = host.run("doctor").out.splitlines()
 
-    assert lines[0] == "agent: 1 problem, 1 warning, 3 ok"
-    assert [line.split()[0] for line in lines[2:]] == ["problem", "->", "warning", "->", "ok", "same", "retention"]
+    assert lines[0] == "agent: 1 problem, 1 warning, 1 note, 3 ok"
+    first_words = [line.split()[0] for line in lines[2:]]
+    assert first_words == ["problem", "->", "warning", "->", "note", "ok", "same", "retention"]
 
 
 @pytest.mark.parametrize(

@@ -344,3 +344,13 @@ def test_doctor_names_the_damage(stored: Site) -> None:
     found = doctor.examine(doctor.Request(stored.database, stored.repository))
     (finding,) = [each for each in found if each.name == "repository"]
     assert (finding.outcome, "damaged" in finding.detail) == ("problem", True)
+    assert finding.hint == "Make a backup now: backup."
+
+
+def test_doctor_asks_for_no_backup_that_would_not_help(stored: Site) -> None:
+    rename(stored, stored.ids()[0], "ab" * 16)
+    damage_seal(stored)
+    found = doctor.examine(doctor.Request(stored.database, stored.repository))
+    (finding,) = [each for each in found if each.name == "repository"]
+    assert "move the backups of all others away" in finding.detail
+    assert finding.hint == "Until then nothing is pruned."

@@ -9,14 +9,15 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import doctor, host, restore
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.doctor import OK, PROBLEM, WARNING, Finding
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import doctor, host, pinning, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.doctor import NOTE, OK, PROBLEM, WARNING, Finding
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
 from support import databases, processes
 from support.sites import Site
@@ -32,9 +33,9 @@ def examined(site: Site, *, mounts: str | None = FAKE_DISK, **options: Any) -> d
     found = doctor.examine(request, mounts=mounts)
     assert len({each.name for each in found}) == len(found)
     for each in found:
-        assert each.outcome in (OK, WARNING, PROBLEM)
+        assert each.outcome in (OK, NOTE, WARNING, PROBLEM)
         assert each.detail.endswith(".")
-        assert (each.hint == "") == (each.outcome == OK)
+        assert (each.hint == "") == (each.outcome in (OK, NOTE))
     return {each.name: each for each in found}
 
 
@@ -79,7 +80,7 @@ def test_bugs_of_this_sqlite(sound: Site, monkeypatch: pytest.MonkeyPatch) -> No
     bug = host.Bug("a bug of the test", first=(3, 0, 0), fixed=(99, 0, 0), only_wal=True)
     monkeypatch.setattr(host, "BUGS", (bug,))
 
-    assert outcomes(examined(sound)) == {"sqlite": WARNING}
+    assert outcomes(examined(sound)) == {"sqlite": NOTE}
     detail = examined(sound)["sqlite"].detail
     assert bug.what in detail
     assert sqlite3.sqlite_version in detail
@@ -143,7 +144,7 @@ def test_transaction_that_ends_meanwhile(sound: Site, monkeypatch: pytest.Monkey
     sound.database.unlink()
     databases.crashed_journal(sound.database)
     journal = sound.database.with_name("agent.db-journal")
-    monkeypatch.setattr(doctor.time, "sleep", lambda _seconds: journal.unlink())
+    monkeypatch.setattr(time, "sleep", lambda _seconds: journal.unlink())
 
     assert examined(sound)["recovery"].outcome == OK
 
@@ -255,14 +256,45 @@ def test_repository_is_broken(sound: Site) -> None:
     assert outcomes(examined(sound)) == {"repository": PROBLEM}
 
 
+def test_description_of_the_repository_is_damaged(sound: Site) -> None:
+    """It hides nothing else."""
+    sound.repository.chmod(0o750)
+    databases.flip_bit(sound.repository / "repository.json", 40)
+
+    found = examined(sound)
+
+    assert outcomes(found) == {"repository": PROBLEM, "repository rights": WARNING}
+    assert "The next backup writes it anew" in found["repository"].detail
+    assert found["repository"].hint == "Make a backup now: backup."
+
+
+def test_pin_is_damaged(sound: Site) -> None:
+    """It holds, so that what was to be removed stays."""
+    sound.change()
+    sound.back_up()
+    first, second = sound.ids()
+    for identity in (first, second):
+        (sound.repository / identity / "pin.json").write_text("{", encoding="utf-8")
+
+    found = examined(sound)
+
+    assert outcomes(found) == {"pins": WARNING}
+    assert found["pins"].detail.startswith(f"{second} counts as pinned: Cannot read {sound.repository / second}")
+    assert found["pins"].detail.endswith("And 1 more.")
+    assert f"--backup {second}" in found["pins"].hint
+    for identity in (first, second):
+        pinning.run(pinning.Request(sound.repository, identity, pinned=False))
+    assert outcomes(examined(sound)) == {}
+
+
 def test_backup_is_damaged(sound: Site) -> None:
     (identity,) = sound.ids()
     databases.flip_bit(sound.repository / identity / "manifest.json", 40)
 
     found = examined(sound)
 
-    assert outcomes(found) == {"repository": PROBLEM}
-    assert identity in found["repository"].detail
+    assert outcomes(found) == {"backups": PROBLEM}
+    assert identity in found["backups"].detail
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o701])
@@ -271,8 +303,8 @@ def test_repository_is_open_to_others(sound: Site, mode: int) -> None:
 
     found = examined(sound)
 
-    assert outcomes(found) == {"repository": WARNING}
-    assert found["repository"].hint == f"chmod 0700 {sound.repository}"
+    assert outcomes(found) == {"repository rights": WARNING}
+    assert found["repository rights"].hint == f"chmod 0700 {sound.repository}"
 
 
 class TestSpace:
@@ -284,7 +316,7 @@ class TestSpace:
         def disk_usage(path: Path) -> Any:
             return shutil._ntuple_diskusage(1 << 41, 0, told.get(Path(path), 1 << 40))
 
-        monkeypatch.setattr(doctor.shutil, "disk_usage", disk_usage)
+        monkeypatch.setattr(shutil, "disk_usage", disk_usage)
         return told
 
     def test_for_the_next_full_backup(self, sound: Site, free: dict[Path, int]) -> None:

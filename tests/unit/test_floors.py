@@ -20,28 +20,30 @@ ROOT = ENGINE.parents[2]
 FLOORS = (
     (
         "errors", "places", "owners", "confined", "files", "locks", "scratch", "clock", "host", "interrupts", "urls",
-        "schedule", "seal",
+        "schedule", "seal", "sqlite",
     ),
     ("database", "schema", "proof", "processes", "manifest", "notes", "pins", "published", "identity", "wal",
      "journal", "pages"),
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("description", "repository", "retention", "forecast", "pin", "snapshot", "include", "switch", "destination",
      "archive"),
-    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
+    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health", "findings",
+     "findings_live", "findings_stored", "findings_host"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
-    ("options", "answers", "report", "config"),
+    ("options", "answers", "report", "config", "selection"),
     ("seen", "commands", "guard", "console"),
     ("cli",),
 )  # fmt: skip
-# Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
-# file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works in a
-# child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the manifest;
-# which database it is of is asked of its proof, and of what is published; which processes use a database is asked by
-# its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a repository is
-# opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned database; a base is
-# the end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with
-# the rules of its base; a configuration is checked by what becomes of it; a command minds which repository was seen
-# before; a guard commands a backup; a console shows the results of commands.
+# Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with
+# a file begins with a descriptor; a file is made for the owner of its directory, and beside another owner root works
+# in a child; a lock is a file, and a locked place is in use; what a proof says of a database is a part of the
+# manifest; which database it is of is asked of its proof, and of what is published; which processes use a database is
+# asked by its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a
+# repository is opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned
+# database; a base is the end of a chain; a draft is made of a base, of what is stored and of what that proves; a
+# backup is asked for with the rules of its base; what is examined is the same for all findings; a configuration is
+# checked by what becomes of it; databases are selected from a configuration; a command minds which repository was
+# seen before; a guard commands a backup; a console shows the results of commands.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -53,8 +55,10 @@ NEIGHBOURS = {
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("repository", "description"), ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
-    ("backup_request", "base"),
-    ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
+    ("backup_request", "base"), ("findings_live", "findings"), ("findings_stored", "findings"),
+    ("findings_host", "findings"),
+    ("config", "options"), ("selection", "config"),
+    ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400
@@ -126,6 +130,12 @@ def test_permission_between_neighbours_is_in_order_and_in_use(room: str, other: 
 def test_room_imports_only_the_standard_library(room: str) -> None:
     """On a host there is nothing else, and the engine must run without Ansible."""
     assert not imported_modules(source_of(room)) - STANDARD
+
+
+@pytest.mark.parametrize("room", sorted({*ROOMS} - {"sqlite"}))
+def test_room_gets_sqlite_where_it_may_be_missing(room: str) -> None:
+    """On a Python without it every room must be loadable, so that there is an answer."""
+    assert "sqlite3" not in imported_modules(source_of(room))
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 has no list of its standard library")

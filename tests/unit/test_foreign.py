@@ -227,5 +227,5 @@ def test_backups_of_earlier_versions_are_not_foreign(merged: Site) -> None:
 
 def test_doctor_names_foreign_backups(merged: Site) -> None:
     found = doctor.examine(doctor.Request(merged.database, merged.repository))
-    (finding,) = [each for each in found if each.name == "repository"]
+    (finding,) = [each for each in found if each.name == "foreign backups"]
     assert (finding.outcome, foreign(merged)[0] in finding.detail) == ("warning", True)

@@ -38,16 +38,36 @@ _FIRST_DATE = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 # Older kernels cut the first line off behind so many bytes: https://www.man7.org/linux/man-pages/man2/execve.2.html
 _LONGEST_FIRST_LINE_BYTES = 127
-# For any Python that there ever was, so that an old one says what it is instead of failing at the first new word.
+# For any Python that there ever was, so that an old one says what it is instead of failing at the first new word. The
+# answers are those of the rooms console and commands.
 _MAIN = """\
 import sys
 
-if sys.version_info < (3, 9):
-    found = ".".join(map(str, sys.version_info[:3]))
-    sys.stderr.write("sqlite-backup: Python 3.9 or newer is needed, this is %s (%s).\\n" % (found, sys.executable))
-    sys.exit(19)
+PROGRAM, CODE = "sqlite-backup", {code}
 
-from {package}.{room} import {function}
+
+def fail(cause):
+    found = ".".join(map(str, sys.version_info[:3]))
+    message = "Cannot run: this Python %s (%s) %s." % (found, sys.executable, cause)
+    hint = "Use Python 3.9 or newer, with its whole standard library."
+    if "--json" in sys.argv[1:]:
+        import json
+
+        error = {{"code": CODE, "class": "{error}", "hint": hint, "message": message}}
+        document = {{"command": PROGRAM, "code": CODE, "error": error, "results": []}}
+        sys.stdout.write(json.dumps(document, indent=2) + "\\n")
+    else:
+        sys.stderr.write("%s: error %d: %s\\n  %s\\n" % (PROGRAM, CODE, message, hint))
+    sys.exit(CODE)
+
+
+if sys.version_info < (3, 9):
+    fail("is too old")
+
+try:
+    from {package}.{room} import {function}
+except ImportError:
+    fail("lacks something: %s" % sys.exc_info()[1])
 
 sys.exit({function}())
 """
@@ -92,7 +112,9 @@ def _members(main: Callable[[], int]) -> dict[str, bytes]:
     room = main.__module__.rpartition(".")[2]
     rooms = importlib.resources.files(__package__ or _PACKAGE).iterdir()
     members = {f"{_PACKAGE}/{each.name}": each.read_bytes() for each in rooms if each.name.endswith(".py")}
-    return {**members, "__main__.py": _MAIN.format(package=_PACKAGE, room=room, function=main.__name__).encode()}
+    entry = {"package": _PACKAGE, "room": room, "function": main.__name__}
+    failure = {"code": ProgramMissingError.code, "error": ProgramMissingError.__name__}
+    return {**members, "__main__.py": _MAIN.format(**entry, **failure).encode()}
 
 
 def _first_line(interpreter: str) -> bytes:

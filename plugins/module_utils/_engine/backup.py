@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from .proof import Check
 from .published import Backup
 from .repository import Repository, check_new_place
 from .snapshot import Progress
+from .sqlite import sqlite3
 
 __all__ = ["Outcome", "Request", "run"]
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import platform
 import signal
-import sqlite3
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from . import commands, config, confined, guard, report
+from . import commands, config, confined, guard, report, selection, sqlite
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
@@ -28,9 +27,6 @@ from .manifest import COLLECTION_VERSION
 from .snapshot import Progress
 
 PROGRAM = "sqlite-backup"
-# These show everything that is configured when no name is given; the others must be told.
-_SHOWING = ("list", "status", "doctor")
-_OF_ONE = ("restore", "guard", "pin", "unpin", "try")
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -130,7 +126,7 @@ def _parser() -> _Parser:
         "10 to 22 what failed, 30 an RPO is missed, 130 interrupted. docs/runner.md explains each of them.",
         allow_abbrev=False,
     )
-    versions = f"(Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
+    versions = f"(Python {platform.python_version()}, SQLite {sqlite.sqlite3.sqlite_version})"
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {COLLECTION_VERSION} {versions}")
     defaults: dict[str, Any] = {
         "config": None,
@@ -146,7 +142,7 @@ def _parser() -> _Parser:
     for name, (text, add_options) in _COMMANDS.items():
         subparser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
         subparser.add_argument("names", metavar="NAME", nargs="*", help="a configured database")
-        if name not in _OF_ONE:
+        if name not in selection.OF_ONE:
             subparser.add_argument("--all", action="store_true", help="every configured database")
         _add_common(subparser)
         add_options(subparser)
@@ -251,9 +247,14 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     """The command for each chosen database in turn; the code of the worst failure."""
+    sqlite.require()
     directory = config.directory(arguments.config)
     command = arguments.command_name
-    for name in _chosen(arguments, directory):
+    others = selection.others(arguments.config)
+    chosen = selection.databases(
+        arguments.names, directory, command=command, everything=arguments.all, elsewhere=others
+    )
+    for name in chosen:
         progress, clear = console.progress(name, command)
         result = commands.attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
         clear()
@@ -267,6 +268,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             break
     if command == "status":
         console.say(*report.status([(each.name, each.facts) for each in console.results]))
+    if command in selection.SHOWING:
+        console.name_others(command, others)
     code = commands.code_of(console.results)
     console.document(command, code)
     return code
@@ -274,38 +277,6 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _loaded(directory: Path, name: str, command: str) -> Database:
     return config.load(directory, name) if command != "try" else config.parsed(sys.stdin.buffer.read(), directory, name)
-
-
-def _chosen(arguments: argparse.Namespace, directory: Path) -> list[str]:
-    """The names to work on, in the order given, each once; raises before anything is done when one is unknown."""
-    command = arguments.command_name
-    known = config.names(directory) if command != "try" else arguments.names
-    for name in arguments.names:
-        if name not in known:
-            raise UsageError(f"No database {name!r} is configured in {directory}.", hint=_meant(name, known))
-    if arguments.names and not arguments.all:
-        chosen = list(dict.fromkeys(arguments.names))
-        if command in _OF_ONE and len(chosen) > 1:
-            raise UsageError(f"{command} takes one database, here are {', '.join(chosen)}.", hint="Name one of them.")
-        return chosen
-    if arguments.names:
-        raise UsageError("Both names and --all are given.", hint="Give one of them.")
-    if command == "try":
-        raise UsageError("Which database to try?", hint="Name it; it need not be configured yet.")
-    if not known:
-        raise UsageError(
-            f"No database is configured in {directory}.", hint="Name another directory with --config, or configure one."
-        )
-    if arguments.all or command in _SHOWING:
-        return known
-    choice = "Name one" if command in _OF_ONE else "Name one, or give --all"
-    raise UsageError(f"Which database to {command}?", hint=f"{choice}: {', '.join(known)}.")
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    near = config.nearest(name, known)
-    listed = f"Configured: {', '.join(known) or 'none'}."
-    return f"{near} {listed}" if near.startswith("Did") else listed
 
 
 def _apart(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:

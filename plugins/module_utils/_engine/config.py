@@ -24,6 +24,8 @@ from . import clock, options, urls
 from .errors import RefusedError, UsageError, translated
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
+# That of root; the role puts the one of another user beside it, with the name of that user behind.
+SYSTEM = Path("/etc/sqlite-backup")
 DATABASES_NAME = "databases.d"
 SEEN_NAME = "seen.d"
 MANAGED_BY = "managed_by"
@@ -125,13 +127,18 @@ class Database:
         return Path(self.options["repository"])
 
 
+def is_chosen(given: str | None) -> bool:
+    """Whether somebody said which directory it is."""
+    return bool(given or os.environ.get(ENVIRONMENT))
+
+
 def directory(given: str | None = None) -> Path:
     """The directory of the configuration: as given, as the environment says, or the usual one of this user."""
     chosen = given or os.environ.get(ENVIRONMENT)
     if chosen:
         return Path(os.path.abspath(chosen))
     if getattr(os, "geteuid", lambda: -1)() == 0:
-        return Path("/etc/sqlite-backup")
+        return SYSTEM
     base = os.environ.get("XDG_CONFIG_HOME", "")
     # A relative one is to be ignored: https://specifications.freedesktop.org/basedir-spec/latest/
     return (Path(base) if os.path.isabs(base) else Path.home() / ".config") / "sqlite-backup"

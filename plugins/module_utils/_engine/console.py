@@ -8,6 +8,7 @@ Results are for standard output, errors and progress for standard error. Whoever
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 from . import report
 from .commands import Result, failure
 from .errors import EngineError, UsageError
+from .selection import Other
 from .snapshot import Progress
 
 _PROGRESS_SECONDS = 0.1
@@ -34,6 +36,7 @@ class Console:
         # cron mails all that is printed: with a log to look into, only a failure is worth a mail.
         self.quiet = quiet or (syslog and not _is_terminal(sys.stdout))
         self.results: list[Result] = []
+        self._others: list[dict[str, str]] | None = None
         self.lost = ""
         self._shows_progress = not json and not quiet and _is_terminal(sys.stderr)
 
@@ -70,6 +73,11 @@ class Console:
             level, text = log.LOG_ERR, f"{what} failed, exit code {result.code}: {result.error}"
         log.syslog(level, report.plain("; warning: ".join((text, *result.warnings))))
 
+    def name_others(self, command: str, others: Sequence[Other]) -> None:
+        """Configurations that were not looked at."""
+        self._others = [dataclasses.asdict(each) for each in others]
+        self.tell(*(report.plain(each.line(command)) for each in others))
+
     def fail(self, command: str, error: EngineError) -> None:
         """The whole run fails, not one database."""
         if self.json:
@@ -84,6 +92,8 @@ class Console:
         if self.json:
             results = [each.to_json() for each in self.results]
             content = {"command": command, "code": code, "error": failure(error), "results": results}
+            if self._others is not None:
+                content["also_configured"] = self._others
             self._write(sys.stdout, [json.dumps(content, indent=2)])
 
     def progress(self, name: str, doing: str) -> tuple[Progress, Callable[[], None]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import stat
 import struct
 import urllib.parse
@@ -32,6 +31,7 @@ from .errors import (
     StorageFailedError,
     translated,
 )
+from .sqlite import sqlite3
 
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100

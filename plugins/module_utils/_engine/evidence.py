@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +20,7 @@ from .manifest import PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, StoredFile
 from .proof import Check, Proof
 from .published import Backup
 from .snapshot import Snapshot
+from .sqlite import sqlite3
 from .store import Storage
 
 SCHEMA_NAME = "schema.sql"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 from . import clock, files, seal
 from .errors import BackupDamagedError, UsageError, from_os_error
 from .proof import Check, Proof
+from .sqlite import sqlite3
 
 Kind = TypeVar("Kind")
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from .errors import (
     translated,
 )
 from .proof import Check
+from .sqlite import sqlite3
 
 Result = TypeVar("Result")
 

@@ -50,7 +50,7 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
     timeout_seconds = request.lock_timeout_seconds
     # Alone: a prune that began before the pin would still remove the backup.
     locked = repository.locked(action=action, timeout_seconds=timeout_seconds, dry_run=dry_run)
-    with interrupts.Shield() as shield, locked:
+    with locked, interrupts.Shield() as shield:
         backup = repository.find(request.backup, action=action)
         backup.trusted()
         wanted = _wanted(request, backup)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from . import confined, schema
 from .database import Header
 from .errors import NoSpaceError, StorageFailedError
+from .sqlite import sqlite3
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
 _GONE = re.compile(r"no such table: main\.(.+)", re.DOTALL)

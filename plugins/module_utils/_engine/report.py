@@ -131,12 +131,12 @@ def verified(facts: Facts) -> list[str]:
 def diagnosed(findings: Sequence[Facts]) -> list[str]:
     """What is not well with what to do about it, then what is."""
     outcomes = [each["outcome"] for each in findings]
-    worst_first = sorted(findings, key=lambda each: ("problem", "warning", "ok").index(each["outcome"]))
+    worst_first = sorted(findings, key=lambda each: ("problem", "warning", "note", "ok").index(each["outcome"]))
     rows = []
     for each in worst_first:
         rows.append([each["name"], each["outcome"], each["detail"]])
         rows.extend([["", "", f"-> {each['hint']}"]] if each["hint"] else [])
-    counts = (_count(outcomes.count(word), word) for word in ("problem", "warning"))
+    counts = (_count(outcomes.count(word), word) for word in ("problem", "warning", "note"))
     return [f"{', '.join(counts)}, {outcomes.count('ok')} ok", *table(("CHECK", "OUTCOME", "FOUND"), rows)]
 
 

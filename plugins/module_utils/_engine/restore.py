@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -46,6 +45,7 @@ from .proof import Proof
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .snapshot import Progress
+from .sqlite import sqlite3
 
 _LOOK_SECONDS = 60.0
 

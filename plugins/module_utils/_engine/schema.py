@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sqlite3
 from dataclasses import dataclass
 
 from .database import Connection, Header
+from .sqlite import sqlite3
 
 _MALFORMED = "malformed database schema"
 # Some releases hold their own JSON functions for unsafe, and so all indexes and columns that are made with them.

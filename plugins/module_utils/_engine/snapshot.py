@@ -13,7 +13,6 @@ import abc
 import contextlib
 import mmap
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from .clock import Deadline
 from .database import SHM, WAL, Source
 from .errors import SourceBusyError, SourceCorruptError, translated
 from .pin import Pinned
+from .sqlite import sqlite3
 
 Progress = Callable[[int, int], None]
 """Called with how much is done and how much there is: pages of a snapshot, bytes of an image."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 from . import clock, database, files, journal, locks, owners, places, processes
 from .database import JOURNAL, SHM, WAL
 from .errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, translated
+from .sqlite import sqlite3
 
 _UNDO = "undo"
 # Not its name until it is whole.

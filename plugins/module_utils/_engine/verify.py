@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from .proof import Check
 from .published import Backup
 from .repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from .snapshot import Progress
+from .sqlite import sqlite3
 
 _EXPECTATIONS = ("table ", "assertion ")
 UNEXPECTED = "unexpected"
