@@ -68,7 +68,10 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
 def _record_failure(request: Request, error: EngineError) -> None:
     # The audit log must not hide the failure itself.
     with contextlib.suppress(EngineError):
-        repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
+        action = "Cannot write the audit log"
+        repository = Repository.open_existing(request.repository, action=action)
+        # In the log of another database it would look like a failure of that one.
+        repository.check_database(name=request.database_name, source=request.path, action=action)
         # A message may quote what only the encrypted files may tell: a name, a word of the schema.
         message = error.message if request.encryption.method == "none" else type(error).__name__
         repository.record("backup", outcome="failed", code=error.code, message=message)

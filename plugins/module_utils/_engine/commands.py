@@ -136,6 +136,7 @@ def _prune_after_suspect(settings: Database, result: Result) -> None:
 
 
 def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
+    _open(settings, "Cannot prune the backups")
     request = dataclasses.replace(options.prune_request(settings.options), after_suspect=after_suspect)
     outcome = prune.run(request, dry_run=asked["dry_run"])
     facts = {"changed": outcome.changed, **answers.pruned(outcome)}
@@ -144,6 +145,7 @@ def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) 
 
 def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Result:
     """Pin a backup that exists; with ``state`` absent, take that back."""
+    _open(settings, f"Cannot {'pin' if state == 'present' else 'unpin'} a backup")
     given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
     outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
     return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
@@ -204,6 +206,7 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
     if asked["undo"]:
         outcome = restore.undo(request, dry_run=dry_run)
     else:
+        _open(settings, "Cannot restore a backup")
         outcome = restore.run(request, dry_run=dry_run, progress=progress)
     facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
     return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
@@ -245,12 +248,15 @@ def diagnose(settings: Database, _asked: Asked) -> Result:
 
 
 def _same_repository(settings: Database) -> doctor.Finding:
-    name = "same repository"
+    name, ok = "same repository", "The repository is the one that was used before, or the first."
     try:
         seen.check(settings, action=f"Cannot use the repository of {settings.name}")
+        _open(settings, "Cannot use the repository")
+    except BackupNotFoundError:
+        return doctor.Finding(name, doctor.OK, ok)
     except EngineError as error:
         return doctor.Finding(name, doctor.PROBLEM, error.message, error.hint)
-    return doctor.Finding(name, doctor.OK, "The repository is the one that was used before, or the first.")
+    return doctor.Finding(name, doctor.OK, ok)
 
 
 def _retention(settings: Database) -> doctor.Finding:
@@ -265,7 +271,11 @@ def _retention(settings: Database) -> doctor.Finding:
 
 
 def _open(settings: Database, action: str) -> Repository:
-    return Repository.open_existing(settings.repository, action=f"{action} of {settings.name}")
+    """The repository of the database. Raises when it is that of another one, whatever the command wants to do there."""
+    action = f"{action} of {settings.name}"
+    repository = Repository.open_existing(settings.repository, action=action)
+    repository.check_database(name=settings.name, source=settings.path, action=action)
+    return repository
 
 
 def _key_warnings(settings: Database) -> list[str]:

@@ -126,14 +126,16 @@ class Repository:
         if name != self.name:
             raise RefusedError(
                 f"{action}: {self.path} holds the backups of {self.name!r}, not of {name!r}.",
-                hint="Use a repository of its own for each database, or give name.",
+                hint="Use a repository of its own for each database. If it only got another name, name it "
+                f"{self.name!r} again.",
             )
         other = Path(self.source)
         with translated(action):
-            if str(source) != self.source and other.exists() and not other.samefile(source):
+            if str(source) != self.source and other.exists() and not (source.exists() and other.samefile(source)):
                 raise RefusedError(
                     f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
-                    hint="Use a repository of its own for each database.",
+                    hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file "
+                    "away.",
                 )
 
     def adopt_source(self, source: Path) -> None:
