@@ -30,7 +30,7 @@ FLOORS = (
     ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config"),
-    ("seen", "commands", "guard", "console"),
+    ("seen", "commands", "guard", "console", "grammar"),
     ("cli",),
 )  # fmt: skip
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a

@@ -35,7 +35,7 @@ from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
 from .draft import Draft, Drafting, Wanted
-from .errors import EngineError, SourceCorruptError, explained, translated
+from .errors import EngineError, SourceCorruptError, Way, explained, translated
 from .manifest import Manifest, Origin, StoredFile
 from .proof import Check
 from .published import Backup
@@ -384,6 +384,7 @@ class _Job:
         return SourceCorruptError(
             f"The source {self.request.path} is corrupt: {_found(checks)}.{kept}",
             hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
+            ways=[Way("To restore it", "restore", {"backup": good})] if good else [],
         )
 
 

@@ -10,25 +10,45 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Way:
+    """What can be done next, ``aim`` says to what end: a command of the runner, or the module of the same meaning.
+
+    ``options`` are to be given with it, beside what was given before.
+    """
+
+    aim: str
+    command: str
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As who knows only the modules can use it."""
+        values = (f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
+        return f"{self.aim}: sqlite_{self.command} with {', '.join(values)}."
 
 
 class EngineError(Exception):
     """A failure that an operator can act on.
 
-    ``message`` says action, object and cause in one sentence; ``hint`` says what to do next.
+    ``message`` says action, object and cause in one sentence; ``hint`` says what to do next, with the ``ways``.
     ``code`` is the exit code of the runner and ``error.code`` of the modules.
     """
 
     code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = ()) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.advice = hint
+        self.ways = tuple(ways)
+        self.hint = " ".join(filter(None, (hint, *map(str, ways))))
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        return " ".join(f"{self.message} {self.hint}".split("\n")).rstrip()
 
     def cause(self, action: str) -> str:
         """The message without ``action`` in front and the stop behind: to go on with in another sentence."""
@@ -58,8 +78,8 @@ class SourceCorruptError(EngineError):
 
     code = 12
 
-    def __init__(self, message: str, *, hint: str = "", needs_recovery: bool = False) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = (), needs_recovery: bool = False) -> None:
+        super().__init__(message, hint=hint, ways=ways)
         self.needs_recovery = needs_recovery
 
 

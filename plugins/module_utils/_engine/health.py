@@ -74,7 +74,8 @@ def judge(
     failure = last_failure(events)
     reasons = [
         *_of_objective(age_seconds, rpo_seconds),
-        *_of_last_run(failure),
+        # A verification is told of by what it found: it must not hide a run that failed before it.
+        *_of_last_run(last_failure([each for each in events if each.get("event") != "verify"])),
         *(Reason(DEGRADED, f"{each[:1].upper()}{each[1:]}") for each in warnings),
         *_of_other_database(backups),
         *_of_damage(backups),
@@ -115,7 +116,7 @@ def _of_objective(age_seconds: int | None, rpo_seconds: float | None) -> Iterato
 
 
 def _of_last_run(failure: Event | None) -> Iterator[Reason]:
-    if failure is None or failure["event"] == "verify":
+    if failure is None:
         return
     state = FAILING if failure["event"] == "backup" else DEGRADED
     yield Reason(state, f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}.")

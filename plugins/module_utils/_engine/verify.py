@@ -101,7 +101,8 @@ def verify_backups(
     if not backups:
         hint = " ".join([*published.told_of_foreign(listed), "Make a backup first."])
         raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
-    total = Verification(warnings=repository.warnings(listed))
+    passed_over = published.passed_over(listed, backups[-1]) if wanted == "latest" else []
+    total = Verification(warnings=[*passed_over, *repository.warnings(listed)])
     for number, each in enumerate(backups):
         share = _share(progress, number, len(backups))
         try:
