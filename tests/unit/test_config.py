@@ -78,6 +78,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "allow_empty": True,
         **{f"keep_{word}": 3 for word in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
         "keep_within": "6h",
+        "keep_suspect": "3d",
         "timezone": "Europe/Berlin",
         "identity_file": "/etc/identity",
         "passphrase_file": "/etc/passphrase",

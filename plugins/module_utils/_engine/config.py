@@ -79,6 +79,7 @@ KEYS: Mapping[str, Key] = {
     "keep_weekly": Key("number", 4),
     "keep_monthly": Key("number", 12),
     "keep_yearly": Key("number", 0),
+    "keep_suspect": Key("duration", "7d"),
     "timezone": Key("text", "UTC"),
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
