@@ -85,7 +85,6 @@ options:
       - That is counted to now. It keeps no other backup, and takes the place of none.
     type: str
     default: 7d
-    version_added: 0.1.0
   timezone:
     description:
       - The time zone in which hours, days, weeks, months and years begin, by its name in the IANA database, such as
