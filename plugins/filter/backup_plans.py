@@ -266,7 +266,7 @@ def _due(every_seconds: int, schedule: Schedule, settings: Settings) -> dict[str
 def _check(content: Mapping[str, Any], where: str) -> None:
     """By the rules of the engine: with what it refuses, every run would fail."""
     file = Path("/", content["name"])
-    settings = config.checked(content, content["name"], file=file, action=where)
+    settings = config.checked(content, content["name"], file=file, told=where)
     for key, error in options.mistakes(settings.options):
         raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint)
 

@@ -35,7 +35,7 @@ options:
     required: true
   backup:
     description:
-      - The id of the backup, or V(latest) for the newest one.
+      - The id of the backup, or V(latest) for the newest one that is not suspect.
       - V(latest) is another backup after each change of the database; an id is not.
     type: str
     required: true

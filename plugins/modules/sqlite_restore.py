@@ -36,7 +36,10 @@ options:
     type: path
   backup:
     description:
-      - The id of the backup, or V(latest).
+      - The id of the backup, or V(latest) for the newest one.
+      - V(latest) and O(before) never choose a suspect backup, which is a copy of a corrupt database. A warning names
+        those that were passed over. A suspect one is restored by its id, together with O(force).
+      - When the newest one is damaged, the task fails, and the hint names the newest good one.
       - A backup that is held apart, being perhaps of another database than those before it, is restored by its id
         alone. As V(latest) and with O(before) it is refused, with the id of the newest good one.
     type: str
@@ -78,7 +81,7 @@ options:
     default: quick
   force:
     description:
-      - Restore although a process has the database open, or although the backup is marked suspect.
+      - Restore although a process has the database open, or although the backup that O(backup) names is marked suspect.
       - A process that has it open goes on with the replaced file, and what it writes is lost.
     type: bool
     default: false

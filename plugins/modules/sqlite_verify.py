@@ -43,6 +43,7 @@ options:
   backup:
     description:
       - The id of a backup, V(latest) or V(all).
+      - V(latest) is the newest one that is not suspect, as for a restore. A warning names those that were passed over.
       - A foreign backup, one that was made in another repository and copied into this one, is verified only by its id.
     type: str
     default: latest

@@ -252,17 +252,22 @@ def test_a_suspect_backup_only_by_force(ansible: Session, place: Place) -> None:
     content = bytearray(place.database.read_bytes())
     content[100:132] = b"\xff" * 32
     place.database.write_bytes(content)
-    ansible.task("sqlite_backup", place.options())
+    suspect = ansible.task("sqlite_backup", place.options())["backup"]["id"]
     place.database.unlink()
 
-    refused = _restore(ansible, place)
+    refused = _restore(ansible, place, backup=suspect)
     assert error_code(refused) == 18
-    assert good.name in refused["error"]["hint"]
+    assert f"To restore it: sqlite_restore with backup: {good.name}." in refused["error"]["hint"]
+    assert f"backup: {suspect}, force: true" in refused["error"]["hint"]
     assert not place.database.exists()
 
-    forced = _restore(ansible, place, force=True)
+    forced = _restore(ansible, place, backup=suspect, force=True)
     assert forced["changed"]
     assert place.database.read_bytes() == content
+
+    newest = _restore(ansible, place, force=True)
+    assert newest["restore"]["backup"] == good.name
+    assert any(suspect in each for each in newest["warnings"])
 
 
 def test_refusals(ansible: Session, place: Place) -> None:

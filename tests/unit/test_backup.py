@@ -228,10 +228,11 @@ def test_corrupt_source_is_kept_as_suspect_and_fails(tmp_path: Path, request_for
     assert not outcome.backup.verified
     again = backup.run(request_for)
     assert (again.changed, type(again.error)) == (False, SourceCorruptError)
+    suspect, dest = outcome.backup.id, tmp_path / "agent-copy.db"
     with pytest.raises(RefusedError, match="suspect"):
-        restore.run(restore.Request(repository=request_for.repository, dest=tmp_path / "agent-copy.db"))
+        restore.run(restore.Request(repository=request_for.repository, backup=suspect, dest=dest))
     repository = Repository.open_existing(request_for.repository, action="Test")
-    assert verify.verify_backups(repository, "latest", verify.Expectations()).outcome == "failed"
+    assert verify.verify_backups(repository, suspect, verify.Expectations()).outcome == "failed"
 
 
 @pytest.mark.parametrize("readable", [True, False])
@@ -272,7 +273,8 @@ def test_source_that_sqlite_cannot_open_is_kept_byte_for_byte(
     assert outcome.backup is not None
     assert (outcome.backup.path / "database.sqlite-wal").read_bytes() == b"what was committed last"
     dest = tmp_path / "agent-copy.db"
-    restore.run(restore.Request(repository=request_for.repository, dest=dest, force=True))
+    wanted = outcome.backup.id
+    restore.run(restore.Request(repository=request_for.repository, backup=wanted, dest=dest, force=True))
     assert dest.read_bytes() == content
 
 

@@ -31,7 +31,7 @@ FLOORS = (
      "findings_live", "findings_stored", "findings_host"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config", "selection"),
-    ("seen", "commands", "guard", "console"),
+    ("seen", "commands", "guard", "console", "manual", "grammar"),
     ("cli",),
 )  # fmt: skip
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with
@@ -43,7 +43,8 @@ FLOORS = (
 # database; a base is the end of a chain; a draft is made of a base, of what is stored and of what that proves; a
 # backup is asked for with the rules of its base; what is examined is the same for all findings; a configuration is
 # checked by what becomes of it; databases are selected from a configuration; a command minds which repository was
-# seen before; a guard commands a backup; a console shows the results of commands.
+# seen before; a guard commands a backup; a console shows the results of commands; the command line knows on what
+# there is help.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -58,7 +59,7 @@ NEIGHBOURS = {
     ("backup_request", "base"), ("findings_live", "findings"), ("findings_stored", "findings"),
     ("findings_host", "findings"),
     ("config", "options"), ("selection", "config"),
-    ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
+    ("commands", "seen"), ("guard", "commands"), ("console", "commands"), ("grammar", "manual"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400

@@ -116,10 +116,12 @@ def test_suspect_backup_holds_what_is_only_in_the_log(tmp_path: Path) -> None:
         application.execute("PRAGMA writable_schema=ON")
         application.execute("UPDATE sqlite_master SET sql = 'CREATE VIEW v AS SOMEHOW ELSE' WHERE name = 'v'")
         application.executemany("INSERT INTO item(name) VALUES (?)", [("only in the log",)] * 100)
-        assert isinstance(backed_up(path).error, SourceCorruptError)
+        outcome = backed_up(path)
+    assert isinstance(outcome.error, SourceCorruptError)
+    assert outcome.backup is not None
     dest = tmp_path / "restored" / "agent.db"
     dest.parent.mkdir()
-    restore.run(restore.Request(tmp_path / "repository", dest=dest, force=True))
+    restore.run(restore.Request(tmp_path / "repository", backup=outcome.backup.id, dest=dest, force=True))
     with contextlib.closing(sqlite3.connect(dest)) as connection:
         connection.execute("PRAGMA writable_schema=ON")
         assert connection.execute("SELECT count(*) FROM item").fetchone() == (110,)

@@ -44,7 +44,7 @@ def test_database_that_sqlite_cannot_open_is_kept_whole_and_never_built_on(site:
     outcome = site.back_up()
     assert isinstance(outcome.error, SourceCorruptError)
     assert (outcome.type, outcome.backup and outcome.backup.trusted().suspect) == ("full", True)
-    assert site.restored(force=True) == broken
+    assert site.restored(site.ids()[-1], force=True) == broken
     assert not site.back_up().changed
     site.database.write_bytes(before)
     assert_full(site, site.stored(), "suspect")

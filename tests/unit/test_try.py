@@ -47,11 +47,11 @@ def test_what_can_succeed_is_no_failure_and_writes_nothing(host: Host, monkeypat
     ("changed", "code", "told"),
     [
         ({"timeout": "1 hour"}, 2, 'timeout is "1 hour"'),
-        ({"keep_dayly": 1}, 2, "there is no key keep_dayly"),
+        ({"keep_dayly": 1}, 2, "keep_dayly: there is no such key"),
         ({"compression_level": 99}, 2, "level 99"),
         ({"encryption": {"method": "age"}}, 2, "age needs recipients"),
         ({"timezone": "Europe/Berlim"}, 2, "Europe/Berlim"),
-        ({"path": "/nowhere/agent.db"}, 10, "/nowhere/agent.db: the file does not exist"),
+        ({"path": "/nowhere/agent.db"}, 18, "agent.db, which still exists"),
         (NO_RULE, 18, "keeps nothing"),
     ],
 )
@@ -105,4 +105,4 @@ def test_it_reads_standard_input(host: Host) -> None:
     done = subprocess.run(host.command("try", "agent"), input="{", capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("agent: error 2: Cannot use this configuration: it is no JSON")
+    assert done.stderr.startswith("agent: error 2: agent: it is no JSON")

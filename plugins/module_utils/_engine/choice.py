@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
-from .errors import BackupDamagedError, RefusedError, StorageFailedError, UsageError
+from . import clock, published
+from .errors import BackupDamagedError, BackupNotFoundError, RefusedError, StorageFailedError, UsageError, Way
 from .published import Backup
 from .repository import Repository
 
@@ -18,7 +21,7 @@ _ACTION = "Cannot restore"
 
 @dataclass(frozen=True)
 class Wanted:
-    """As a restore is asked for it. ``force`` takes a suspect backup, too, ``force_identity`` a foreign one."""
+    """As asked for: ``force`` takes a suspect backup that is named, ``force_identity`` a foreign one."""
 
     backup: str
     before: datetime | None
@@ -26,34 +29,86 @@ class Wanted:
     force_identity: bool
 
 
-def choose(repository: Repository, wanted: Wanted) -> tuple[Backup, list[str]]:
-    """The backup that is ``wanted``, and warnings. Raises when it is not to be trusted, and names a good one."""
+@dataclass(frozen=True)
+class Chosen:
+    """The backup to restore, and warnings; ``others`` are all of the repository."""
+
+    backup: Backup
+    others: Sequence[Backup]
+    warnings: Sequence[str] = ()
+
+    @contextlib.contextmanager
+    def naming_another(self) -> Iterator[None]:
+        """Let a failure inside that finds the backup damaged name a good one."""
+        try:
+            yield
+        except BackupDamagedError as error:
+            hint, ways = self._good()
+            raise BackupDamagedError(error.message, hint=f"{error.advice} {hint}".lstrip(), ways=ways) from error
+
+    def refuse(self, cause: str, *, meant: Way) -> NoReturn:
+        """Raise ``RefusedError``, and name a good backup first; ``meant`` is the way for who knows better."""
+        hint, ways = self._good()
+        raise RefusedError(f"{_ACTION} {self.backup.id}: {cause}.", hint=hint, ways=[*ways, meant])
+
+    def _good(self) -> tuple[str, list[Way]]:
+        """A hint, and the way to restore the newest good backup other than this one.
+
+        One that builds on what this one builds on comes last: nobody knows yet where the damage is.
+        """
+        good = [each for each in self.others if each.verified and each.id != self.backup.id]
+        if not good:
+            return "There is no other good backup in this repository.", []
+        mine = self._chain(self.backup)
+        best = [each for each in good if not mine & self._chain(each)] or good
+        return f"The newest good backup is {best[-1].id}.", [Way("To restore it", "restore", {"backup": best[-1].id})]
+
+    def _chain(self, backup: Backup) -> set[str]:
+        """Its id, and those of all that it builds on."""
+        parents = {each.id: each.manifest.parent for each in self.others if each.manifest}
+        found: set[str] = set()
+        link: str | None = backup.id
+        while link is not None and link not in found:
+            found.add(link)
+            link = parents.get(link)
+        return found
+
+
+def choose(repository: Repository, wanted: Wanted) -> Chosen:
+    """The backup that is ``wanted``. Raises when it is not to be trusted, and names a good one."""
     backups = repository.backups()
-    backup = _find(repository, wanted, backups)
-    good = next((each.id for each in reversed(backups) if each.verified and each.id != backup.id), None)
-    hint = f"The newest good backup is {good}." if good else "There is no other good backup in this repository."
+    backup, warnings = _find(repository, wanted, backups)
+    chosen = Chosen(backup, backups, [*warnings, *repository.warnings([] if backup.foreign else backups)])
     if backup.damage is not None and not isinstance(backup.damage, StorageFailedError):
-        raise BackupDamagedError(backup.damage.message, hint=hint)
+        with chosen.naming_another():
+            raise BackupDamagedError(backup.damage.message, hint=backup.damage.hint)
     document = backup.trusted()
     if backup.foreign and not wanted.force_identity:
         origin = f"of {document.database.source} on {document.database.host}"
-        raise RefusedError(
-            f"{_ACTION} {backup.id}: it was made in another repository, {origin}.",
-            hint=f"Set force_identity if that is meant. {hint}",
-        )
-    if document.suspect and not wanted.force:
-        raise RefusedError(f"{_ACTION} {backup.id}: it is a copy of a corrupt database, marked suspect.", hint=hint)
+        meant = Way("If this one is meant", "restore", {"backup": backup.id, "force_identity": True})
+        chosen.refuse(f"it was made in another repository, {origin}", meant=meant)
+    if document.suspect and not (wanted.force and wanted.backup == backup.id):
+        aside = f"{document.database.source}.suspect"
+        meant = Way("To look at this one", "restore", {"backup": backup.id, "force": True, "dest": aside})
+        chosen.refuse("it is a copy of a corrupt database, marked suspect", meant=meant)
     if backup.apart and wanted.backup != backup.id:
-        raise RefusedError(
-            f"{_ACTION} {backup.id}: it is perhaps of another database than those before it, and held apart.",
-            hint=f"Name it by its id if it is meant. {hint}",
-        )
-    return backup, repository.warnings([] if backup.foreign else backups)
+        meant = Way("If this one is meant", "restore", {"backup": backup.id})
+        chosen.refuse("it is perhaps of another database than those before it, and held apart", meant=meant)
+    return chosen
 
 
-def _find(repository: Repository, wanted: Wanted, backups: Sequence[Backup]) -> Backup:
+def _find(repository: Repository, wanted: Wanted, backups: Sequence[Backup]) -> tuple[Backup, list[str]]:
+    """What is wanted, and a warning when suspect ones were passed over for it."""
     if not wanted.before:
-        return repository.find(wanted.backup, action=_ACTION, among=backups)
+        found = repository.find(wanted.backup, action=_ACTION, among=backups)
+        return found, published.passed_over(backups, found) if wanted.backup == "latest" else []
     if wanted.backup != "latest":
         raise UsageError(f"{_ACTION}: both backup and before are given.", hint="Give one of them.")
-    return repository.find_before(wanted.before, action=_ACTION, among=backups)
+    early = [each for each in backups if each.manifest and clock.from_text(each.manifest.started) <= wanted.before]
+    newest = published.newest(early)
+    if newest is None:
+        raise BackupNotFoundError(
+            f"{_ACTION}: {repository.path} holds no backup from {clock.with_offset(wanted.before)} or earlier.",
+            hint="Choose a later time, or list the backups.",
+        )
+    return newest, published.passed_over(early, newest)

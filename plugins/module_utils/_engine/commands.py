@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from . import answers, backup, clock, doctor, health, info, options, pinning, prune, restore, retention, seen, verify
@@ -177,6 +179,7 @@ def _prune_after_suspect(settings: Database, result: Result) -> None:
 
 
 def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
+    _open(settings, "Cannot prune the backups")
     request = dataclasses.replace(options.prune_request(settings.options), after_suspect=after_suspect)
     outcome = prune.run(request, dry_run=asked["dry_run"])
     facts = {"changed": outcome.changed, **answers.pruned(outcome)}
@@ -185,6 +188,7 @@ def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) 
 
 def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Result:
     """Pin a backup that exists; with ``state`` absent, take that back."""
+    _open(settings, f"Cannot {'pin' if state == 'present' else 'unpin'} a backup")
     given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
     outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
     return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
@@ -245,6 +249,7 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
     if asked["undo"]:
         outcome = restore.undo(request, dry_run=dry_run)
     else:
+        _open(settings, "Cannot restore a backup")
         outcome = restore.run(request, dry_run=dry_run, progress=progress)
     facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
     return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
@@ -263,7 +268,7 @@ def status(settings: Database, _asked: Asked) -> Result:
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
     doubts = [*(told["latest"] or {}).get("doubts", [])]
     doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
-    return Result(settings.name, _verdict(told), doubts, facts)
+    return Result(settings.name, _verdict(told, settings), doubts, facts)
 
 
 def _due(settings: Database) -> datetime | None:
@@ -274,13 +279,26 @@ def _due(settings: Database) -> datetime | None:
         return due if due and due.timestamp() > settings.file.stat().st_mtime else None
 
 
-def _verdict(told: Mapping[str, Any]) -> EngineError | None:
+def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
     """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
     if told["state"] == health.OK:
         return None
     reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
-    return ends[told["state"]](reasons, hint=told["reasons"][0]["hint"])
+    hint = told["reasons"][0]["hint"]
+    if told["state"] == health.MISSED and _is_missing(settings.path):
+        hint = f"There is no file {settings.path}: check path in {settings.file}; if the file is lost, restore it."
+    return ends[told["state"]](reasons, hint=hint)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:
@@ -295,12 +313,15 @@ def diagnose(settings: Database, _asked: Asked) -> Result:
 
 
 def _same_repository(settings: Database) -> doctor.Finding:
-    name = "same repository"
+    name, ok = "same repository", "The repository is the one that was used before, or the first."
     try:
         seen.check(settings, action=f"Cannot use the repository of {settings.name}")
+        _open(settings, "Cannot use the repository")
+    except BackupNotFoundError:
+        return doctor.Finding(name, doctor.OK, ok)
     except EngineError as error:
         return doctor.Finding(name, doctor.PROBLEM, error.message, error.hint)
-    return doctor.Finding(name, doctor.OK, "The repository is the one that was used before, or the first.")
+    return doctor.Finding(name, doctor.OK, ok)
 
 
 def _retention(settings: Database) -> doctor.Finding:
@@ -315,7 +336,11 @@ def _retention(settings: Database) -> doctor.Finding:
 
 
 def _open(settings: Database, action: str) -> Repository:
-    return Repository.open_existing(settings.repository, action=f"{action} of {settings.name}")
+    """The repository of the database. Raises when it is that of another one, whatever the command wants to do there."""
+    action = f"{action} of {settings.name}"
+    repository = Repository.open_existing(settings.repository, action=action)
+    repository.check_database(name=settings.name, source=settings.path, action=action)
+    return repository
 
 
 def _key_warnings(settings: Database) -> list[str]:

@@ -83,6 +83,7 @@ KEYS: Mapping[str, Key] = {
     "keep_weekly": Key("number", 4),
     "keep_monthly": Key("number", 12),
     "keep_yearly": Key("number", 0),
+    "keep_suspect": Key("duration", "7d"),
     "timezone": Key("text", "UTC"),
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
@@ -160,105 +161,126 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
 
 
-def file_of(configuration: Path, name: str, action: str) -> Path:
-    """Where the database ``name`` is configured; raises when that can be no name."""
+@dataclass(frozen=True)
+class _Where:
+    """Of which database a configuration is: what is wrong is told with that, and the key, in front.
+
+    ``told`` is how the database is named, ``source`` where its configuration comes from.
+    """
+
+    name: str
+    file: Path
+    told: str
+    source: str
+
+    def error(self, key: str, wrong: str, *, hint: str) -> UsageError:
+        """``key`` is "" for the whole file; ``wrong`` goes on behind it."""
+        source = f" ({self.source})" if self.source else ""
+        return UsageError(f"{self.told}{key and f': {key}'}{wrong}{source}.", hint=hint)
+
+
+def _where(configuration: Path, name: str, source: str = "") -> _Where:
+    file = configuration / DATABASES_NAME / f"{name}{_ENDING}"
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{action}: {name!r} cannot be the name of a database.",
+            f"{name!r} cannot be the name of a database ({file}).",
             hint="Use letters, digits, - and _, with a letter or a digit first.",
         )
-    return configuration / DATABASES_NAME / f"{name}{_ENDING}"
+    return _Where(name, file, name, source or str(file))
 
 
 def load(configuration: Path, name: str) -> Database:
-    """The database ``name``; raises for whatever is wrong with its file, naming the file and the key."""
-    action = f"Cannot use {configuration / DATABASES_NAME / name}{_ENDING}"
-    file = file_of(configuration, name, action)
-    with translated(action):
-        for each in (file.parent, file):
-            _check_private(each, action)
-        content = _parse(file.read_bytes(), action)
-    return checked(content, name, file=file, action=action)
+    """The database ``name``; raises for whatever is wrong with its file, naming the database, the key and the file."""
+    where = _where(configuration, name)
+    with translated(f"{name}: cannot read its configuration {where.file}"):
+        for each in (where.file.parent, where.file):
+            _check_private(each, name)
+        content = _parse(where.file.read_bytes(), where)
+    return _database(content, where)
 
 
 def parsed(data: bytes, configuration: Path, name: str) -> Database:
     """As ``load``, of what may be put into the file of the database ``name``."""
-    action = "Cannot use this configuration"
-    return checked(_parse(data, action), name, file=file_of(configuration, name, action), action=action)
+    where = _where(configuration, name, "standard input")
+    return _database(_parse(data, where), where)
 
 
-def checked(content: Any, name: str, *, file: Path, action: str) -> Database:
-    """The database ``name`` with what its ``file`` holds or is to hold; raises for whatever is wrong with that."""
+def checked(content: Any, name: str, *, file: Path, told: str) -> Database:
+    """As ``load``, of what ``file`` is to hold; a message names the database as ``told``."""
+    return _database(content, _Where(name, file, told, ""))
+
+
+def _database(content: Any, where: _Where) -> Database:
     try:
-        values = _checked(content, {**KEYS, MANAGED_BY: Key("text")}, "", action)
+        values = _checked(content, {**KEYS, MANAGED_BY: Key("text")}, "", where)
         values.pop(MANAGED_BY)
-        _check_together(values, name, action)
+        _check_together(values, where)
     except UsageError as error:
         manager = content.get(MANAGED_BY) if isinstance(content, dict) else None
         if not isinstance(manager, str):
             raise
         hint = "" if error.hint == _CORRECT else f"{error.hint} "
         raise UsageError(error.message, hint=f"{hint}This file is written by {manager}: correct it there.") from None
-    return Database(name, file, {**values, "name": name})
+    return Database(where.name, where.file, {**values, "name": where.name})
 
 
-def _check_private(path: Path, action: str) -> None:
+def _check_private(path: Path, name: str) -> None:
     """Who can write here decides what root reads and where it writes."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name != "nt" and mode & _OTHERS_WRITE:
         raise RefusedError(
-            f"{action}: others than its owner can write to {path} (mode {mode:04o}).",
+            f"{name}: others than its owner can write to {path} (mode {mode:04o}).",
             hint=f"Look at its content, then chmod go-w {path}.",
         )
 
 
-def _parse(data: bytes, action: str) -> Any:
+def _parse(data: bytes, where: _Where) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             twice = next(key for key, _value in pairs if [each for each, _other in pairs].count(key) > 1)
-            raise UsageError(f"{action}: the key {twice} is there twice.", hint="Remove one of them.")
+            raise where.error(twice, ": the key is there twice", hint="Remove one of them.")
         return found
 
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{action}: it is no JSON: {error}.", hint="Correct it, or have it written again.") from None
+        raise where.error("", f": it is no JSON: {error}", hint="Correct it, or have it written again.") from None
 
 
-def _checked(content: Any, keys: Mapping[str, Key], place: str, action: str) -> dict[str, Any]:
+def _checked(content: Any, keys: Mapping[str, Key], place: str, where: _Where) -> dict[str, Any]:
     """Every key of an object with its checked value or its default; ``place`` names the object, "" the whole file."""
     if not isinstance(content, dict):
-        raise _wrong(content, "an object", place or "it", action)
+        raise _wrong(content, "an object", place, where)
     for key in content:
         if key not in keys:
-            where = f"{place}.{key}" if place else key
-            raise UsageError(f"{action}: there is no key {where}.", hint=nearest(key, [*keys]))
+            name = f"{place}.{key}" if place else key
+            raise where.error(name, ": there is no such key", hint=nearest(key, [*keys]))
     values = {}
     for key, wanted in keys.items():
-        where = f"{place}.{key}" if place else key
+        name = f"{place}.{key}" if place else key
         given = content.get(key)
         if given is None and (wanted.type != "anything" or key not in content):
             if wanted.required:
-                raise UsageError(f"{action}: {where} is missing.", hint="It must be given.")
+                raise where.error(name, " is missing", hint="It must be given.")
             values[key] = [] if wanted.type == "list" else wanted.default
         else:
-            values[key] = _value(given, wanted, where, action)
+            values[key] = _value(given, wanted, name, where)
     return values
 
 
-def _value(given: Any, wanted: Key, where: str, action: str) -> Any:
+def _value(given: Any, wanted: Key, name: str, where: _Where) -> Any:
     if wanted.type == "list":
         if not isinstance(given, list):
-            raise _wrong(given, "a list", where, action)
+            raise _wrong(given, "a list", name, where)
         each_wanted = Key("object", keys=wanted.keys) if wanted.keys else Key("text")
-        return [_value(each, each_wanted, f"{where}[{number}]", action) for number, each in enumerate(given)]
+        return [_value(each, each_wanted, f"{name}[{number}]", where) for number, each in enumerate(given)]
     if wanted.type == "object":
-        return _checked(given, wanted.keys, where, action)
+        return _checked(given, wanted.keys, name, where)
     if not _FITS[wanted.type](given):
-        raise _wrong(given, _ALLOWED[wanted.type], where, action)
+        raise _wrong(given, _ALLOWED[wanted.type], name, where)
     if wanted.choices and given not in wanted.choices:
-        raise _wrong(given, f"one of {', '.join(wanted.choices)}", where, action)
+        raise _wrong(given, f"one of {', '.join(wanted.choices)}", name, where)
     return given
 
 
@@ -283,8 +305,8 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _wrong(given: Any, allowed: str, where: str, action: str) -> UsageError:
-    return UsageError(f"{action}: {where} is {_shown(given)}, it must be {allowed}.", hint=_CORRECT)
+def _wrong(given: Any, allowed: str, name: str, where: _Where) -> UsageError:
+    return where.error(name, f"{'' if name else ': it'} is {_shown(given)}, it must be {allowed}", hint=_CORRECT)
 
 
 def _shown(given: Any) -> str:
@@ -293,15 +315,20 @@ def _shown(given: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]} …"
 
 
-def _check_together(values: Mapping[str, Any], name: str, action: str) -> None:
+def _check_together(values: Mapping[str, Any], where: _Where) -> None:
     if (values["path"] is None) == (values["database_url"] is None):
-        raise UsageError(
-            f"{action}: exactly one of path and database_url must be given.", hint="Leave one away, or add one."
-        )
-    if values["name"] not in (None, name):
-        raise UsageError(
-            f"{action}: its name is {values['name']!r}.", hint="Rename the file, or leave the key name away."
-        )
-    options.due(values)
+        wrong = ": exactly one of them must be given"
+        raise where.error("path and database_url", wrong, hint="Leave one away, or add one.")
+    if values["name"] not in (None, where.name):
+        raise where.error("name", f" is {values['name']!r}", hint="Rename the file, or leave the key name away.")
+    _check_key("due", lambda: options.due(values), where)
     if values["database_url"] is not None:
-        urls.path(values["database_url"], chdir=Path(values["chdir"]) if values["chdir"] else None)
+        chdir = Path(values["chdir"]) if values["chdir"] else None
+        _check_key("database_url", lambda: urls.path(values["database_url"], chdir=chdir), where)
+
+
+def _check_key(key: str, check: Callable[[], object], where: _Where) -> None:
+    try:
+        check()
+    except UsageError as error:
+        raise where.error(key, f": {error.message.rstrip('.')}", hint=error.hint) from error

@@ -54,8 +54,7 @@ class Console:
         """A failure, whatever else is silent."""
         prefix = f"{name}: " if name else ""
         lines = [f"{prefix}error {error.code}: {report.plain(error.message)}"]
-        if error.hint:
-            lines.append(f"  {report.plain(error.hint)}")
+        lines.extend(f"  {report.plain(each)}" for each in error.hint.split("\n") if each)
         self._write(sys.stderr, lines)
 
     def add(self, command: str, result: Result, told: str) -> None:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from . import database, files, identity, owners, places, processes
-from .errors import EngineError, RefusedError, UsageError, translated
+from .errors import EngineError, RefusedError, UsageError, Way, translated
 from .manifest import Manifest
 from .proof import Proof
 
@@ -85,20 +85,20 @@ def require_space(dest: Path, new_bytes: int, *, action: str) -> None:
 
 def check_identity(dest: Path, document: Manifest, proven: Proof | None, *, action: str) -> None:
     """Raise ``RefusedError`` when ``dest`` is a database of another application than the backup."""
-    hint = "If that is meant, set force_identity."
+    ways = [Way("If that is meant", "restore", {"force_identity": True})]
     known_names = {
         Path(document.database.source).name,
         document.database.name,
         f"{document.database.name}{dest.suffix}",
     }
     if dest.name not in known_names:
-        raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", hint=hint)
+        raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", ways=ways)
     header = database.read_header(dest)
     expected = proven.header.get("application_id") if proven else None
     if header is not None and identity.is_other_application(expected, header.application_id):
         raise RefusedError(
             f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
-            hint=hint,
+            ways=ways,
         )
 
 

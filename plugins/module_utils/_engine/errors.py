@@ -10,25 +10,45 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Way:
+    """What can be done next, ``aim`` says to what end: a command of the runner, or the module of the same meaning.
+
+    ``options`` are to be given with it, beside what was given before.
+    """
+
+    aim: str
+    command: str
+    options: Mapping[str, str | bool] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """As who knows only the modules can use it."""
+        values = (f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
+        return f"{self.aim}: sqlite_{self.command} with {', '.join(values)}."
 
 
 class EngineError(Exception):
     """A failure that an operator can act on.
 
-    ``message`` says action, object and cause in one sentence; ``hint`` says what to do next.
+    ``message`` says action, object and cause in one sentence; ``hint`` says what to do next, with the ``ways``.
     ``code`` is the exit code of the runner and ``error.code`` of the modules.
     """
 
     code = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = ()) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.advice = hint
+        self.ways = tuple(ways)
+        self.hint = " ".join(filter(None, (hint, *map(str, ways))))
 
     def __str__(self) -> str:
-        return f"{self.message} {self.hint}".rstrip()
+        return " ".join(f"{self.message} {self.hint}".split("\n")).rstrip()
 
     def cause(self, action: str) -> str:
         """The message without ``action`` in front and the stop behind: to go on with in another sentence."""
@@ -58,8 +78,8 @@ class SourceCorruptError(EngineError):
 
     code = 12
 
-    def __init__(self, message: str, *, hint: str = "", needs_recovery: bool = False) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = (), needs_recovery: bool = False) -> None:
+        super().__init__(message, hint=hint, ways=ways)
         self.needs_recovery = needs_recovery
 
 
@@ -121,6 +141,45 @@ class LastRunFailedError(EngineError):
 
 class CancelledError(EngineError):
     code = 130
+
+
+EXIT_CODES: Mapping[int, tuple[str, str]] = {
+    0: ("done, or nothing to do", ""),
+    1: ("unexpected", "report it, with the message"),
+    2: ("usage or configuration", "the message names the option, or the database and the key"),
+    3: ("the backup is good, pruning failed; for status, degraded", "see why; the next run prunes as well"),
+    10: ("source missing or not a database", "check path; if the file is lost, restore it"),
+    11: ("source busy past the deadline", "raise timeout, or look who writes without pause"),
+    12: ("source corrupt, or needs recovery", "restore, or let the application recover it"),
+    13: ("backup damaged", "the message prints the command for a good one"),
+    14: ("key or passphrase wrong", "check identity_file and passphrase_file"),
+    15: ("repository locked", "another run is at work; the message names it"),
+    16: ("not enough space", "free some; what existed is untouched"),
+    17: ("proof or assertion failed; for doctor, a problem", "look at the backup, the content, the host"),
+    18: ("refused for safety", "the message says what could be lost, and what to do instead"),
+    19: (
+        "a program or Python's SQLite module is missing, or Python is too old",
+        "install it, or use another Python; --help and --version work without SQLite",
+    ),
+    20: ("permission", "run it as the owner of the files, or as root"),
+    22: ("backup not found", "list shows what there is"),
+    23: ("a device, a filesystem or a mount failed", "look at the disk and the kernel's log; nothing was judged by it"),
+    30: ("RPO missed, or no verified backup", "see whether the schedule runs"),
+    31: ("the last run failed (status)", "the message says why"),
+    130: ("interrupted", "run it again"),
+}
+"""What each exit code means, and what to do about it."""
+
+
+def meaning(code: object) -> str:
+    """What failed, without a word of what it was about: it may be written where the rest must not be read."""
+    return EXIT_CODES.get(code, EXIT_CODES[EngineError.code])[0] if isinstance(code, int) else EXIT_CODES[1][0]
+
+
+def advice(code: object) -> str:
+    """What to do about a failure of which only the code is left, a sentence; empty when there is nothing to say."""
+    found = EXIT_CODES.get(code, ("", ""))[1] if isinstance(code, int) else ""
+    return f"{found[:1].upper()}{found[1:]}." if found else ""
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}

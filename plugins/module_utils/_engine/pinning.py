@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import clock, interrupts
+from . import clock, interrupts, published
 from .errors import EngineError, UsageError
 from .pins import Pin
 from .published import Backup
@@ -51,10 +51,13 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
     # Alone: a prune that began before the pin would still remove the backup.
     locked = repository.locked(action=action, timeout_seconds=timeout_seconds, dry_run=dry_run)
     with locked, interrupts.Shield() as shield:
-        backup = repository.find(request.backup, action=action)
+        backups = repository.backups()
+        backup = repository.find(request.backup, action=action, among=backups)
         backup.trusted()
         wanted = _wanted(request, backup)
         outcome = Outcome(wanted is not None, facts(backup), facts(backup))
+        if request.backup == "latest":
+            outcome.warnings.extend(published.passed_over(backups, backup))
         if wanted is not None:
             outcome.after = _facts(backup.id, wanted)
             if not dry_run:

@@ -101,6 +101,11 @@ class Backup:
         return self.manifest is not None and self.manifest.apart and not self.accepted
 
     @property
+    def suspect(self) -> bool:
+        """Whether it is known to be a copy of a corrupt database."""
+        return self.manifest is not None and self.manifest.suspect
+
+    @property
     def verified(self) -> bool:
         """Whether it is all there, and the newest check of its content passed: made with the backup, or later.
 
@@ -156,6 +161,20 @@ def listed(directory: Path) -> Iterator[Backup]:
 def own(backups: Sequence[Backup]) -> list[Backup]:
     """Those that are of the repository in which they are."""
     return [each for each in backups if not each.foreign]
+
+
+def newest(backups: Sequence[Backup]) -> Backup | None:
+    """The newest of this repository that is not suspect; a suspect one only where there is no other."""
+    found = own(backups)
+    good = [each for each in found if not each.suspect] or found
+    return good[-1] if good else None
+
+
+def passed_over(backups: Sequence[Backup], taken: Backup) -> list[str]:
+    """A warning when there are suspect backups behind the one that is ``taken`` as the newest."""
+    ids = [each.id for each in backups]
+    newer = ", ".join(each.id for each in backups[ids.index(taken.id) + 1 :] if each.suspect)
+    return [f"{taken.id} is taken, since what is newer is a copy of a corrupt database: {newer}"] if newer else []
 
 
 def told_of_foreign(backups: Sequence[Backup]) -> list[str]:

@@ -126,14 +126,16 @@ class Repository:
         if name != self.name:
             raise RefusedError(
                 f"{action}: {self.path} holds the backups of {self.name!r}, not of {name!r}.",
-                hint="Use a repository of its own for each database, or give name.",
+                hint="Use a repository of its own for each database. If it only got another name, name it "
+                f"{self.name!r} again.",
             )
         other = Path(self.source)
         with translated(action):
-            if str(source) != self.source and other.exists() and not other.samefile(source):
+            if str(source) != self.source and other.exists() and not (source.exists() and other.samefile(source)):
                 raise RefusedError(
                     f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
-                    hint="Use a repository of its own for each database.",
+                    hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file "
+                    "away.",
                 )
 
     def adopt_source(self, source: Path) -> None:
@@ -164,29 +166,19 @@ class Repository:
         return dataclasses.replace(backup, foreign=True)
 
     def find(self, wanted: str, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
-        """The backup with the id ``wanted``, or the newest for ``latest``, which is never a foreign one."""
+        """The backup with the id ``wanted``, or for ``latest`` the newest one that is neither suspect nor foreign."""
         backups = self.backups() if among is None else among
-        own = published.own(backups)
-        if wanted == "latest" and own:
-            return own[-1]
+        newest = published.newest(backups)
+        if wanted == "latest" and newest is not None:
+            return newest
         for each in backups:
             if each.id == wanted:
                 return each
         if wanted == "latest":
             hint = " ".join(published.told_of_foreign(backups)) or "Make a backup first."
             raise BackupNotFoundError(f"{action}: {self.path} holds no backup of its own yet.", hint=hint)
-        newest = f"The newest is {own[-1].id}." if own else "There is none yet."
-        raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=newest)
-
-    def find_before(self, moment: datetime, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
-        """The newest backup that was started at ``moment`` or earlier."""
-        for each in reversed(published.own(self.backups() if among is None else among)):
-            if each.manifest and clock.from_text(each.manifest.started) <= moment:
-                return each
-        raise BackupNotFoundError(
-            f"{action}: {self.path} holds no backup from {clock.with_offset(moment)} or earlier.",
-            hint="Choose a later time, or list the backups.",
-        )
+        told = f"The newest is {newest.id}." if newest else "There is none yet."
+        raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=told)
 
     def new_id(self, moment: datetime, kind: str) -> str:
         """An id that nothing here has, of any type: ``moment``, or the next second that is free."""

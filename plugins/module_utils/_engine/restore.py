@@ -98,8 +98,8 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
     repository = Repository.open_existing(request.repository, action="Cannot restore")
     wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
-    backup, warnings = choice.choose(repository, wanted)
-    document = backup.trusted()
+    chosen = choice.choose(repository, wanted)
+    backup, document = chosen.backup, chosen.backup.trusted()
     action = f"Cannot restore {backup.id}"
     told = request.dest or destination.told_by(request.repository, document.database.source, action=action)
     dest = destination.checked(told, action=action)
@@ -107,14 +107,14 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     phases = Phases()
     timeout_seconds = request.lock_timeout_seconds
     with repository.reading(backup, action=action, timeout_seconds=timeout_seconds, dry_run=dry_run):
-        with phases.phase("check_artifacts"):
+        with phases.phase("check_artifacts"), chosen.naming_another():
             links = chain.links(repository, backup)
             chain.check_artifacts(links)
         expected = evidence.proof_of(backup, request.keys)
         with phases.phase("compare"):
             same = destination.holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, sha256=document.image.sha256, durations=phases.seconds)
-        outcome.warnings.extend(warnings)
+        outcome.warnings.extend(chosen.warnings)
         outcome.not_after = clock.with_offset(request.before) if request.before else ""
         outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:

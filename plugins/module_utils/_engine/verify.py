@@ -101,7 +101,8 @@ def verify_backups(
     if not backups:
         hint = " ".join([*published.told_of_foreign(listed), "Make a backup first."])
         raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
-    total = Verification(warnings=repository.warnings(listed))
+    passed_over = published.passed_over(listed, backups[-1]) if wanted == "latest" else []
+    total = Verification(warnings=[*passed_over, *repository.warnings(listed)])
     for number, each in enumerate(backups):
         share = _share(progress, number, len(backups))
         try:
@@ -152,8 +153,8 @@ def _verify_backup(
         document = backup.trusted()
         links = chain.links(repository, backup)
         chain.check_artifacts(links)
-        built = f", built on {len(links) - 1} backups" if len(links) > 1 else ""
-        result.checks.append(Check("artifacts", proof.PASSED, f"{len(document.files)} files{built}"))
+        built = f", built on {files.counted(len(links) - 1, 'backup')}" if len(links) > 1 else ""
+        result.checks.append(Check("artifacts", proof.PASSED, files.counted(len(document.files), "file") + built))
         if document.suspect:
             result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
         elif expected.level == "full" or expected.about_content:
