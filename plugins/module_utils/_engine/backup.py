@@ -189,6 +189,7 @@ class _Job:
             if self.dry_run:
                 return self._outcome(draft, None)
             with self.phases.phase("publish"):
+                self._accept()
                 published = self._publish(draft, drafting, source)
             return self._recorded(draft, published, source)
 
@@ -205,11 +206,17 @@ class _Job:
         elif self.doubt:
             self.accepted = [each.id for each in self.standing.apart]
 
-    def _accept(self, made: Backup) -> None:
-        """Note beside what was held apart that it is meant; ``made`` is the backup of the database as it is now."""
+    def _accept(self) -> None:
+        """Note beside what was held apart that it is meant, before a newer backup makes it look given up.
+
+        The newest first: older ones go with it, should that be all that is done.
+        """
+        for each in reversed(self.standing.apart if self.accepted else ()):
+            self.repository.accept(each, self.wanted.now)
+
+    def _record_acceptance(self, made: Backup) -> None:
+        """``made`` is the backup of the database as it is now, which is meant."""
         if self.doubt and not self.apart:
-            for each in self.standing.apart:
-                self.repository.accept(each, self.wanted.now)
             self.repository.record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
 
     def _full_bytes(self, source: Source) -> int:
@@ -268,7 +275,8 @@ class _Job:
         if not self.dry_run:
             timeout_seconds = self.request.lock_timeout_seconds
             self.shield.begin()
-            self._accept(newest)
+            self._accept()
+            self._record_acceptance(newest)
             newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
             # What a verification found is for a verification to take back.
             if draft.evidence.checks and not newest.failed:
@@ -367,7 +375,7 @@ class _Job:
                 stored_bytes=document.stored_bytes,
                 **facts,
             )
-            self._accept(published)
+            self._record_acceptance(published)
             with translated(f"Cannot write to the repository {self.repository.path}"):
                 self.repository.adopt_source(source.given)
                 self.repository.remove_old_indexes(document.id)

@@ -184,7 +184,22 @@ def in_order(backups: Sequence[Backup]) -> list[Backup]:
         # To build on it only its pages are needed.
         if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
             usable[each.id] = each
-    return found
+    return _accepted_together(found)
+
+
+def _accepted_together(backups: Sequence[Backup]) -> list[Backup]:
+    """``backups``, oldest first; to say that the database of one is meant says so of those held apart right before it.
+
+    A run that says it of several may be cut short behind the newest.
+    """
+    found: list[Backup] = []
+    accepted = ""
+    for each in reversed(backups):
+        known = each.manifest is not None and not each.manifest.suspect and not each.foreign
+        if known:
+            accepted = each.accepted or accepted if each.manifest and each.manifest.apart else ""
+        found.append(dataclasses.replace(each, accepted=accepted) if known and accepted != each.accepted else each)
+    return found[::-1]
 
 
 def _after(backup: Backup, order: dict[str, float]) -> float:
