@@ -21,6 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
     health,
     info,
     notes,
+    places,
     prune,
     restore,
     retention,
@@ -326,6 +327,30 @@ def test_run_that_says_so_and_is_cut_short_gives_nothing_up(
     site.stored(force_identity=True)
     assert [each["apart"] for each in site.listed()] == [False] * 4
     assert not prune.run(prune.Request(site.repository, Policy(keep_last=4))).changed
+
+
+def test_run_that_cannot_read_what_it_would_accept_says_nothing(
+    site: Site, moment: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be left apart behind a newer backup, and go."""
+    hourly(site, moment, 1)
+    start_over(site)
+    unread = hourly(site, moment, 2)[-1]
+    moment[0] += HOUR
+    read = places.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.parent.name == unread and path.name == "manifest.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(places, "read_bytes", broken)
+        with pytest.raises(StorageFailedError, match=unread):
+            site.back_up(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False, True, True]
+    site.back_up(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False] * 3
 
 
 def test_what_was_held_apart_is_no_trouble_once_the_old_database_is_back(site: Site, moment: list[datetime]) -> None:

@@ -207,12 +207,10 @@ class _Job:
             self.accepted = [each.id for each in self.standing.apart]
 
     def _accept(self) -> None:
-        """Note beside what was held apart that it is meant, before a newer backup makes it look given up.
-
-        The newest first: older ones go with it, should that be all that is done.
-        """
-        for each in reversed(self.standing.apart if self.accepted else ()):
-            self.repository.accept(each, self.wanted.now)
+        """Note beside what was held apart that it is meant, before a newer backup makes it look given up."""
+        if self.doubt and not self.apart:
+            for each in self.standing.to_accept():
+                self.repository.accept(each, self.wanted.now)
 
     def _record_acceptance(self, made: Backup) -> None:
         """``made`` is the backup of the database as it is now, which is meant."""

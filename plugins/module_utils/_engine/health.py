@@ -199,16 +199,12 @@ def _standing(looks: Sequence[Event]) -> Mapping[str, str] | None:
 
 def _of_clock(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
     """When older ones were found current tells nothing any more, and nobody could mend it."""
-    told = [*((each, [_began(each)]) for each in backups[:-1]), *((each, _moments(each)) for each in backups[-1:])]
-    ahead = [each for each, moments in told if any(moment and moment > now + _CLOCK for moment in moments)]
+    told = [(each, _moments(each)[: None if each is backups[-1] else 1]) for each in backups if each.manifest]
+    ahead = [each for each, moments in told if any(moment > now + _CLOCK for moment in moments)]
     if ahead:
         text = f"{ahead[-1].id} was made, or found current, at a time that is still to come."
         remove = "" if ahead[-1] is backups[-1] else f" If it was ahead then, remove {ahead[-1].path}."
         yield Reason(DEGRADED, text, f"The clock is behind, or was ahead: set it, then make a backup.{remove}")
-
-
-def _began(backup: Backup) -> datetime | None:
-    return clock.from_text(backup.manifest.started) if backup.manifest else None
 
 
 def _of_age(newest: Backup | None, now: datetime) -> Iterator[Reason]:

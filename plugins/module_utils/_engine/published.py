@@ -188,17 +188,17 @@ def in_order(backups: Sequence[Backup]) -> list[Backup]:
 
 
 def _accepted_together(backups: Sequence[Backup]) -> list[Backup]:
-    """``backups``, oldest first; to say that the database of one is meant says so of those held apart right before it.
+    """``backups``, oldest first; to say that a database is meant says so of those held apart in a row before it, too.
 
-    A run that says it of several may be cut short behind the newest.
+    The run that says it of several may be cut short behind the newest.
     """
     found: list[Backup] = []
-    accepted = ""
+    said = ""
     for each in reversed(backups):
-        known = each.manifest is not None and not each.manifest.suspect and not each.foreign
-        if known:
-            accepted = each.accepted or accepted if each.manifest and each.manifest.apart else ""
-        found.append(dataclasses.replace(each, accepted=accepted) if known and accepted != each.accepted else each)
+        if each.manifest is not None and not each.manifest.suspect and not each.foreign:
+            said = each.accepted or said if each.manifest.apart else ""
+        held = each.manifest is not None and each.apart and not each.foreign
+        found.append(dataclasses.replace(each, accepted=said) if held and said else each)
     return found[::-1]
 
 
