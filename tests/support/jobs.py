@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -331,6 +332,92 @@ def _check_verify(directory: Path, _code: int, _kind: Kind) -> None:
     assert not [name for name in os.listdir(directory) if name not in ("agent.db", "repository", "etc")]
 
 
+def _prepare_pin(directory: Path) -> None:
+    site = Site(directory)
+    _configure(site)
+    _done(directory, "backup", "agent")
+    site.change([3])
+    _done(directory, "backup", "agent", "--no-prune", "--type", "full")
+
+
+def _pin(directory: Path) -> int:
+    """Pin the older one of two backups."""
+    first = min(path.name for path in (directory / "repository").glob("*-full"))
+    return _command("pin", "agent", "--backup", first)(directory)
+
+
+def _check_pin(directory: Path, code: int, _kind: Kind) -> None:
+    """It is pinned or it is not, and nobody is in doubt."""
+    site = _site(directory)
+    assert len(_whole(site)) == 2
+    first, second = site.open().backups()
+    assert (first.pin_damage, second.pin) == ("", None)
+    if code == 0:
+        assert first.pinned
+    assert _pin(directory) == 0
+    _done(directory, "prune", "agent")
+    assert len(site.ids()) == 2
+    assert not list(site.repository.glob("*/.pin.json.new"))
+
+
+def _prepare_renewal(directory: Path) -> None:
+    """A repository of which the file that describes it is lost."""
+    site = Site(directory)
+    _configure(site)
+    _done(directory, "backup", "agent")
+    site.change([3])
+    _done(directory, "backup", "agent", "--no-prune")
+    (site.repository / "repository.json").unlink()
+    site.change([4])
+
+
+def _check_renewal(directory: Path, code: int, _kind: Kind) -> None:
+    """The repository is the same, and all that it had is its own."""
+    site = _site(directory)
+    known = {each.trusted().repository for each in site.open().backups()}
+    assert known == {site.open().id}
+    assert len(site.ids()) in ((3,) if code == 0 else (2, 3))
+    _done(directory, "backup", "agent", "--no-prune")
+    assert {site.open().id} == known
+    assert (site.open().doubt, [each for each in site.open().backups() if each.foreign]) == ("", [])
+    assert _whole(site) == site.ids()
+    assert site.restored() == site.settled()
+
+
+def _start_over(site: Site, table: str) -> None:
+    with contextlib.closing(sqlite3.connect(site.database, isolation_level=None)) as connection:
+        connection.executescript(f"DROP TABLE IF EXISTS page; DROP TABLE IF EXISTS item; CREATE TABLE {table}(a)")
+    databases.settle(site.database)
+
+
+_MEANT = _command("backup", "agent", "--force-identity", "--no-prune")
+
+
+def _prepare_acceptance(directory: Path) -> None:
+    """Two backups of a database that began anew."""
+    site = Site(directory)
+    _configure(site, keep_last=9)
+    _done(directory, "backup", "agent")
+    for table in ("new", "newer"):
+        _start_over(site, table)
+        _done(directory, "backup", "agent", "--no-prune")
+    _start_over(site, "newest")
+
+
+def _check_acceptance(directory: Path, code: int, _kind: Kind) -> None:
+    """None of its backups is given up, and to say once more that it is meant is enough."""
+    site = _site(directory)
+    before = [each.apart for each in site.open().backups()]
+    assert before[:3] in ([False, True, True], [False, False, False])
+    assert True not in before[3:]
+    if code == 0:
+        assert True not in before
+    _done(directory, "backup", "agent", "--force-identity")
+    assert len(_whole(site)) == 4
+    assert [each.id for each in site.open().backups() if each.apart or not each.verified] == []
+    assert site.restored() == site.settled()
+
+
 def _install(directory: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -376,8 +463,13 @@ JOBS = {
     **{f"restore over {old}": _restore(old) for old in _OLD},
     **{f"undo to {old}": _undo(old) for old in _OLD if old != "nothing"},
     "verify": Job(_command("verify", "agent", "--backup", "all", "--level", "full"), _prepare_verify, _check_verify),
+    "pin": Job(_pin, _prepare_pin, _check_pin),
+    "backup without repository.json": Job(_BACKUP, _prepare_renewal, _check_renewal),
+    "backup with force_identity": Job(_MEANT, _prepare_acceptance, _check_acceptance),
     "install the runner": Job(_install, _prepare_install, _check_install),
 }
 ENCRYPTED = tuple(name for name in JOBS if name.endswith("encrypted"))
+SHORT = ("pin", "backup without repository.json", "backup with force_identity")
+"""What they share with others is played there: of these it is enough to play what differs most."""
 WITH_LINKS = tuple(name for name in JOBS if name.startswith(("restore", "undo")))
 """The jobs that make hard links where they can."""

@@ -67,12 +67,12 @@ _FULL = "next(repository.glob('*-full'))"
 IN_REPOSITORY = {
     **{
         name: trick
-        for each in (".index", ".locks", ".lock", "history.jsonl", "repository.json")
+        for each in (".index", ".index/identity.json", ".locks", ".lock", "history.jsonl", "repository.json")
         for name, trick in _put(f"`{each}`", f"repository / '{each}'", {**_LINKS, **_A_LINK_TO_A_DIRECTORY}).items()
     },
     **{
         name: trick
-        for each in ("manifest.json", "database.sqlite", "schema.sql", "checks.json")
+        for each in ("manifest.json", "database.sqlite", "schema.sql", "checks.json", "pin.json")
         for name, trick in _put(f"`{each}` of a backup", f"{_FULL} / '{each}'", _LINKS).items()
     },
     "a backup is a link to a directory of root's": f"full = {_FULL}; full.rename(theirs / 'moved'); "

@@ -6,16 +6,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sqlite3
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, prune, restore, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
+    clock,
+    health,
+    info,
+    notes,
+    places,
+    prune,
+    restore,
+    retention,
+)
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.backup import Outcome
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, SourceMissingError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+    RefusedError,
+    SourceMissingError,
+    StorageFailedError,
+)
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
 from support import databases, keys
 from support.hosts import Host
@@ -282,6 +298,75 @@ def test_when_the_old_database_is_back_the_policy_goes_on(site: Site, moment: li
     assert ids(outcome) == [old[1], *apart]
     assert all(each in str(outcome.warnings) for each in apart)
     assert site.ids() == [old[2], back.backup.id]
+
+
+@pytest.mark.parametrize("noted", [0, 1])
+def test_run_that_says_so_and_is_cut_short_gives_nothing_up(
+    site: Site, moment: list[datetime], monkeypatch: pytest.MonkeyPatch, noted: int
+) -> None:
+    """Behind a newer backup one that is still apart would seem to be of a database that is gone."""
+    hourly(site, moment, 1)
+    start_over(site)
+    hourly(site, moment, 2)
+    execute(site, "CREATE TABLE more(a)")
+    moment[0] += HOUR
+    write_checks, written = notes.write_checks, []
+
+    def cut(directory: Path, **noted_there: Any) -> None:
+        if len(written) == noted:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write_checks(directory, **noted_there)
+        written.append(directory.name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notes, "write_checks", cut)
+        with pytest.raises(StorageFailedError):
+            site.back_up(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False, *([not noted] * 2)]
+    moment[0] += HOUR
+    site.stored(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False] * 4
+    assert not prune.run(prune.Request(site.repository, Policy(keep_last=4))).changed
+
+
+def test_run_that_cannot_read_what_it_would_accept_says_nothing(
+    site: Site, moment: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be left apart behind a newer backup, and go."""
+    hourly(site, moment, 1)
+    start_over(site)
+    unread = hourly(site, moment, 2)[-1]
+    moment[0] += HOUR
+    read = places.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.parent.name == unread and path.name == "manifest.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(places, "read_bytes", broken)
+        with pytest.raises(StorageFailedError, match=unread):
+            site.back_up(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False, True, True]
+    site.back_up(force_identity=True)
+    assert [each["apart"] for each in site.listed()] == [False] * 3
+
+
+def test_what_was_held_apart_is_no_trouble_once_the_old_database_is_back(site: Site, moment: list[datetime]) -> None:
+    """Nobody could take that back: to say that the database is meant says nothing of it any more."""
+    hourly(site, moment, 1)
+    content = site.settled()
+    start_over(site)
+    moment[0] += HOUR
+    apart = site.stored(pinned=True).id
+    assert info.describe_repository(site.open())["state"] == health.DEGRADED
+    start_over(site, "")
+    site.database.write_bytes(content)
+    databases.settle(site.database)
+    hourly(site, moment, 1)
+    assert apart in site.ids()
+    assert info.describe_repository(site.open())["state"] == health.OK
 
 
 def test_lost_note_is_on_the_safe_side(site: Site, moment: list[datetime]) -> None:

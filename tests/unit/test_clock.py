@@ -159,6 +159,20 @@ def test_time_at_the_end_of_the_calendar_is_a_moment_or_a_usage_error(
         clock.to_text(clock.from_operator(text))
 
 
+@pytest.mark.parametrize(
+    "text", ["0001-01-01", "0001-01-01T23:59:59Z", "0001-01-02T00:00:00+14:00", "9999-12-31T23:59:59-00:01"]
+)
+def test_time_that_some_zone_has_no_date_for_is_a_usage_error(text: str) -> None:
+    """Whoever owns a repository may have written it, and it is shown in UTC and counted in any zone."""
+    with pytest.raises(UsageError, match="it is no date"):
+        clock.from_text(text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-02T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_first_and_last_time_of_the_engine_are_read(text: str) -> None:
+    assert clock.to_text(clock.from_text(text)) == text
+
+
 def test_stamp_is_in_utc() -> None:
     """A host whose clock goes back for winter must not give the same id twice."""
     assert clock.to_stamp(NOON.astimezone(timezone(timedelta(hours=2)))) == "20251230T120000Z"

@@ -10,6 +10,7 @@ import errno
 import json
 import re
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,22 @@ def test_repository_of_an_earlier_version_gets_an_id_with_the_next_backup(stored
     stored.change()
     assert stored.stored().type == "incremental"
     assert stored.restored() == stored.settled()
+
+
+def test_older_file_that_is_put_back_after_a_move_makes_no_backup_foreign(site: Site, moment: list[datetime]) -> None:
+    """It has a path that no backup is of."""
+    site.stored(name="agent")
+    older = {key: content_of(site)[key] for key in ("created", "format", "name", "source")}
+    shutil.rmtree(site.repository)
+    site.database = site.database.rename(site.database.with_name("moved.db"))
+    site.stored(name="agent")
+    identity = content_of(site)["id"]
+    file_of(site).write_text(json.dumps(older))
+    moment[0] += timedelta(hours=1)
+    site.change(2)
+    site.stored(name="agent")
+    assert content_of(site)["id"] == identity
+    assert [each["foreign"] for each in site.listed()] == [False, False]
 
 
 def test_older_file_that_is_put_back_makes_no_backup_foreign(stored: Site) -> None:

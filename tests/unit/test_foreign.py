@@ -9,6 +9,7 @@ import json
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     BackupNotFoundError,
     RefusedError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 from support import manifests
 from support.sites import Site
 
@@ -229,3 +231,29 @@ def test_doctor_names_foreign_backups(merged: Site) -> None:
     found = doctor.examine(doctor.Request(merged.database, merged.repository))
     (finding,) = [each for each in found if each.name == "foreign backups"]
     assert (finding.outcome, foreign(merged)[0] in finding.detail) == ("warning", True)
+
+
+def test_prune_that_waited_for_the_run_that_gave_the_id_takes_nothing_for_foreign(
+    site: Site, moment: list[datetime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked at a repository of an earlier version, which has no id."""
+    site.stored()
+    path = site.repository / "repository.json"
+    content = json.loads(path.read_bytes())
+    path.write_text(json.dumps({key: content[key] for key in ("created", "format", "name", "source")}))
+    for each in site.open().backups():
+        document = json.loads((each.path / "manifest.json").read_bytes())
+        (each.path / "manifest.json").write_bytes(manifests.sealed({**document, "repository": ""}))
+    locked = Repository.locked
+
+    def late(self: Repository, **options: Any) -> Any:
+        monkeypatch.setattr(Repository, "locked", locked)
+        moment[0] += timedelta(minutes=1)
+        site.change(4)
+        site.stored(type="full")
+        return locked(self, **options)
+
+    monkeypatch.setattr(Repository, "locked", late)
+    outcome = prune.run(prune.Request(site.repository, LAST))
+    assert [each["id"] for each in outcome.kept] == site.ids()[-1:]
+    assert outcome.warnings == []

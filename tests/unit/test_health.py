@@ -312,6 +312,33 @@ def test_time_that_is_none_in_a_note_is_no_note(watched: Host, when: str) -> Non
     assert watched.run("backup", "agent").code == 0
 
 
+def test_what_was_found_current_by_a_clock_that_was_ahead_is_forgotten(watched: Host, moment: list[datetime]) -> None:
+    """Beside an older backup nobody could change that."""
+    moment[0] += timedelta(days=300)
+    assert watched.run("backup", "agent").code == 0
+    moment[0] -= timedelta(days=300)
+    assert status(watched)["state"] == "degraded"
+    watched.change()
+    assert watched.run("backup", "agent").code == 0
+    assert status(watched)["state"] == "ok"
+
+
+def test_backup_from_a_time_to_come_is_named_to_be_removed(host: Host, moment: list[datetime]) -> None:
+    """It stays, whatever retention says, and newer ones do not change that."""
+    moment[0] += timedelta(days=300)
+    assert host.run("backup", "agent").code == 0
+    moment[0] -= timedelta(days=300)
+    ahead = host.repository() / host.ids()[0]
+    assert str(ahead) not in status(host)["reasons"][0]["hint"]
+    host.change()
+    assert host.run("backup", "agent").code == 0
+    found = status(host)
+    assert found["state"] == "degraded"
+    assert f"remove {ahead}" in found["reasons"][0]["hint"]
+    shutil.rmtree(ahead)
+    assert status(host)["state"] == "ok"
+
+
 def test_code_of_many_databases_is_that_of_the_worst(watched: Host, moment: list[datetime]) -> None:
     """Degraded comes first by name; a database without a backup must not be hidden by it."""
     watched.add("second", rpo="1d")

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import notes
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, notes, places
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import StorageFailedError
+from support.sites import Site
 
 
 def test_notes_are_read_as_they_were_written(tmp_path: Path) -> None:
@@ -29,6 +33,28 @@ def test_note_that_was_never_written_so_accepts_nothing(tmp_path: Path, accepted
     content = {"confirmed": "", "verifications": [], "accepted": accepted}
     (tmp_path / "checks.json").write_text(json.dumps(content), encoding="utf-8")
     assert notes.read_checks(tmp_path) == ("", [], "")
+
+
+def test_note_that_the_disk_does_not_give_now_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may say that a check failed, or that a database is meant."""
+    outcome = Site(tmp_path).back_up()
+    assert outcome.backup is not None
+    repository = Site(tmp_path, existing=True).open()
+    repository.accept(outcome.backup, clock.now())
+    before = (outcome.backup.path / "checks.json").read_bytes()
+    read = places.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path.name == "checks.json":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path)
+
+    monkeypatch.setattr(places, "read_bytes", broken)
+    with pytest.raises(StorageFailedError):
+        repository.confirm(outcome.backup, clock.now())
+    assert (outcome.backup.path / "checks.json").read_bytes() == before
 
 
 def test_only_the_newest_verifications_are_kept(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ def test_every_flipped_bit_leaves_it_pinned(place: Path) -> None:
         {"since": None},
         {"until": "tomorrow"},
         {"until": 5},
+        {"until": "9999-12-31T23:59:59-10:00"},
+        {"since": "0001-01-01T00:00:00+10:00"},
     ],
 )
 def test_sealed_nonsense_leaves_it_pinned(place: Path, changes: dict[str, Any]) -> None:

@@ -24,7 +24,7 @@ from . import (
     interrupts,
     manifest,
     owners,
-    pin,
+    preview,
     proof,
     published,
     snapshot,
@@ -40,7 +40,6 @@ from .proof import Check
 from .published import Backup
 from .repository import Repository, check_new_place
 from .snapshot import Progress
-from .sqlite import sqlite3
 
 __all__ = ["Outcome", "Request", "run"]
 
@@ -92,7 +91,7 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
     request.encryption.check(action)
     if dry_run and not Repository.exists(request.repository):
         check_new_place(request.repository, action=action)
-        return _first_preview(request, source, action=action)
+        return preview.first(request, source, action=action)
     repository = _open_repository(request, source, action=action, dry_run=dry_run)
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
@@ -125,24 +124,6 @@ def _open_repository(request: Request, source: Source, *, action: str, dry_run: 
     return Repository.open_or_create(
         request.repository, name=name, source=source.given, action=action, timeout_seconds=timeout_seconds
     )
-
-
-def _first_preview(request: Request, source: Source, *, action: str) -> Outcome:
-    """What a first backup would find: the source is read where it is, since there is no repository to copy it to."""
-    checks: list[Check] = []
-    page_count = 0
-
-    def examine(connection: sqlite3.Connection) -> list[Check]:
-        nonlocal page_count
-        (page_count,) = connection.execute("PRAGMA page_count").fetchone()
-        return proof.check_structure(connection, "quick" if request.check == "none" else request.check)
-
-    if source.header is not None:
-        deadline = Deadline(request.timeout_seconds)
-        checks = pin.examine(source, examine, action=action, deadline=deadline, traceless=True)
-    corrupt = proof.overall(checks) == proof.FAILED
-    suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {_found(checks)}.") if corrupt else None
-    return Outcome(True, None, None, page_count, error=suspicion)
 
 
 class _Job:
@@ -196,6 +177,7 @@ class _Job:
             if self.dry_run:
                 return self._outcome(draft, None)
             with self.phases.phase("publish"):
+                self._accept()
                 published = self._publish(draft, drafting, source)
             return self._recorded(draft, published, source)
 
@@ -212,11 +194,15 @@ class _Job:
         elif self.doubt:
             self.accepted = [each.id for each in self.standing.apart]
 
-    def _accept(self, made: Backup) -> None:
-        """Note beside what was held apart that it is meant; ``made`` is the backup of the database as it is now."""
+    def _accept(self) -> None:
+        """Note beside what was held apart that it is meant, before a newer backup makes it look given up."""
         if self.doubt and not self.apart:
-            for each in self.standing.apart:
+            for each in self.standing.to_accept():
                 self.repository.accept(each, self.wanted.now)
+
+    def _record_acceptance(self, made: Backup) -> None:
+        """``made`` is the backup of the database as it is now, which is meant."""
+        if self.doubt and not self.apart:
             self.repository.record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
 
     def _full_bytes(self, source: Source) -> int:
@@ -236,7 +222,7 @@ class _Job:
             draft = drafting.draft(image, deadline if image.held else Deadline(None))
             if draft.evidence.suspect and not image.corruption and image.image_bytes < source.status.st_size:
                 # What a torn header does not count is perhaps all that there is to repair it with.
-                raise SourceCorruptError(f"{self.action}: {_found(draft.evidence.checks)}.")
+                raise SourceCorruptError(f"{self.action}: {proof.first_failure(draft.evidence.checks)}.")
             return draft
 
         try:
@@ -275,7 +261,8 @@ class _Job:
         if not self.dry_run:
             timeout_seconds = self.request.lock_timeout_seconds
             self.shield.begin()
-            self._accept(newest)
+            self._accept()
+            self._record_acceptance(newest)
             newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
             # What a verification found is for a verification to take back.
             if draft.evidence.checks and not newest.failed:
@@ -374,7 +361,7 @@ class _Job:
                 stored_bytes=document.stored_bytes,
                 **facts,
             )
-            self._accept(published)
+            self._record_acceptance(published)
             with translated(f"Cannot write to the repository {self.repository.path}"):
                 self.repository.adopt_source(source.given)
                 self.repository.remove_old_indexes(document.id)
@@ -387,13 +374,7 @@ class _Job:
         good = next((each.id for each in reversed(self.backups) if each.verified), None)
         kept = f" Its bytes are kept in {suspect.id}, marked suspect." if suspect else ""
         return SourceCorruptError(
-            f"The source {self.request.path} is corrupt: {_found(checks)}.{kept}",
+            f"The source {self.request.path} is corrupt: {proof.first_failure(checks)}.{kept}",
             hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
             ways=[Way("To restore it", "restore", {"backup": good})] if good else [],
         )
-
-
-def _found(checks: Sequence[Check]) -> str:
-    """What the first failed check says, in one line."""
-    detail = next((each.detail for each in checks if each.outcome == proof.FAILED), "")
-    return "; ".join(detail.splitlines()).rstrip(".") or "it cannot be read"

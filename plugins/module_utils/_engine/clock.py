@@ -24,6 +24,9 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:\.(\d+))?)?(?: ?([Zz]|[+-]\d\d:?\d\d))?)?", re.ASCII
 )
 
+# A day later than what Python has: no zone is further from UTC.
+_EARLIEST = datetime(1, 1, 2, tzinfo=timezone.utc)
+
 
 def now() -> datetime:
     """The present moment in UTC, to the second: the resolution of everything that is stored."""
@@ -32,7 +35,8 @@ def now() -> datetime:
 
 def to_text(moment: datetime) -> str:
     """``moment`` in RFC 3339, UTC, for example ``2025-12-30T12:00:00Z``."""
-    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not with `strftime`: on Linux its years before 1000 have fewer digits.
+    return moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def with_offset(moment: datetime) -> str:
@@ -41,9 +45,19 @@ def with_offset(moment: datetime) -> str:
 
 
 def from_text(text: str) -> datetime:
-    """The moment that a text of the engine's own names; without a zone it is UTC."""
+    """The moment that a text of the engine's own names; without a zone it is UTC.
+
+    Raises ``UsageError`` also for one that UTC, or a zone of an operator, has no date for.
+    """
     moment = _parsed(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    try:
+        in_utc = moment.astimezone(timezone.utc)
+    except OverflowError:
+        raise _unreadable(text) from None
+    if in_utc < _EARLIEST:
+        raise _unreadable(text)
+    return moment
 
 
 def from_operator(text: str) -> datetime:

@@ -94,12 +94,17 @@ def found(directory: Path, *, action: str) -> Description:
 
 
 def _with_known_id(described: Description, directory: Path, *, action: str) -> Description:
-    """With the id that manifests of the same database name: when somebody put an older file back, it is known there."""
+    """With the id that manifests of the same database name: when somebody put an older file back, it is known there.
+
+    Where none is of its path, since the database moved, those of its name tell.
+    """
     with translated(action):
         documents = [each.manifest for each in published.listed(directory) if each.manifest is not None]
     wanted = (described.name, described.source)
     same = [each for each in documents if (each.database.name, each.database.source) == wanted]
-    return dataclasses.replace(described, id=_elected(same))
+    return dataclasses.replace(
+        described, id=_elected(same or [each for each in documents if each.database.name == described.name])
+    )
 
 
 def read(directory: Path, *, action: str) -> Description:

@@ -151,9 +151,10 @@ def _is_failure(event: Event) -> bool:
 
 
 def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:
-    apart = [each.id for each in backups if each.apart]
-    if apart:
-        text = f"{apart[-1]} is perhaps of another database than the backups before it, and held apart."
+    """Once the old database is back, what was held apart before is no trouble."""
+    telling = next((each for each in reversed(backups) if each.manifest and not each.manifest.suspect), None)
+    if telling is not None and telling.apart:
+        text = f"{telling.id} is perhaps of another database than the backups before it, and held apart."
         hint = "If the database began anew by intent, say so: sqlite-backup backup --force-identity."
         yield Reason(DEGRADED, text, hint)
 
@@ -203,10 +204,13 @@ def _standing(looks: Sequence[Event]) -> Mapping[str, str] | None:
 
 
 def _of_clock(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
-    ahead = [each.id for each in backups if any(moment > now + _CLOCK for moment in _moments(each))]
+    """When older ones were found current tells nothing any more, and nobody could mend it."""
+    told = [(each, _moments(each)[: None if each is backups[-1] else 1]) for each in backups if each.manifest]
+    ahead = [each for each, moments in told if any(moment > now + _CLOCK for moment in moments)]
     if ahead:
-        text = f"{ahead[-1]} was made, or found current, at a time that is still to come."
-        yield Reason(DEGRADED, text, "The clock is behind, or was ahead: set it, then make a backup.")
+        text = f"{ahead[-1].id} was made, or found current, at a time that is still to come."
+        remove = "" if ahead[-1] is backups[-1] else f" If it was ahead then, remove {ahead[-1].path}."
+        yield Reason(DEGRADED, text, f"The clock is behind, or was ahead: set it, then make a backup.{remove}")
 
 
 def _of_age(newest: Backup | None, now: datetime) -> Iterator[Reason]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import files, places
-from .errors import RefusedError
+from .errors import RefusedError, StorageFailedError
 from .proof import Proof
 from .published import Backup
 
@@ -80,6 +80,7 @@ class Standing:
         self.good = next((each.id for each in reversed(backups) if each.verified), None)
         self.accepted: Backup | None = None
         self.apart: list[Backup] = []
+        self.unread = [each.damage for each in backups if isinstance(each.damage, StorageFailedError)]
         for each in backups:
             if each.apart:
                 self.apart.append(each)
@@ -101,6 +102,15 @@ class Standing:
             f"the database is perhaps another one than {than}: {doubt}. Its backups are held apart, and nothing is "
             f"pruned, until a run with force_identity says that it is meant. {back}"
         )
+
+    def to_accept(self) -> list[Backup]:
+        """Those that are apart, the newest first: older ones go with it, should a run be cut short.
+
+        Raises where the disk does not give a manifest now: that backup would be left out for ever.
+        """
+        for damage in self.unread:
+            raise damage
+        return self.apart[::-1]
 
     def keep(self, identity: str, found: Found) -> None:
         """Keep what the backup with the id ``identity``, which is encrypted, does not tell; before it is published."""

@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 from . import clock, files, places
-from .errors import EngineError, translated
+from .errors import EngineError, StorageFailedError, from_os_error, translated
 
 _CHECKS_NAME = "checks.json"
 _HISTORY_NAME = "history.jsonl"
 _KEPT_VERIFICATIONS = 50
 
 
-def read_checks(directory: Path) -> tuple[str, list[dict[str, str]], str]:
+def read_checks(directory: Path, *, to_change: bool = False) -> tuple[str, list[dict[str, str]], str]:
     """When the backup in ``directory`` was last confirmed, its verifications, oldest first, and when it was accepted.
 
-    They are an aid, no proof: when damaged they count as never written.
+    They are an aid, no proof: when damaged they count as never written. ``to_change`` raises ``StorageFailedError``
+    when the disk fails: what cannot be read right now must not be written over.
     """
+    path = directory / _CHECKS_NAME
     try:
-        content = json.loads(places.read_bytes(directory / _CHECKS_NAME))
+        content = json.loads(places.read_bytes(path))
         verifications = [
             {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
         ]
@@ -39,7 +41,11 @@ def read_checks(directory: Path) -> tuple[str, list[dict[str, str]], str]:
             if moment:
                 clock.from_text(moment)
         return str(content["confirmed"]), verifications, str(accepted)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+    except OSError as error:
+        if to_change and isinstance(failure := from_os_error(f"Cannot read {path}", error), StorageFailedError):
+            raise failure from error
+        return "", [], ""
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
         return "", [], ""
 
 

@@ -339,3 +339,9 @@ def _check_assertion(connection: sqlite3.Connection, sql: str, expected: Any) ->
     if found == expected or str(found) == str(expected):
         return Check(name, PASSED, f"{found!r}")
     return Check(name, FAILED, f"expected {expected!r}, found {found!r}")
+
+
+def first_failure(checks: Sequence[Check]) -> str:
+    """What the first failed check says, in one line."""
+    detail = next((each.detail for each in checks if each.outcome == FAILED), "")
+    return "; ".join(detail.splitlines()).rstrip(".") or "it cannot be read"

@@ -101,11 +101,10 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
     # A policy that is refused must not wait for a lock first.
     if not request.after_suspect:
         retention.check(request.policy)
-    repository = Repository.open_existing(request.repository, action=action)
-    if repository.doubt:
-        # Which backups are foreign, and which database it is of, must be certain before one goes for good.
-        raise RefusedError(f"{action}: {repository.doubt}", hint="Nothing is removed until then.")
+    repository = _certain(request.repository, action=action)
     with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
+        # A backup may have given it an id since: with the old one, all that is new would be foreign.
+        repository = _certain(request.repository, action=action)
         if not dry_run:
             repository.remove_leftovers()
         _Job(request, repository, outcome, action=action).run(dry_run=dry_run)
@@ -116,6 +115,14 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
             except EngineError as failure:
                 # The backups are gone: failing now would deny that.
                 outcome.warnings.append(failure.message)
+
+
+def _certain(path: Path, *, action: str) -> Repository:
+    """The repository; which backups are foreign, and which database it is of, must be certain before one goes."""
+    repository = Repository.open_existing(path, action=action)
+    if repository.doubt:
+        raise RefusedError(f"{action}: {repository.doubt}", hint="Nothing is removed until then.")
+    return repository
 
 
 def _record(repository: Repository, done: Outcome, **facts: Any) -> None:

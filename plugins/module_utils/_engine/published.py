@@ -203,7 +203,22 @@ def in_order(backups: Sequence[Backup]) -> list[Backup]:
         # To build on it only its pages are needed.
         if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
             usable[each.id] = each
-    return found
+    return _accepted_together(found)
+
+
+def _accepted_together(backups: Sequence[Backup]) -> list[Backup]:
+    """``backups``, oldest first; to say that a database is meant says so of those held apart in a row before it, too.
+
+    The run that says it of several may be cut short behind the newest.
+    """
+    found: list[Backup] = []
+    said = ""
+    for each in reversed(backups):
+        if each.manifest is not None and not each.manifest.suspect and not each.foreign:
+            said = each.accepted or said if each.manifest.apart else ""
+        held = each.manifest is not None and each.apart and not each.foreign
+        found.append(dataclasses.replace(each, accepted=said) if held and said else each)
+    return found[::-1]
 
 
 def _after(backup: Backup, order: dict[str, float]) -> float:

@@ -336,7 +336,7 @@ class Repository:
         action = f"Cannot note the check of {backup.id}"
         lock = self._lock_file("checks")
         with translated(action), locks.held(lock, timeout_seconds=timeout_seconds, action=action):
-            confirmed, verifications, accepted = notes.read_checks(backup.path)
+            confirmed, verifications, accepted = notes.read_checks(backup.path, to_change=True)
             known = dataclasses.replace(backup, confirmed=confirmed, verifications=verifications, accepted=accepted)
             noted = change(known)
             try:
