@@ -20,7 +20,8 @@ description:
     still corrupt the first suspect one, and everything that a kept incremental builds on.
   - A foreign backup, one that was made in another repository and copied into this one, stays and counts for nothing.
     While C(repository.json) is damaged nothing is removed, with code 18; the next backup writes that anew.
-  - Any other backup that is suspect or failed its verification is kept by no rule and takes nobody's place.
+  - Any other backup that failed its verification is kept by no rule and takes nobody's place, and so is a suspect one
+    that is older than O(keep_suspect).
   - As long as the newest backup is held apart, being perhaps of another database than those before it, nothing but
     surplus suspect ones is removed, with a warning. O(sqliteops.backup.sqlite_backup#module:force_identity) says that
     it is meant.
@@ -76,6 +77,14 @@ options:
     description: Of how many years to keep a backup each.
     type: int
     default: 0
+  keep_suspect:
+    description:
+      - How long a suspect backup stays after it was made, also when the database is good again, so that somebody can
+        look at it. Of each time in which the database was corrupt that is the first and the newest one. V(0s) lets
+        them go with the next good backup.
+      - That is counted to now. It keeps no other backup, and takes the place of none.
+    type: str
+    default: 7d
   timezone:
     description:
       - The time zone in which hours, days, weeks, months and years begin, by its name in the IANA database, such as
@@ -128,8 +137,8 @@ kept:
       description:
         - All that keeps it. The rules are V(last), V(within), V(hourly), V(daily), V(weekly), V(monthly) and
           V(yearly).
-        - The promises are V(newest), V(newest verified), V(first suspect), V(pinned), V(future-dated), V(in use),
-          V(damaged), V(builds on a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
+        - The promises are V(newest), V(newest verified), V(first suspect), V(suspect), V(pinned), V(future-dated),
+          V(in use), V(damaged), V(builds on a damaged one), and V(needed by) or V(perhaps needed by) with the id of an
           incremental, the latter of a damaged one, which no longer says what it builds on.
         - V(nothing goes until it is said that the new database is meant) stands with all backups as long as the newest
           one is held apart.
@@ -196,6 +205,7 @@ POLICY_SPEC: dict[str, Any] = {
     "keep_weekly": {"type": "int", "default": 4},
     "keep_monthly": {"type": "int", "default": 12},
     "keep_yearly": {"type": "int", "default": 0},
+    "keep_suspect": {"type": "str", "default": "7d"},
     "timezone": {"type": "str", "default": "UTC"},
 }
 ARGUMENT_SPEC = {

@@ -795,3 +795,78 @@ def test_database_that_cannot_be_checked_here_is_current_and_says_what_was_not_l
     said = host.run("status", "agent")
     assert said.code == 0
     assert "unverifiable: needs collation sequence ours" in said.err
+
+
+# --- what status says of a run that failed -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_status_of_a_database_whose_file_is_missing_says_so(host: Host, moment: list[datetime], known: bool) -> None:
+    """Whether its schedule runs is not the question."""
+    host.add("agent", rpo="1h")
+    if known:
+        host.run("backup", "agent")
+    host.database().unlink()
+    moment[0] += timedelta(hours=2)
+    host.run("backup", "agent")
+
+    said = host.run("status")
+
+    assert said.code == 30
+    assert f"There is no file {host.database()}: check path in {host.config}/databases.d/agent.json" in said.err
+    assert "schedule" not in said.err
+
+
+def test_status_says_what_to_do_about_the_last_failure(host: Host, moment: list[datetime]) -> None:
+    host.add("agent", rpo="1h")
+    host.run("backup", "agent")
+    corrupt(host.database())
+    databases.settle(host.database())
+    moment[0] += timedelta(minutes=30)
+    host.run("backup", "agent")
+    failing = host.run("status")
+    moment[0] += timedelta(hours=2)
+    missed = host.run("status")
+
+    assert (failing.code, missed.code) == (31, 30)
+    assert "  Restore, or let the application recover it.\n" in failing.err
+    assert "  Restore, or let the application recover it.\n" in missed.err
+
+
+@keys.needs_age
+def test_last_run_of_an_encrypted_database_is_a_sentence(host: Host, moment: list[datetime]) -> None:
+    """The audit log may not quote the message; a class name told nobody anything."""
+    recipient = keys.file_with("recipient", keys.age_recipient())
+    host.add("agent", encryption={"method": "age", "recipients": [str(recipient)]})
+    host.run("backup", "agent")
+    host.database().write_bytes(b"no database at all" * 100)
+    moment[0] += timedelta(minutes=5)
+    assert host.run("backup", "agent").code == 10
+
+    (line,) = host.run("status").out.splitlines()[1:]
+
+    told = "source missing or not a database; what exactly, only the run itself said"
+    assert line.endswith(f"failed at 2025-12-30T12:05:00Z: {told}")
+    assert host.history()[-1]["message"] == told
+
+
+def test_class_name_in_the_log_of_an_earlier_version_is_told_in_words(host: Host) -> None:
+    host.run("backup", "agent")
+    repository = Repository.open_existing(host.repository(), action="Test")
+    repository.record("backup", outcome="failed", code=2, message="UsageError")
+
+    said = host.run("status")
+
+    assert "UsageError" not in said.out + said.err
+    assert "usage or configuration" in said.out
+    assert "The last backup failed: usage or configuration." in said.err
+
+
+def test_what_is_one_is_told_as_one(host: Host) -> None:
+    databases.make(host.directory / "one.db", rows=1)
+    databases.settle(host.directory / "one.db")
+    host.add("one")
+
+    assert ", 1 row in 1 table, " in host.run("backup", "one").out
+    assert "1 backup of " in host.run("list", "one").out
+    assert "1 files" not in host.run("verify", "one").out

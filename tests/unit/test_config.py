@@ -43,7 +43,8 @@ def refusal(directory: Path, content: Any) -> EngineError:
     file = write(directory, content)
     with pytest.raises(EngineError) as caught:
         config.load(directory, "agent")
-    assert caught.value.message.startswith(f"Cannot use {file}: ")
+    assert caught.value.message.startswith(("agent: ", "agent, "))
+    assert caught.value.message.endswith(f" ({file}).")
     assert caught.value.hint
     return caught.value
 
@@ -78,6 +79,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "allow_empty": True,
         **{f"keep_{word}": 3 for word in ("last", "hourly", "daily", "weekly", "monthly", "yearly")},
         "keep_within": "6h",
+        "keep_suspect": "3d",
         "timezone": "Europe/Berlin",
         "identity_file": "/etc/identity",
         "passphrase_file": "/etc/passphrase",
@@ -129,7 +131,7 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, 
     error = refusal(tmp_path, {**GOOD, **extra})
 
     assert isinstance(error, UsageError)
-    assert f"there is no key {key}." in error.message
+    assert error.message.startswith(f"agent, {key}: there is no such key (")
     assert error.hint == hint
 
 
@@ -161,15 +163,16 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, 
         ("assertions", [{"sql": "SELECT 1"}], "assertions[0].equals is missing"),
         ("include", [{}], "include[0].src is missing"),
         ("repository", None, "repository is missing"),
-        ("path", None, "exactly one of path and database_url"),
-        ("database_url", "file:/srv/b.db", "exactly one of path and database_url"),
-        ("name", "other", "its name is 'other'"),
+        ("path", None, "path and database_url: exactly one of them must be given"),
+        ("database_url", "file:/srv/b.db", "path and database_url: exactly one of them must be given"),
+        ("name", "other", "name is 'other'"),
     ],
 )
 def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, value: Any, told: str) -> None:
     error = refusal(tmp_path, {**GOOD, key: value})
 
     assert isinstance(error, UsageError)
+    assert error.message.startswith((f"agent, {key}", "agent, path and database_url"))
     assert told in error.message
 
 
@@ -186,7 +189,7 @@ def test_a_huge_wrong_value_is_not_repeated(tmp_path: Path) -> None:
         (b"\xff\xfe{}", "it is no JSON"),
         (b"[" * 100_000, "it is no JSON"),
         (b"[]", "it is [], it must be an object"),
-        (b'{"path": "/a", "path": "/b", "repository": "/c"}', "the key path is there twice"),
+        (b'{"path": "/a", "path": "/b", "repository": "/c"}', "agent, path: the key is there twice"),
         (b'{"path": "/a", "repository": "/c", "keep_last": NaN}', "keep_last is NaN"),
     ],
 )
@@ -200,7 +203,7 @@ def test_what_is_no_such_file_is_told(tmp_path: Path, content: bytes, told: str)
 def test_a_url_is_read_when_the_file_is(tmp_path: Path) -> None:
     write(tmp_path, {"repository": "/b", "database_url": "postgres://host/db"})
 
-    with pytest.raises(UsageError, match="postgres"):
+    with pytest.raises(UsageError, match="^agent, database_url: .*postgres"):
         config.load(tmp_path, "agent")
 
 

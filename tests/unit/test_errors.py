@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import errors
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
 
+ROOT = Path(errors.__file__).resolve().parents[3]
 # The table of exit codes, which operators and other programs rely on.
 CODES = {
     "EngineError": 1,
@@ -51,6 +53,23 @@ def test_no_two_classes_share_a_code() -> None:
     """From the code alone an operator must know what happened."""
     codes = [each.code for each in defined_classes().values()]
     assert len(codes) == len(set(codes))
+
+
+def test_every_code_that_can_come_is_explained() -> None:
+    """Code 21 is for copies off-site, which are not there yet."""
+    assert {0, *CODES.values()} - {21} == set(errors.EXIT_CODES)
+    assert [errors.meaning(each) for each in (12, 21, None, "x", True)] == [
+        "source corrupt, or needs recovery",
+        *["unexpected"] * 4,
+    ]
+    assert errors.advice(12) == "Restore, or let the application recover it."
+    assert [errors.advice(each) for each in (0, 21, None, [])] == [""] * 4
+
+
+def test_table_in_the_documentation_is_that_of_the_engine() -> None:
+    text = (ROOT / "docs" / "runner.md").read_text(encoding="utf-8").partition("## Exit codes")[2].replace("`", "")
+    rows = re.findall(r"^\| (\d+) \| (.*?) \| (?:(.*) )?\|$", text, re.MULTILINE)
+    assert {int(code): (what, advice) for code, what, advice in rows} == errors.EXIT_CODES
 
 
 @pytest.mark.parametrize("name", sorted(CODES))

@@ -30,7 +30,7 @@ FLOORS = (
     ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "health"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config"),
-    ("seen", "commands", "guard", "console", "grammar"),
+    ("seen", "commands", "guard", "console", "manual", "grammar"),
     ("cli",),
 )  # fmt: skip
 # Who may import whom on the same floor, always what stands further left there: importer, imported. What is done with a
@@ -41,7 +41,8 @@ FLOORS = (
 # opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned database; a base is
 # the end of a chain; a draft is made of a base, of what is stored and of what that proves; a backup is asked for with
 # the rules of its base; a configuration is checked by what becomes of it; a command minds which repository was seen
-# before; a guard commands a backup; a console shows the results of commands.
+# before; a guard commands a backup; a console shows the results of commands; the command line knows on what there is
+# help.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -55,6 +56,7 @@ NEIGHBOURS = {
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
     ("backup_request", "base"),
     ("config", "options"), ("commands", "seen"), ("guard", "commands"), ("console", "commands"),
+    ("grammar", "manual"),
 }  # fmt: skip
 EVERYWHERE = "errors"
 LONGEST_LINES = 400

@@ -24,7 +24,8 @@ needs_zones = pytest.mark.skipif(not zoneinfo.available_timezones(), reason="thi
 
 
 def full(moment: datetime, order: int, **facts: object) -> Entry:
-    return dataclasses.replace(Entry(f"{clock.to_stamp(moment)}-{order}", order, moment, verified=True), **facts)
+    entry = Entry(f"{clock.to_stamp(moment)}-{order}", order, moment, verified=True, sequence=order + 1)
+    return dataclasses.replace(entry, **facts)
 
 
 def foretold(
@@ -77,7 +78,10 @@ def made_up(rng: random.Random) -> list[Entry]:
         moment -= timedelta(seconds=rng.choice((600, 3600, 7200, 86400, 300_000)) + rng.randrange(900))
     for order, each in enumerate(reversed(times)):
         entry = full(each.replace(microsecond=0), order)
-        if order and rng.random() < 0.5:
+        if rng.random() < 0.15:
+            entries.append(dataclasses.replace(entry, counts=False, verified=False, suspect=True))
+            continue
+        if order and not entries[-1].suspect and rng.random() < 0.5:
             entry = dataclasses.replace(entry, type="incremental", parent=entries[-1].id)
         if rng.random() < 0.08:
             end = rng.choice((None, NOW + timedelta(hours=rng.randrange(1, 300))))
@@ -90,7 +94,8 @@ def made_up(rng: random.Random) -> list[Entry]:
 def policy_of(rng: random.Random, zone: str) -> Policy:
     counts = [rng.choice((0, 0, 1, 2, rng.randrange(30))) for _each in range(6)]
     within = rng.choice((0, 0, 3600, 86400, rng.randrange(1, 500_000)))
-    policy = Policy(*counts, keep_within_seconds=within, timezone=zone)
+    suspect = rng.choice((0, 86400, 604800, rng.randrange(1, 2_000_000)))
+    policy = Policy(*counts, keep_within_seconds=within, timezone=zone, keep_suspect_seconds=suspect)
     return policy if any((*counts, within)) else dataclasses.replace(policy, keep_daily=3)
 
 

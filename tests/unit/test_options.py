@@ -68,10 +68,12 @@ RESTORE: dict[str, Any] = {
 PRUNE: dict[str, Any] = {
     **{f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)},
     "keep_within": "6h",
+    "keep_suspect": "3d",
     "timezone": "Europe/Berlin",
     "repository": "/backups/agent",
     "lock_timeout": "5s",
 }
+LENGTHS = ("keep_within", "keep_suspect")
 
 
 def test_every_option_of_a_backup_arrives() -> None:
@@ -125,7 +127,7 @@ def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_pat
 
 
 def test_every_option_of_a_prune_arrives() -> None:
-    policy = retention.Policy(1, 2, 3, 4, 5, 6, 21600.0, "Europe/Berlin")
+    policy = retention.Policy(1, 2, 3, 4, 5, 6, 21600.0, "Europe/Berlin", 259200.0)
     assert options.prune_request(PRUNE) == prune.Request(Path("/backups/agent"), policy, 5.0)
 
 
@@ -188,10 +190,8 @@ WRONG: list[tuple[Use, dict[str, Any], dict[str, tuple[Any, ...]]]] = [
         lambda given: prune.run(options.prune_request(given)),
         PRUNE,
         {
-            **dict.fromkeys(("keep_within", "lock_timeout"), WRONG_DURATIONS),
-            **dict.fromkeys(
-                (name for name in PRUNE if name.startswith("keep_") and name != "keep_within"), (-1, -HUGE)
-            ),
+            **dict.fromkeys(("keep_within", "keep_suspect", "lock_timeout"), WRONG_DURATIONS),
+            **dict.fromkeys((name for name in PRUNE if name.startswith("keep_") and name not in LENGTHS), (-1, -HUGE)),
         },
     ),
 ]
@@ -226,7 +226,7 @@ def test_number_that_makes_no_sense_is_a_usage_error(
 @pytest.mark.parametrize(("count", "duration"), [(0, "0s"), (HUGE, "36525d")])
 def test_number_may_be_as_small_or_as_great_as_is_allowed(tmp_path: Path, count: int, duration: str) -> None:
     path = databases.make(tmp_path / "agent.db")
-    durations = dict.fromkeys(("full_every", "keep_within", "lock_timeout"), duration)
+    durations = dict.fromkeys(("full_every", *LENGTHS, "lock_timeout"), duration)
     given = {**durations, "path": path, "repository": tmp_path / "repository", "encryption": None, "include": ()}
     given.update(timeout="36525d", max_chain=count, compression="gzip")
     assert backup.run(options.backup_request({**BACKUP, **given})).error is None

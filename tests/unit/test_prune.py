@@ -269,11 +269,22 @@ def test_suspect_backups_take_nobodys_place(place: Place) -> None:
     assert kept(outcome) == {
         good[0]: ["daily"],
         good[1]: ["daily", "newest verified"],
-        first: ["first suspect"],
-        newest: ["newest"],
+        first: ["suspect", "first suspect"],
+        newest: ["suspect", "newest"],
     }
     assert removed(outcome) == [old]
     assert old in outcome.warnings[0]
+
+
+def test_suspect_backups_do_not_go_with_the_next_good_one(place: Place) -> None:
+    (good,) = place.back_up(DAYS[0])
+    suspect = {"suspect": True, "proof": None, "checks": (Check("readable", "failed"),)}
+    made = [place.publish(f"20250303T1{hour}0000Z-full", 4 + hour, **suspect) for hour in range(3)]
+    place.back_up(DAYS[3])
+    outcome = place.run(last=1)
+    assert removed(outcome) == [good, made[1]]
+    place.at("2025-03-11T00:00:00Z")
+    assert made[0] in removed(place.run(last=1))
 
 
 @pytest.mark.parametrize(

@@ -409,9 +409,81 @@ def test_first_suspect_backup_of_a_database_that_is_still_corrupt_stays() -> Non
     }
 
 
-def test_suspect_backups_go_once_the_database_is_good_again() -> None:
+def test_old_suspect_backups_go_once_the_database_is_good_again() -> None:
     entries = changed(changed(THREE, FIRST, counts=False, suspect=True), SECOND, counts=False, suspect=True)
     assert kept(entries, LAST) == {THIRD: ["last", "newest"]}
+
+
+DAY = 86400
+STRETCH = history(
+    "2025-12-20T12:00:00Z",
+    "2025-12-26T00:00:00Z",
+    "2025-12-27T00:00:00Z",
+    "2025-12-28T00:00:00Z",
+    "2025-12-28T12:00:00Z",
+    "2025-12-29T00:00:00Z",
+    "2025-12-31T00:00:00Z",
+)
+
+
+def corrupt(*places: int) -> list[Entry]:
+    """``STRETCH`` with the backups at these places suspect."""
+    numbered = [dataclasses.replace(each, sequence=each.order + 1) for each in STRETCH]
+    return [
+        dataclasses.replace(each, counts=False, suspect=True) if each.order in places else each for each in numbered
+    ]
+
+
+def test_first_and_newest_suspect_backup_of_a_stretch_stay_some_days_after_the_next_good_one() -> None:
+    """Somebody must have the time to look at what became of the database."""
+    entries = corrupt(1, 2, 3, 5)
+    policy = dataclasses.replace(LAST, keep_suspect_seconds=7 * DAY)
+
+    assert kept(entries, policy) == {
+        STRETCH[1].id: ["suspect"],
+        STRETCH[3].id: ["suspect"],
+        STRETCH[5].id: ["suspect"],
+        STRETCH[6].id: ["last", "newest"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stay"),
+    [(0, ()), (3 * 86400, ()), (3 * 86400 + 1, (5,)), (6 * 86400, (3, 5)), (6.5 * 86400, (1, 3, 5))],
+)
+def test_suspect_backup_stays_as_long_as_the_policy_says(seconds: float, stay: tuple[int, ...]) -> None:
+    """Counted from when it was made, to now: no later backup makes it older."""
+    found = kept(corrupt(1, 2, 3, 5), dataclasses.replace(LAST, keep_suspect_seconds=seconds))
+
+    assert [each for each in found if found[each] == ["suspect"]] == [STRETCH[place].id for place in stay]
+
+
+def test_suspect_backups_take_nobodys_place_while_they_stay() -> None:
+    found = kept(corrupt(4, 5, 6), keep(last=2))
+
+    assert found == {
+        STRETCH[2].id: ["last"],
+        STRETCH[3].id: ["last"],
+        STRETCH[4].id: ["suspect", "first suspect"],
+        STRETCH[6].id: ["suspect", "newest"],
+    }
+
+
+def test_suspect_backups_of_two_times_stay_apart_when_the_good_one_between_them_is_gone() -> None:
+    """Side by side, the newest of the one and the first of the other must not look like two in the middle."""
+    policy = dataclasses.replace(LAST, keep_suspect_seconds=7 * DAY)
+    left = [each for each in corrupt(1, 2, 4, 5) if each.order != 3]
+
+    assert [each for each, reasons in kept(left, policy).items() if "suspect" in reasons] == [
+        STRETCH[place].id for place in (1, 2, 4, 5)
+    ]
+
+
+def test_policy_of_suspect_backups_alone_keeps_nothing() -> None:
+    with pytest.raises(RefusedError):
+        plan(THREE, dataclasses.replace(NOTHING, keep_suspect_seconds=DAY))
+    with pytest.raises(UsageError, match="keep_suspect -1"):
+        plan(THREE, dataclasses.replace(LAST, keep_suspect_seconds=-1))
 
 
 def after_suspect(entries: Sequence[Entry], in_use: Collection[str] = ()) -> list[str]:

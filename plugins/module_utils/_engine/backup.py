@@ -35,7 +35,7 @@ from .base import Base, Policy
 from .clock import Deadline, Phases
 from .database import Source
 from .draft import Draft, Drafting, Wanted
-from .errors import EngineError, SourceCorruptError, Way, explained, translated
+from .errors import EngineError, SourceCorruptError, Way, explained, meaning, translated
 from .manifest import Manifest, Origin, StoredFile
 from .proof import Check
 from .published import Backup
@@ -73,8 +73,12 @@ def _record_failure(request: Request, error: EngineError) -> None:
         # In the log of another database it would look like a failure of that one.
         repository.check_database(name=request.database_name, source=request.path, action=action)
         # A message may quote what only the encrypted files may tell: a name, a word of the schema.
-        message = error.message if request.encryption.method == "none" else type(error).__name__
+        message = error.message if request.encryption.method == "none" else _untold(error)
         repository.record("backup", outcome="failed", code=error.code, message=message)
+
+
+def _untold(error: EngineError) -> str:
+    return f"{meaning(error.code)}; what exactly, only the run itself said"
 
 
 def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:

@@ -79,9 +79,9 @@ def choose(repository: Repository, wanted: Wanted) -> Chosen:
     backups = repository.backups()
     backup, warnings = _find(repository, wanted, backups)
     chosen = Chosen(backup, backups, [*warnings, *repository.warnings([] if backup.foreign else backups)])
-    if not isinstance(backup.damage, StorageFailedError):
+    if backup.damage is not None and not isinstance(backup.damage, StorageFailedError):
         with chosen.naming_another():
-            backup.trusted()
+            raise BackupDamagedError(backup.damage.message, hint=backup.damage.hint)
     document = backup.trusted()
     if backup.foreign and not wanted.force_identity:
         origin = f"of {document.database.source} on {document.database.host}"

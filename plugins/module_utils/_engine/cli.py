@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from . import commands, config, confined, grammar, guard, report
+from . import commands, config, confined, grammar, guard, manual, report
 from .commands import Asked, Result
 from .config import Database
 from .console import Console
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _interruptible():
             arguments = grammar.parse(words)
             console = Console(json=arguments.json, quiet=arguments.quiet, syslog=arguments.syslog)
-            code = _run(arguments, console)
+            code = _run(arguments, console) if arguments.command_name != grammar.HELP else _help(arguments, console)
     except SystemExit as error:
         # --help and --version have printed what they are for.
         return int(error.code or 0)
@@ -54,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = 1
         console.complain(PROGRAM, EngineError(f"The answer could not be written: {console.lost}."))
     return code
+
+
+def _help(arguments: argparse.Namespace, console: Console) -> int:
+    if len(arguments.names) > 1:
+        raise UsageError("Help is on one topic.", hint=f"See {PROGRAM} --help.")
+    console.say(*manual.topic(grammar.tree(), "".join(arguments.names)))
+    return 0
 
 
 def _command_in(words: Sequence[str]) -> str:

@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from . import answers, backup, clock, doctor, health, info, options, pinning, prune, restore, retention, seen, verify
@@ -224,16 +226,29 @@ def status(settings: Database, _asked: Asked) -> Result:
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
     doubts = [*(told["latest"] or {}).get("doubts", [])]
     doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
-    return Result(settings.name, _verdict(told), doubts, facts)
+    return Result(settings.name, _verdict(told, settings), doubts, facts)
 
 
-def _verdict(told: Mapping[str, Any]) -> EngineError | None:
+def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
     """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
     if told["state"] == health.OK:
         return None
     reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
-    return ends[told["state"]](reasons, hint=told["reasons"][0]["hint"])
+    hint = told["reasons"][0]["hint"]
+    if told["state"] == health.MISSED and _is_missing(settings.path):
+        hint = f"There is no file {settings.path}: check path in {settings.file}; if the file is lost, restore it."
+    return ends[told["state"]](reasons, hint=hint)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:

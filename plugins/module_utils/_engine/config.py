@@ -79,6 +79,7 @@ KEYS: Mapping[str, Key] = {
     "keep_weekly": Key("number", 4),
     "keep_monthly": Key("number", 12),
     "keep_yearly": Key("number", 0),
+    "keep_suspect": Key("duration", "7d"),
     "timezone": Key("text", "UTC"),
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
@@ -142,81 +143,92 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(sorted(known)) or 'none'}."
 
 
+@dataclass(frozen=True)
+class _Where:
+    """Of which database a file is: what is wrong with it is told with that, and the key, in front."""
+
+    name: str
+    file: Path
+
+    def error(self, key: str, wrong: str, *, hint: str) -> UsageError:
+        """``key`` is "" for the whole file; ``wrong`` goes on behind it."""
+        return UsageError(f"{self.name}{key and f', {key}'}{wrong} ({self.file}).", hint=hint)
+
+
 def load(configuration: Path, name: str) -> Database:
-    """The database ``name``; raises for whatever is wrong with its file, naming the file and the key."""
-    file = configuration / DATABASES_NAME / f"{name}{_ENDING}"
-    action = f"Cannot use {file}"
+    """The database ``name``; raises for whatever is wrong with its file, naming the database, the key and the file."""
+    where = _Where(name, configuration / DATABASES_NAME / f"{name}{_ENDING}")
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{action}: {name!r} cannot be the name of a database.",
+            f"{name!r} cannot be the name of a database ({where.file}).",
             hint="Use letters, digits, - and _, with a letter or a digit first.",
         )
-    with translated(action):
-        for each in (file.parent, file):
-            _check_private(each, action)
-        content = _parse(file.read_bytes(), action)
-    values = _checked(content, KEYS, "", action)
-    _check_together(values, name, action)
-    return Database(name, file, {**values, "name": name})
+    with translated(f"{name}: cannot read its configuration {where.file}"):
+        for each in (where.file.parent, where.file):
+            _check_private(each, name)
+        content = _parse(where.file.read_bytes(), where)
+    values = _checked(content, KEYS, "", where)
+    _check_together(values, where)
+    return Database(name, where.file, {**values, "name": name})
 
 
-def _check_private(path: Path, action: str) -> None:
+def _check_private(path: Path, name: str) -> None:
     """Who can write here decides what root reads and where it writes."""
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if os.name != "nt" and mode & _OTHERS_WRITE:
         raise RefusedError(
-            f"{action}: others than its owner can write to {path} (mode {mode:04o}).",
+            f"{name}: others than its owner can write to {path} (mode {mode:04o}).",
             hint=f"Look at its content, then chmod go-w {path}.",
         )
 
 
-def _parse(data: bytes, action: str) -> Any:
+def _parse(data: bytes, where: _Where) -> Any:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             twice = next(key for key, _value in pairs if [each for each, _other in pairs].count(key) > 1)
-            raise UsageError(f"{action}: the key {twice} is there twice.", hint="Remove one of them.")
+            raise where.error(twice, ": the key is there twice", hint="Remove one of them.")
         return found
 
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{action}: it is no JSON: {error}.", hint="Correct it, or have it written again.") from None
+        raise where.error("", f": it is no JSON: {error}", hint="Correct it, or have it written again.") from None
 
 
-def _checked(content: Any, keys: Mapping[str, Key], place: str, action: str) -> dict[str, Any]:
+def _checked(content: Any, keys: Mapping[str, Key], place: str, where: _Where) -> dict[str, Any]:
     """Every key of an object with its checked value or its default; ``place`` names the object, "" the whole file."""
     if not isinstance(content, dict):
-        raise _wrong(content, "an object", place or "it", action)
+        raise _wrong(content, "an object", place, where)
     for key in content:
         if key not in keys:
-            where = f"{place}.{key}" if place else key
-            raise UsageError(f"{action}: there is no key {where}.", hint=nearest(key, [*keys]))
+            name = f"{place}.{key}" if place else key
+            raise where.error(name, ": there is no such key", hint=nearest(key, [*keys]))
     values = {}
     for key, wanted in keys.items():
-        where = f"{place}.{key}" if place else key
+        name = f"{place}.{key}" if place else key
         given = content.get(key)
         if given is None and (wanted.type != "anything" or key not in content):
             if wanted.required:
-                raise UsageError(f"{action}: {where} is missing.", hint="It must be given.")
+                raise where.error(name, " is missing", hint="It must be given.")
             values[key] = [] if wanted.type == "list" else wanted.default
         else:
-            values[key] = _value(given, wanted, where, action)
+            values[key] = _value(given, wanted, name, where)
     return values
 
 
-def _value(given: Any, wanted: Key, where: str, action: str) -> Any:
+def _value(given: Any, wanted: Key, name: str, where: _Where) -> Any:
     if wanted.type == "list":
         if not isinstance(given, list):
-            raise _wrong(given, "a list", where, action)
+            raise _wrong(given, "a list", name, where)
         each_wanted = Key("object", keys=wanted.keys) if wanted.keys else Key("text")
-        return [_value(each, each_wanted, f"{where}[{number}]", action) for number, each in enumerate(given)]
+        return [_value(each, each_wanted, f"{name}[{number}]", where) for number, each in enumerate(given)]
     if wanted.type == "object":
-        return _checked(given, wanted.keys, where, action)
+        return _checked(given, wanted.keys, name, where)
     if not _FITS[wanted.type](given):
-        raise _wrong(given, _ALLOWED[wanted.type], where, action)
+        raise _wrong(given, _ALLOWED[wanted.type], name, where)
     if wanted.choices and given not in wanted.choices:
-        raise _wrong(given, f"one of {', '.join(wanted.choices)}", where, action)
+        raise _wrong(given, f"one of {', '.join(wanted.choices)}", name, where)
     return given
 
 
@@ -241,8 +253,10 @@ _FITS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _wrong(given: Any, allowed: str, where: str, action: str) -> UsageError:
-    return UsageError(f"{action}: {where} is {_shown(given)}, it must be {allowed}.", hint="Correct it there.")
+def _wrong(given: Any, allowed: str, name: str, where: _Where) -> UsageError:
+    return where.error(
+        name, f"{'' if name else ': it'} is {_shown(given)}, it must be {allowed}", hint="Correct it there."
+    )
 
 
 def _shown(given: Any) -> str:
@@ -251,14 +265,14 @@ def _shown(given: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]} …"
 
 
-def _check_together(values: Mapping[str, Any], name: str, action: str) -> None:
+def _check_together(values: Mapping[str, Any], where: _Where) -> None:
     if (values["path"] is None) == (values["database_url"] is None):
-        raise UsageError(
-            f"{action}: exactly one of path and database_url must be given.", hint="Leave one away, or add one."
-        )
-    if values["name"] not in (None, name):
-        raise UsageError(
-            f"{action}: its name is {values['name']!r}.", hint="Rename the file, or leave the key name away."
-        )
+        wrong = ": exactly one of them must be given"
+        raise where.error("path and database_url", wrong, hint="Leave one away, or add one.")
+    if values["name"] not in (None, where.name):
+        raise where.error("name", f" is {values['name']!r}", hint="Rename the file, or leave the key name away.")
     if values["database_url"] is not None:
-        urls.path(values["database_url"], chdir=Path(values["chdir"]) if values["chdir"] else None)
+        try:
+            urls.path(values["database_url"], chdir=Path(values["chdir"]) if values["chdir"] else None)
+        except UsageError as error:
+            raise where.error("database_url", f": {error.message.rstrip('.')}", hint=error.hint) from error

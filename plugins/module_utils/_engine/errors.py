@@ -143,6 +143,42 @@ class CancelledError(EngineError):
     code = 130
 
 
+EXIT_CODES: Mapping[int, tuple[str, str]] = {
+    0: ("done, or nothing to do", ""),
+    1: ("unexpected", "report it, with the message"),
+    2: ("usage or configuration", "the message names the option, or the database and the key"),
+    3: ("the backup is good, pruning failed; for status, degraded", "see why; the next run prunes as well"),
+    10: ("source missing or not a database", "check path; if the file is lost, restore it"),
+    11: ("source busy past the deadline", "raise timeout, or look who writes without pause"),
+    12: ("source corrupt, or needs recovery", "restore, or let the application recover it"),
+    13: ("backup damaged", "the message prints the command for a good one"),
+    14: ("key or passphrase wrong", "check identity_file and passphrase_file"),
+    15: ("repository locked", "another run is at work; the message names it"),
+    16: ("not enough space", "free some; what existed is untouched"),
+    17: ("proof or assertion failed; for doctor, a problem", "look at the backup, the content, the host"),
+    18: ("refused for safety", "the message says what could be lost, and what to do instead"),
+    19: ("program or SQLite module missing", "install it"),
+    20: ("permission", "run it as the owner of the files, or as root"),
+    22: ("backup not found", "list shows what there is"),
+    23: ("a device, a filesystem or a mount failed", "look at the disk and the kernel's log; nothing was judged by it"),
+    30: ("RPO missed, or no verified backup", "see whether the schedule runs"),
+    31: ("the last run failed (status)", "the message says why"),
+    130: ("interrupted", "run it again"),
+}
+"""What each exit code means, and what to do about it."""
+
+
+def meaning(code: object) -> str:
+    """What failed, without a word of what it was about: it may be written where the rest must not be read."""
+    return EXIT_CODES.get(code, EXIT_CODES[EngineError.code])[0] if isinstance(code, int) else EXIT_CODES[1][0]
+
+
+def advice(code: object) -> str:
+    """What to do about a failure of which only the code is left, a sentence; empty when there is nothing to say."""
+    found = EXIT_CODES.get(code, ("", ""))[1] if isinstance(code, int) else ""
+    return f"{found[:1].upper()}{found[1:]}." if found else ""
+
+
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
 _NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 _BUSY = {errno.EAGAIN, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)}

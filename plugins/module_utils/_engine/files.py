@@ -292,6 +292,11 @@ def size_of(path: Path) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
+def counted(number: int, word: str) -> str:
+    """``1 backup``, ``2 backups``: for words whose plural ends so."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def readable(size_bytes: int) -> str:
     """Bytes as people read them: ``512 B``, ``1.2 MiB``."""
     if size_bytes < 1024:

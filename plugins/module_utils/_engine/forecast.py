@@ -107,11 +107,12 @@ def _ends_by_rules(
     ends: dict[tuple[str, str], datetime | None] = {}
     for place, each in enumerate(_kept_by("last", decisions)):
         ends["last", each.id] = runs.after(policy.keep_last - place)
-    for each in _kept_by("within", decisions):
-        try:
-            ends["within", each.id] = runs.at(each.started + timedelta(seconds=policy.keep_within_seconds))
-        except OverflowError:
-            ends["within", each.id] = None
+    for word, seconds in (("within", policy.keep_within_seconds), ("suspect", policy.keep_suspect_seconds)):
+        for each in _kept_by(word, decisions):
+            try:
+                ends[word, each.id] = runs.at(each.started + timedelta(seconds=seconds))
+            except OverflowError:
+                ends[word, each.id] = None
     for word, key in retention.PERIODS:
         keys = {each.id: key(each.started.astimezone(zone)) for each in _kept_by(word, decisions)}
         count = getattr(policy, f"keep_{word}")

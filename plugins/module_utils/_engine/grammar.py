@@ -9,9 +9,10 @@ import argparse
 import platform
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from . import config
+from . import config, manual
 from .errors import UsageError
 from .manifest import COLLECTION_VERSION
 
@@ -19,6 +20,17 @@ PROGRAM = "sqlite-backup"
 # These show everything that is configured when no name is given; the others must be told.
 SHOWING = ("list", "status", "doctor")
 OF_ONE = ("restore", "guard", "pin", "unpin")
+HELP = "help"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command is for, in a line; what else to know, in short lines; how it is used; its options."""
+
+    text: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    examples: Sequence[str]
+    more: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,8 +71,7 @@ def tree() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         description="Back up SQLite databases while they are in use, prove the backups, and restore them.",
-        epilog="Exit codes: 0 done, 2 usage or configuration, 3 the backup is good and something after it failed, "
-        "10 to 22 what failed, 30 an RPO is missed, 130 interrupted. docs/runner.md explains each of them.",
+        epilog=f"`{PROGRAM} help exit-codes` explains each exit code, `{PROGRAM} help COMMAND` a command.",
         allow_abbrev=False,
     )
     versions = f"(Python {platform.python_version()}, SQLite {sqlite3.sqlite_version})"
@@ -76,33 +87,62 @@ def tree() -> argparse.ArgumentParser:
     parser.set_defaults(command_name=None, **defaults)
     _add_common(parser)
     subparsers = parser.add_subparsers(dest="command_name", metavar="COMMAND", title="commands")
-    for name, (text, add_options) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=text, description=text, allow_abbrev=False)
-        subparser.add_argument("names", metavar="NAME", nargs="*", help="a configured database")
-        if name not in OF_ONE:
-            subparser.add_argument("--all", action="store_true", help="every configured database")
-        _add_common(subparser)
-        add_options(subparser)
-        known = [option for action in subparser._actions for option in action.option_strings]  # noqa: SLF001
-        subparser.set_defaults(options=known)
+    for name, command in COMMANDS.items():
+        _add_command(subparsers, name, command)
+    text = f"Explain a command, or one of {', '.join(manual.TOPICS)}."
+    helper = subparsers.add_parser(HELP, help=text, description=text, allow_abbrev=False)
+    helper.add_argument("names", metavar="TOPIC", nargs="*", help="what to explain (default: an overview)")
+    helper.set_defaults(options=["--help"])
     return parser
+
+
+def _add_command(subparsers: Any, name: str, command: Command) -> None:
+    subparser = subparsers.add_parser(
+        name,
+        help=command.text,
+        description="\n\n".join(filter(None, (command.text, command.more))),
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {each}" for each in command.examples)]),
+        usage=f"{PROGRAM} {name} {_names(name)} [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    subparser.add_argument("names", metavar=_names(name).split("|")[0], nargs="*", help=_help_on_names(name))
+    if name not in OF_ONE:
+        subparser.add_argument("--all", action="store_true", help="every configured database")
+    _add_common(subparser)
+    command.add_options(subparser)
+    known = [option for action in subparser._actions for option in action.option_strings]  # noqa: SLF001
+    subparser.set_defaults(options=known)
+
+
+def _names(command: str) -> str:
+    """How many databases a command takes."""
+    return "NAME" if command in OF_ONE else "[NAME…]" if command in SHOWING else "NAME…|--all"
+
+
+def _help_on_names(command: str) -> str:
+    if command in OF_ONE:
+        return "a configured database"
+    return f"configured databases{' (default: every one)' if command in SHOWING else ''}"
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """What may stand before and behind the command: the later one must not reset the earlier."""
     group = parser.add_argument_group("common options")
     none = argparse.SUPPRESS
-    group.add_argument("--config", metavar="DIR", default=none, help="the directory of the configuration")
+    place = "the directory of the configuration (default: $SQLITE_BACKUP_CONFIG, else /etc/sqlite-backup for root)"
+    group.add_argument("--config", metavar="DIR", default=none, help=place)
     group.add_argument("--json", action="store_true", default=none, help="print one JSON document and nothing else")
     group.add_argument("--syslog", action="store_true", default=none, help="send a line a database to the system log")
     group.add_argument("--quiet", action="store_true", default=none, help="print nothing but failures")
 
 
 def _add_backup(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", help="why this backup is made")
-    parser.add_argument("--tag", dest="tags", action="append", default=[], help="a tag to store; may be repeated")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why this backup is made")
+    tag = "a tag to store; may be repeated"
+    parser.add_argument("--tag", metavar="TAG", dest="tags", action="append", default=[], help=tag)
     parser.add_argument("--pinned", action="store_true", help="never let retention remove it")
-    parser.add_argument("--type", choices=config.KEYS["type"].choices, help="instead of what is configured")
+    parser.add_argument("--type", choices=config.KEYS["type"].choices, help="of this backup (default: as configured)")
     parser.add_argument("--force", action="store_true", help="store a backup even when nothing changed")
     parser.add_argument("--force-identity", action="store_true", help="say that another database than before is meant")
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="remove no old backup afterwards")
@@ -114,21 +154,24 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backup", default="latest", metavar="ID", help="a backup, latest or all; latest")
-    parser.add_argument("--level", choices=("quick", "full"), default="quick", help="how deep to look; quick")
+    parser.add_argument("--backup", default="latest", metavar="ID", help="an id, latest or all (default: latest)")
+    parser.add_argument("--level", choices=("quick", "full"), default="quick", help="how deep to look (default: quick)")
     parser.add_argument("--live", action="store_true", help="look at the database itself, not at a backup")
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backup", default="latest", metavar="ID", help="a backup, or latest; latest")
+    newest = "an id, or latest: the newest that is not suspect (default: latest)"
+    parser.add_argument("--backup", default="latest", metavar="ID", help=newest)
     parser.add_argument(
         "--before",
         metavar="TIME",
         help="the newest backup from this time or earlier; without a zone by this host's clock",
     )
-    parser.add_argument("--dest", metavar="PATH", help="another file than the configured database")
-    parser.add_argument("--check", choices=("quick", "full"), default="quick", help="of the restored image; quick")
-    parser.add_argument("--force", action="store_true", help="although it is open, or the backup is suspect")
+    parser.add_argument("--dest", metavar="PATH", help="another file (default: the configured database)")
+    parser.add_argument(
+        "--check", choices=("quick", "full"), default="quick", help="of the restored image (default: quick)"
+    )
+    parser.add_argument("--force", action="store_true", help="although it is open, or --backup names a suspect one")
     parser.add_argument(
         "--force-identity", action="store_true", help="over another application's database; also a foreign backup"
     )
@@ -137,19 +180,19 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_guard(parser: argparse.ArgumentParser) -> None:
-    parser.usage = f"{PROGRAM} guard NAME --reason TEXT [--restore-on-failure] [common options] -- COMMAND …"
-    parser.add_argument("--reason", required=True, help="why: it is stored with the backup")
+    parser.usage = f"{PROGRAM} guard NAME --reason TEXT [options] -- COMMAND…"
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why: it is stored with the backup")
     parser.add_argument("--restore-on-failure", action="store_true", help="put the backup back when the command fails")
 
 
 def _add_pin(parser: argparse.ArgumentParser) -> None:
     _add_unpin(parser)
-    until = "when the pin ends, as a time or a date; without a zone by this host's clock; never"
+    until = "when the pin ends, as a time or a date; without a zone by this host's clock (default: never)"
     parser.add_argument("--until", metavar="TIME", help=until)
 
 
 def _add_unpin(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backup", required=True, metavar="ID", help="a backup, or latest")
+    parser.add_argument("--backup", required=True, metavar="ID", help="an id, or latest")
     _add_dry_run(parser)
 
 
@@ -157,18 +200,55 @@ def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
 
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "backup": ("Make a proven backup of the present content, then remove what retention does not keep.", _add_backup),
-    "list": ("List the backups.", _add_nothing),
-    "verify": ("Check backups, or the live database.", _add_verify),
-    "restore": ("Put a backup in place of the database.", _add_restore),
-    "prune": ("Remove the backups that retention does not keep.", _add_dry_run),
-    "pin": ("Never let retention remove a backup, or not before a date.", _add_pin),
-    "unpin": ("Let retention decide on a pinned backup.", _add_unpin),
-    "status": (
+_UNDO = """\
+Stop the application first: what it writes while its database is replaced is lost.
+
+Nothing asks a question. The database is not touched before the restored file is
+proven, and what it replaced is kept beside it, as the undo set
+PATH.before-restore.TIME, until somebody removes it: --undo brings it back."""
+COMMANDS: dict[str, Command] = {
+    "backup": Command(
+        "Make a proven backup of the present content, then remove what retention does not keep.",
+        _add_backup,
+        ("backup agent", "backup agent --reason 'before migration 42' --pinned", "backup --all --dry-run"),
+    ),
+    "list": Command("List the backups, and why each of them stays.", _add_nothing, ("list", "list agent orders")),
+    "verify": Command(
+        "Check backups, or the live database.",
+        _add_verify,
+        ("verify agent --backup all --level full", "verify agent --live"),
+    ),
+    "restore": Command(
+        "Put a backup in place of the database.",
+        _add_restore,
+        (
+            "restore agent",
+            "restore agent --before '2025-12-30 02:55'",
+            "restore agent --backup 20251230T120000Z-full --dest /root/look.db",
+            "restore agent --undo",
+        ),
+        _UNDO,
+    ),
+    "prune": Command(
+        "Remove the backups that retention does not keep.", _add_dry_run, ("prune agent --dry-run", "prune --all")
+    ),
+    "pin": Command(
+        "Never let retention remove a backup, or not before a date.",
+        _add_pin,
+        ("pin agent --backup 20251230T120000Z-full --until 2027-01-01",),
+    ),
+    "unpin": Command(
+        "Let retention decide on a pinned backup.", _add_unpin, ("unpin agent --backup 20251230T120000Z-full",)
+    ),
+    "status": Command(
         "Say how well each database is backed up: 3 degraded, 31 last run failed, 30 RPO missed.",
         _add_nothing,
+        ("status", "status agent --json"),
     ),
-    "doctor": ("Look for what could make a backup or a restore fail.", _add_nothing),
-    "guard": ("Run a command that may harm a database, protected by a pinned backup.", _add_guard),
+    "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
+    "guard": Command(
+        "Run a command that may harm a database, protected by a pinned backup.",
+        _add_guard,
+        ("guard agent --reason 'migration 42' -- npx prisma migrate deploy",),
+    ),
 }

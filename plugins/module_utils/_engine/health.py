@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import clock, published
+from . import clock, errors, published
 from .errors import BackupDamagedError, SourceCorruptError
 from .proof import FAILED, PASSED
 from .published import Backup
@@ -72,10 +73,11 @@ def judge(
     newest, age_seconds = _newest_verified(backups, now)
     rpo_met = None if rpo_seconds is None else age_seconds is not None and age_seconds <= rpo_seconds
     failure = last_failure(events)
+    # A verification is told of by what it found: it must not hide a run that failed before it.
+    failed_run = last_failure([each for each in events if each.get("event") != "verify"])
     reasons = [
-        *_of_objective(age_seconds, rpo_seconds),
-        # A verification is told of by what it found: it must not hide a run that failed before it.
-        *_of_last_run(last_failure([each for each in events if each.get("event") != "verify"])),
+        *_of_objective(age_seconds, rpo_seconds, failed_run),
+        *_of_last_run(failed_run),
         *(Reason(DEGRADED, f"{each[:1].upper()}{each[1:]}") for each in warnings),
         *_of_other_database(backups),
         *_of_damage(backups),
@@ -106,8 +108,10 @@ def _moments(backup: Backup) -> list[datetime]:
     return [clock.from_text(each) for each in texts if each]
 
 
-def _of_objective(age_seconds: int | None, rpo_seconds: float | None) -> Iterator[Reason]:
-    hint = "Make a backup, and see whether its schedule runs."
+def _of_objective(age_seconds: int | None, rpo_seconds: float | None, failed_run: Event | None) -> Iterator[Reason]:
+    # A run that came and failed needs another word than one that did not come.
+    known = errors.advice(failed_run["code"]) if failed_run and failed_run["event"] == "backup" else ""
+    hint = known or "Make a backup, and see whether its schedule runs."
     if age_seconds is None:
         yield Reason(MISSED, "There is no verified backup.", hint)
     elif rpo_seconds is not None and age_seconds > rpo_seconds:
@@ -119,7 +123,8 @@ def _of_last_run(failure: Event | None) -> Iterator[Reason]:
     if failure is None:
         return
     state = FAILING if failure["event"] == "backup" else DEGRADED
-    yield Reason(state, f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}.")
+    text = f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}."
+    yield Reason(state, text, errors.advice(failure["code"]))
 
 
 def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:
@@ -219,5 +224,11 @@ def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:
             return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
         if outcome == "failed":
             known = {name: event.get(name) for name in ("time", "event", "code")}
-            return {**known, "message": event.get("message") or f"{backup_id} failed its verification"}
+            return {**known, "message": _message(event) or f"{backup_id} failed its verification"}
     return None
+
+
+def _message(event: Event) -> str:
+    """What failed; an earlier version wrote down no more than the class of a failure where backups are encrypted."""
+    message = str(event.get("message") or "")
+    return errors.meaning(event.get("code")) if re.fullmatch(r"[A-Za-z]+Error", message) else message

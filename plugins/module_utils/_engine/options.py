@@ -62,6 +62,7 @@ def prune_request(given: Options) -> prune.Request:
             **{name: given[name] for name in counts},
             keep_within_seconds=seconds(given, "keep_within") or 0.0,
             timezone=given["timezone"],
+            keep_suspect_seconds=seconds(given, "keep_suspect") or 0.0,
         ),
         lock_timeout_seconds=seconds(given, "lock_timeout") or 0.0,
     )

@@ -223,6 +223,7 @@ def _entry(backup: Backup, order: int) -> Entry:
         suspect=document.suspect,
         apart=backup.apart,
         foreign=backup.foreign,
+        sequence=document.sequence,
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import clock
-from .files import readable
+from .files import counted, readable
 
 Facts = Mapping[str, Any]
 
@@ -40,7 +40,7 @@ def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
     else:
         text = f"unchanged, {made['id']} {'would be confirmed' if dry_run else 'confirmed'}"
     if made["accepted"]:
-        count = _count(len(made["accepted"]), "backup")
+        count = counted(len(made["accepted"]), "backup")
         text += f"; {'would accept' if dry_run else 'accepted'} {count}"
     if facts["pruned"] and facts["pruned"]["removed"]:
         text += f"; {removed(facts['pruned'], dry_run=dry_run)}"
@@ -48,7 +48,9 @@ def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
 
 
 def _stored(made: Facts) -> str:
-    rows = f", {sum(made['tables'].values())} rows in {len(made['tables'])} tables" if made["tables"] else ""
+    rows = ""
+    if made["tables"]:
+        rows = f", {counted(sum(made['tables'].values()), 'row')} in {counted(len(made['tables']), 'table')}"
     took = sum(made["durations"].values())
     marks = "".join(f", {word}" for word in ("pinned", "suspect", "apart") if made[word])
     sizes = f"{readable(made['stored_bytes'])} of {readable(made['database_bytes'])}"
@@ -57,11 +59,7 @@ def _stored(made: Facts) -> str:
 
 def removed(facts: Facts, *, dry_run: bool = False) -> str:
     count = len(facts["removed"])
-    return f"{'would remove' if dry_run else 'removed'} {_count(count, 'backup')}, {readable(facts['freed_bytes'])}"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return f"{'would remove' if dry_run else 'removed'} {counted(count, 'backup')}, {readable(facts['freed_bytes'])}"
 
 
 def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
@@ -87,7 +85,7 @@ def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
     head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT BY", "GOES", "REASON")
     where = f"{plain(repository['source'])} in {plain(repository['path'])}"
-    title = f"{_count(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
+    title = f"{counted(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
 
 
@@ -136,7 +134,7 @@ def diagnosed(findings: Sequence[Facts]) -> list[str]:
     for each in worst_first:
         rows.append([each["name"], each["outcome"], each["detail"]])
         rows.extend([["", "", f"-> {each['hint']}"]] if each["hint"] else [])
-    counts = (_count(outcomes.count(word), word) for word in ("problem", "warning"))
+    counts = (counted(outcomes.count(word), word) for word in ("problem", "warning"))
     return [f"{', '.join(counts)}, {outcomes.count('ok')} ok", *table(("CHECK", "OUTCOME", "FOUND"), rows)]
 
 

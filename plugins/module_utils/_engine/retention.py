@@ -31,7 +31,10 @@ _Key = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Policy:
-    """How many backups each rule keeps, or for how long; 0 turns a rule off. Periods begin and end in ``timezone``."""
+    """How many backups each rule keeps, or for how long; 0 turns a rule off. Periods begin and end in ``timezone``.
+
+    ``keep_suspect_seconds`` is no rule that keeps a good backup.
+    """
 
     keep_last: int = 0
     keep_hourly: int = 24
@@ -41,6 +44,7 @@ class Policy:
     keep_yearly: int = 0
     keep_within_seconds: float = 86400.0
     timezone: str = "UTC"
+    keep_suspect_seconds: float = 604800.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Entry:
     """What retention knows of one backup.
 
     ``order`` is its place in the repository, greater is newer: a clock may go backwards, this does not. ``counts`` is
-    False for a suspect backup and for one that failed its verification. One that is ``apart`` is perhaps of another
+    False for a suspect backup and for one that failed its verification. ``sequence`` is the number that it was made
+    with, 0 when that is not known. One that is ``apart`` is perhaps of another
     database: it counts for no rule, and others can build on it. Of a ``damaged`` one, whose manifest cannot be read,
     only ``id``, ``order`` and ``type`` are looked at; of a ``foreign`` one, of another repository, nothing.
     """
@@ -66,6 +71,7 @@ class Entry:
     suspect: bool = False
     apart: bool = False
     foreign: bool = False
+    sequence: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def check(policy: Policy) -> tzinfo:
     for name, count in counts.items():
         if count < 0:
             raise UsageError(f"Cannot use {name} {count!r:.20}: it is negative.", hint="0 turns a rule off.")
+    del counts["keep_suspect"]
     if not any(counts.values()):
         raise RefusedError(
             "Cannot prune by a policy that keeps nothing.", hint=f"Set at least one of {', '.join(counts)}."
@@ -134,7 +141,8 @@ def plan(
         return _without_surplus(newest_first, UNTOLD, now, in_use) + foreign
     whole = _restorable(newest_first)
     counting = [each for each in newest_first if each.id in whole and each.started <= now and not each.apart]
-    return _decided(newest_first, _by_rules(counting, policy, zone), whole, now, in_use) + foreign
+    kept = [*_by_rules(counting, policy, zone), *_to_look_at(newest_first, policy, now)]
+    return _decided(newest_first, kept, whole, now, in_use) + foreign
 
 
 def plan_after_suspect(
@@ -219,6 +227,26 @@ def _within(entries: Sequence[Entry], seconds: float) -> list[Entry]:
     """What is younger than that, seen from the latest one: when no backups are made any more, they all stay."""
     latest = max((each.started for each in entries), default=None)
     return [each for each in entries if latest and (latest - each.started).total_seconds() < seconds]
+
+
+def _to_look_at(newest_first: Sequence[Entry], policy: Policy, now: datetime) -> list[tuple[str, Entry]]:
+    """The suspect backups that are young, without those that are certainly between others of one and the same time.
+
+    Whether a good one was between two of them once, which is removed, nobody knows but by their numbers.
+    """
+    current = _suspects(newest_first)
+    numbers = {each.sequence for each in newest_first if each.suspect}
+    between = {each.id for each in current[1:-1]}
+    between.update(
+        each.id for each in newest_first if each.sequence and {each.sequence - 1, each.sequence + 1} <= numbers
+    )
+    return [
+        ("suspect", each)
+        for each in newest_first
+        if each.suspect
+        and each.id not in between
+        and (now - each.started).total_seconds() < policy.keep_suspect_seconds
+    ]
 
 
 def _best(newest_first: Sequence[Entry]) -> Entry:

@@ -153,8 +153,8 @@ def _verify_backup(
         document = backup.trusted()
         links = chain.links(repository, backup)
         chain.check_artifacts(links)
-        built = f", built on {len(links) - 1} backups" if len(links) > 1 else ""
-        result.checks.append(Check("artifacts", proof.PASSED, f"{len(document.files)} files{built}"))
+        built = f", built on {files.counted(len(links) - 1, 'backup')}" if len(links) > 1 else ""
+        result.checks.append(Check("artifacts", proof.PASSED, files.counted(len(document.files), "file") + built))
         if document.suspect:
             result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
         elif expected.level == "full" or expected.about_content:
