@@ -27,8 +27,8 @@ FLOORS = (
     ("programs", "keyfiles", "ciphertext", "encryption", "codec"),
     ("description", "repository", "retention", "forecast", "pin", "snapshot", "include", "switch", "destination",
      "archive"),
-    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "preview", "health", "findings",
-     "findings_live", "findings_stored", "findings_host"),
+    ("chain", "choice", "image", "store", "evidence", "base", "draft", "backup_request", "preview", "health",
+     "findings", "findings_live", "findings_stored", "findings_host"),
     ("backup", "restore", "verify", "prune", "pinning", "info", "doctor"),
     ("options", "answers", "report", "config", "selection"),
     ("seen", "commands", "guard", "console", "manual", "grammar"),
@@ -41,10 +41,10 @@ FLOORS = (
 # asked by its sidecars; streams are encrypted by programs, with keys from files, and looked at afterwards; a
 # repository is opened by what describes it; a forecast begins with decisions; a snapshot is read from a pinned
 # database; a base is the end of a chain; a draft is made of a base, of what is stored and of what that proves; a
-# backup is asked for with the rules of its base, and so is a preview; what is examined is the same for all findings; a configuration is
-# checked by what becomes of it; databases are selected from a configuration; a command minds which repository was
-# seen before; a guard commands a backup; a console shows the results of commands; the command line knows on what
-# there is help.
+# backup is asked for with the rules of its base, and so is a preview; what is examined is the same for all findings; a
+# configuration is checked by what becomes of it; databases are selected from a configuration; a command minds which
+# repository was seen before; a guard commands a backup; a console shows the results of commands; the command line
+# knows on what there is help.
 NEIGHBOURS = {
     ("owners", "places"), ("confined", "owners"), ("files", "places"), ("files", "owners"),
     ("locks", "places"), ("locks", "files"), ("scratch", "locks"),
@@ -56,8 +56,8 @@ NEIGHBOURS = {
     ("encryption", "programs"), ("encryption", "keyfiles"), ("encryption", "ciphertext"),
     ("repository", "description"), ("snapshot", "pin"), ("forecast", "retention"),
     ("evidence", "store"), ("base", "chain"), ("draft", "store"), ("draft", "evidence"), ("draft", "base"),
-    ("backup_request", "base"), ("preview", "backup_request"), ("findings_live", "findings"), ("findings_stored", "findings"),
-    ("findings_host", "findings"),
+    ("backup_request", "base"), ("preview", "backup_request"),
+    ("findings_live", "findings"), ("findings_stored", "findings"), ("findings_host", "findings"),
     ("config", "options"), ("selection", "config"),
     ("commands", "seen"), ("guard", "commands"), ("console", "commands"), ("grammar", "manual"),
 }  # fmt: skip

@@ -1,0 +1,264 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pages that people follow are followed: each command, in its order, on hosts as the page has them.
+
+What is not run here has its reason beside it. A command that is new in a page is run as it is, or fails here.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from integration import containers, harness, night
+from integration.containers import Host
+from integration.walk import AGENT, REPOSITORY, Deed, Walk, last_id
+
+from support.guides import Block, Guide
+
+pytestmark = pytest.mark.slow
+
+PRODUCTION = Guide(harness.ROOT / "docs" / "first-production-host.md")
+MOLECULE = Guide(harness.ROOT / "docs" / "testing-with-molecule.md")
+README = Guide(harness.ROOT / "README.md")
+NIGHT = "## 8. At 3 a.m."
+
+MIGRATION = """#!/bin/sh
+# In place of npx: a migration of Prisma that goes well.
+test "$*" = 'prisma migrate deploy' && sqlite3 /srv/ci-fixer/agent.db 'CREATE TABLE "Migrated" ("id" TEXT)'
+"""
+
+
+def _install_application(host: Host) -> None:
+    """What was there before anybody thought of backups, and the programs that the application came with."""
+    host.must("apt-get update -qq 2>&1")
+    host.must("DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends sqlite3 age 2>&1")
+    host.must("ln -sf /usr/share/zoneinfo/Europe/Berlin /etc/localtime")
+    host.must("useradd --create-home --home-dir /srv/ci-fixer --shell /bin/sh ci-fixer; mkdir /srv/ci-fixer/prisma")
+    host.must("echo 'model AgentRun {}' >/srv/ci-fixer/prisma/schema.prisma")
+    host.must("echo 'DATABASE_URL=file:../agent.db' >/srv/ci-fixer/.env")
+    for name in ("agent", "metrics"):
+        host.must(f"/usr/bin/python3 /opt/support/agent_db.py --runs=40 /srv/ci-fixer/{name}.db")
+    host.must("chown -R ci-fixer:ci-fixer /srv/ci-fixer")
+    host.must(f"cat >/usr/local/bin/npx <<'END'\n{MIGRATION}END\nchmod 755 /usr/local/bin/npx")
+
+
+def test_first_production_host(tmp_path: Path) -> None:
+    containers.skip_without()
+    assert [row.see for row in PRODUCTION.rows(NIGHT)] == list(night.ROWS)
+    with containers.started(tmp_path, "production", names=["ci-1.example.org"]) as host:
+        _install_application(host)
+        _Production(host).walk.go(write=_files(tmp_path, ["inventory.ini", "group_vars/ci.yml"]))
+
+
+class _Production:
+    def __init__(self, host: Host) -> None:
+        hidden = night.WithoutTheRunner()
+        self._pinned = ""
+        playbook = "sqliteops.backup.provision_backups"
+        provision = f"ansible-playbook -i inventory.ini {playbook} --become -e sqlite_backup_hosts=ci"
+        deeds: dict[str, Deed] = {
+            **night.ROWS,
+            f"{provision} --check --diff": self._look,
+            provision: self._provision,
+            "ls /var/backups/sqlite": self._not_for_others,
+            "journalctl -t sqlite-backup --since '-1 hour'": self._journal,
+            "sqlite-backup guard agent --reason 'migration 42' -- npx prisma migrate deploy": self._guard,
+            "sqlite-backup unpin agent --backup ID": lambda walk, command: walk.run(command, ID=self._pinned),
+            "sqlite-backup restore": "a sentence about all of its forms",
+            _restore_playbook(PRODUCTION): self._restore,
+            f"ls -d {REPOSITORY}/*-full": hidden.begin,
+            f"zstd -d {REPOSITORY}/ID/database.sqlite.zst -o {AGENT}.new": hidden.unpack,
+            f"mv {AGENT}{{,-wal,-shm,-journal}} {AGENT}.away/": hidden.move,
+            f"chmod 600 {AGENT}": hidden.end,
+            "rm -r": "a sentence about what nobody should do",
+        }
+        self.walk = Walk(PRODUCTION, host, deeds)
+
+    def _look(self, walk: Walk, command: str) -> None:
+        night.start_application(walk)
+        walk.run(command)
+        walk.host.must("test ! -e /etc/sqlite-backup -a ! -e /usr/local/bin/sqlite-backup")
+
+    def _provision(self, walk: Walk, command: str) -> None:
+        assert "failed=0" in walk.run(command)
+        assert "Run it once more. It must say `changed=0`." in walk.guide.text
+        assert re.search(r"changed=0 .*failed=0", walk.run(command))
+
+    def _not_for_others(self, walk: Walk, command: str) -> None:
+        assert walk.host.machine.log_in(command).code != 0
+
+    def _journal(self, walk: Walk, command: str) -> None:
+        """Without the waiting for the timer, whose service it is: those of Molecule are waited for."""
+        walk.host.must("systemctl start sqlite-backup-agent.service")
+        assert re.search(r"sqlite-backup\[\d+\]: agent: stored", walk.run(command))
+
+    def _guard(self, walk: Walk, command: str) -> None:
+        self._pinned = last_id(walk.run(command))
+        walk.host.must(f"sqlite3 {AGENT} 'SELECT * FROM Migrated'")
+        night.stop_application(walk)
+
+    def _restore(self, walk: Walk, command: str) -> None:
+        _lost_and_restored(walk, lambda: walk.run(command))
+
+
+def test_readme(tmp_path: Path) -> None:
+    containers.skip_without()
+    with containers.started(tmp_path, "readme", names=["ci-1"]) as host:
+        _install_application(host)
+        (tmp_path / "inventory").write_text("[ci]\nci-1\n", encoding="utf-8")
+        _Readme(host, tmp_path).go()
+
+
+class _Readme:
+    def __init__(self, host: Host, folder: Path) -> None:
+        self._folder = folder
+        self._pinned = ""
+        self._playbook = _restore_playbook(README)
+        elsewhere = "the session `artifact` builds and imports it; nothing is published from a test"
+        deeds: dict[str, Deed] = {
+            _command(README, "git clone"): "it is this checkout",
+            "make demo": "`test_demo` runs it",
+            "make demo DB=/path/to/your.db": "the same with a copy of that database",
+            "make test": "it runs this",
+            "ansible-galaxy collection install sqliteops.backup": elsewhere,
+            "ansible-galaxy collection build": elsewhere,
+            "sqlite-backup pin": "the page names the command; `test_pinning` runs it",
+            'sqlite-backup guard agent --reason "migration 42" -- npx prisma migrate deploy': self._guard,
+            "sqlite-backup restore agent": lambda walk, command: _lost_and_restored(walk, lambda: walk.run(command)),
+            "sqlite-backup unpin agent --backup ID": lambda walk, command: walk.run(command, ID=self._pinned),
+            _command(README, "sqliteops.backup.backup_databases"): self._lists,
+            self._playbook: lambda walk, command: _lost_and_restored(walk, lambda: walk.run(command)),
+            "wrong data was written at a known time": self._before,
+            "you want to look before you replace anything": self._look,
+            "the restore was a mistake": self._undo,
+            "`backup_now`": self._now,
+        }
+        self.walk = Walk(README, host, deeds)
+
+    def go(self) -> None:
+        self.walk.go(write=self._write)
+
+    def _write(self, block: Block) -> None:
+        content = yaml.safe_load(block.text)
+        if block.text.startswith("# backups.yml"):
+            (self._folder / "backups.yml").write_text(block.text, encoding="utf-8")
+        elif "hosts" in content[0]:
+            self._play(block.text)
+            self._play(block.text)
+        else:
+            # Encrypted ones beside those that are not would need a key further down.
+            text = block.text
+            if "encryption:" in text:
+                text = text.replace("sqlite/agent\n", "sqlite/agent-encrypted\n")
+            self._play(f"- hosts: ci\n  become: true\n  tasks:\n{text}")
+
+    def _play(self, text: str) -> None:
+        (self._folder / "play.yml").write_text(text, encoding="utf-8")
+        self.walk.run("ansible-playbook -i inventory play.yml")
+
+    def _guard(self, walk: Walk, command: str) -> None:
+        self._pinned = last_id(walk.run(command))
+        walk.host.must(f"sqlite3 {AGENT} 'SELECT * FROM Migrated'")
+
+    def _lists(self, walk: Walk, command: str) -> None:
+        """Its files are as the heads of the two playbooks have them."""
+        for name, playbook in (("databases.yml", "backup_databases"), ("repositories.yml", "verify_backups")):
+            text = (harness.ROOT / "playbooks" / f"{playbook}.yml").read_text(encoding="utf-8")
+            (example,) = re.findall(r"^#   (sqlite_\w+:\n(?:#   .*\n)+)", text, re.MULTILINE)
+            (self._folder / name).write_text(example.replace("#   ", ""), encoding="utf-8")
+        walk.run(command)
+
+    def _before(self, walk: Walk, row: Any) -> None:
+        (added,) = row.commands
+        good, known = walk.rows(), walk.host.must("sleep 1.1; date -u +%Y-%m-%dT%H:%M:%SZ; sleep 1.1").strip()
+        walk.host.must(f"sqlite3 {AGENT} 'DELETE FROM Metric'; sqlite-backup backup agent")
+        assert walk.rows() != good
+
+        walk.run(f"{self._playbook} {added.replace('2025-12-30T12:00:00Z', known)}")
+
+        assert walk.rows() == good
+
+    def _look(self, walk: Walk, row: Any) -> None:
+        (added,) = row.commands
+        before = walk.rows()
+        walk.run(f"{self._playbook} {added}")
+        walk.host.must("sqlite3 /root/agent-look.db 'SELECT count(*) FROM AgentRun'")
+        assert walk.rows() == before
+
+    def _undo(self, walk: Walk, row: Any) -> None:
+        (added,) = row.commands
+        walk.host.must(f"sqlite3 {AGENT} 'DELETE FROM FixAttempt'")
+        before = walk.rows()
+        walk.run(self._playbook)
+        assert walk.rows() != before
+        walk.run(f"{self._playbook} {added}")
+        assert walk.rows() == before
+
+    def _now(self, walk: Walk, row: Any) -> None:
+        (added,) = row.commands
+        walk.run(f"ansible-playbook -i inventory sqliteops.backup.backup_now --become {added}")
+
+
+def test_your_own_molecule(tmp_path: Path) -> None:
+    """The two files of the page, as Molecule runs them: as root, and with a role that makes the database."""
+    containers.skip_without()
+    tasks = tmp_path / "roles" / "my.application" / "tasks" / "main.yml"
+    tasks.parent.mkdir(parents=True)
+    argv = "[/usr/bin/python3, /opt/support/agent_db.py, --runs=40, /srv/agent/agent.db]"
+    task = f"- ansible.builtin.command: {{argv: {argv}, creates: /srv/agent/agent.db}}\n"
+    tasks.write_text(f"- ansible.builtin.file: {{path: /srv/agent, state: directory}}\n{task}", encoding="utf-8")
+    with containers.started(tmp_path, "instance", user="root") as host:
+        (tmp_path / "inventory").write_text("instance\n", encoding="utf-8")
+        walk = Walk(MOLECULE, host, {})
+        walk.go(write=_files(tmp_path, ["converge.yml", "verify.yml"]))
+        for playbook in ("converge.yml", "converge.yml", "verify.yml"):
+            said = walk.run(f"ansible-playbook -i inventory {playbook}")
+        assert "failed=0" in said
+        host.must("test -s /srv/agent/restored.db")
+
+
+def _files(folder: Path, names: list[str]) -> Callable[[Block], None]:
+    """Write the blocks of a page into files of these names, one after the other."""
+    left = iter(names)
+
+    def write(block: Block) -> None:
+        path = folder / next(left)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+
+    return write
+
+
+def _lost_and_restored(walk: Walk, restore: Callable[[], object]) -> None:
+    """Lose the database behind a backup, and compare every row of what comes back."""
+    walk.host.must("sqlite-backup backup agent")
+    good = walk.rows()
+    walk.host.must(f"rm {AGENT}")
+    restore()
+    assert walk.rows() == good
+    walk.host.must(f'test "$(stat -c %U {AGENT})" = ci-fixer')
+
+
+def _command(guide: Guide, part: str) -> str:
+    (found,) = [step for step in guide.steps if isinstance(step, str) and part in step]
+    return found
+
+
+def _restore_playbook(guide: Guide) -> str:
+    return _command(guide, "sqliteops.backup.restore_database")
+
+
+def test_demo() -> None:
+    """`make demo`, without the making of the environment that this already runs in."""
+    command = [sys.executable, str(harness.ROOT / "tests" / "demo" / "demo.py")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every proof held" in done.stdout
