@@ -379,6 +379,20 @@ def test_lost_note_is_on_the_safe_side(site: Site, moment: list[datetime]) -> No
     assert_apart(site, site.back_up(), old[-1])
 
 
+def test_note_that_is_lost_later_is_not_missed(site: Site, moment: list[datetime], options: dict[str, Any]) -> None:
+    """Behind a newer backup it would look as if the old database was back, and a prune would remove what was meant."""
+    hourly(site, moment, 2, **options)
+    start_over(site)
+    apart = hourly(site, moment, 2, **options)
+    site.back_up(force_identity=True, **options)
+    newer = hourly(site, moment, 1, **options)
+    for each in apart:
+        (site.repository / each / "checks.json").unlink(missing_ok=True)
+    assert [each["apart"] for each in site.listed() if each["id"] in (*apart, *newer)].count(True) == 0
+    later = hourly(site, moment, 1, **options)
+    assert site.ids()[-2:] == [*newer, *later]
+
+
 # --- restore -------------------------------------------------------------------------------------------------------
 
 

@@ -325,8 +325,14 @@ class _Job:
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
             apart=self.apart,
+            accepts=self._accepts(),
             repository=self.repository.id,
         )
+
+    def _accepts(self) -> tuple[str, ...]:
+        """What was held apart and is meant: the notes that say so may be lost, what is sealed is not."""
+        apart = [each for each in self.backups if each.manifest and each.manifest.apart]
+        return tuple(each.id for each in apart if not each.apart or each.id in self.accepted)
 
     def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:
         parent = self._parent(draft)

@@ -102,6 +102,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_sha256: str | None = None
     apart: bool = False
+    accepts: tuple[str, ...] = ()
     repository: str = ""
 
     def is_from(self, parent: Manifest) -> bool:

@@ -209,13 +209,15 @@ def in_order(backups: Sequence[Backup]) -> list[Backup]:
 def _accepted_together(backups: Sequence[Backup]) -> list[Backup]:
     """``backups``, oldest first; to say that a database is meant says so of those held apart in a row before it, too.
 
-    The run that says it of several may be cut short behind the newest.
+    The run that says it of several may be cut short behind the newest. Each later backup says it again, sealed: the
+    notes may be lost.
     """
     found: list[Backup] = []
     said = ""
+    sealed = {name: each.manifest.started for each in own(backups) if each.manifest for name in each.manifest.accepts}
     for each in reversed(backups):
         if each.manifest is not None and not each.manifest.suspect and not each.foreign:
-            said = each.accepted or said if each.manifest.apart else ""
+            said = each.accepted or sealed.get(each.id) or said if each.manifest.apart else ""
         held = each.manifest is not None and each.apart and not each.foreign
         found.append(dataclasses.replace(each, accepted=said) if held and said else each)
     return found[::-1]
