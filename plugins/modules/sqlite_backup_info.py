@@ -223,14 +223,20 @@ repositories:
       sample: degraded
     reasons:
       description: Why it is not V(ok), the worst first; each with C(state), the sentence C(text) and
-        C(hint), what to do about it.
+        C(hint) and C(way), what to do about it: C(way)
+        is a command of the runner, or the module of the same meaning, with C(aim), C(command) and C(options); or null.
       type: list
       elements: dict
       returned: success
       sample:
         - state: degraded
           text: Nobody has read what is stored of 20251230T120000Z-full since 2025-12-30T12:00:05Z.
-          hint: Verify it.
+          hint: ""
+          way:
+            aim: To read it
+            command: verify
+            options:
+              backup: 20251230T120000Z-full
     last_failure:
       description: The newest failure in the audit log, with C(time), C(event), C(code) and
         C(message); null when a backup succeeded since.

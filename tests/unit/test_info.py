@@ -61,6 +61,7 @@ def test_empty_repository_is_described(repository: Repository, tmp_path: Path) -
                 "state": "missed",
                 "text": "There is no verified backup.",
                 "hint": "Make a backup, and see whether its schedule runs.",
+                "way": None,
             }
         ],
         "age_seconds": None,

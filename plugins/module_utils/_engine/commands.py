@@ -33,6 +33,7 @@ from .errors import (
     SourceCorruptError,
     StorageFailedError,
     UsageError,
+    Way,
     explained,
     translated,
 )
@@ -285,10 +286,10 @@ def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
         return None
     reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
-    hint = told["reasons"][0]["hint"]
+    hint, way = told["reasons"][0]["hint"], told["reasons"][0]["way"]
     if told["state"] == health.MISSED and _is_missing(settings.path):
         hint = f"There is no file {settings.path}: check path in {settings.file}; if the file is lost, restore it."
-    return ends[told["state"]](reasons, hint=hint)
+    return ends[told["state"]](reasons, hint=hint, ways=[Way(**way)] if way else [])
 
 
 def _is_missing(path: Path) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import clock, errors, published
-from .errors import BackupDamagedError, EngineError, SourceCorruptError
+from .errors import BackupDamagedError, EngineError, SourceCorruptError, Way
 from .proof import FAILED, PASSED
 from .published import Backup
 
@@ -29,7 +29,7 @@ Event = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a repository is in ``state``: ``text`` is a sentence, ``hint`` what to do about it.
+    """Why a repository is in ``state``: ``text`` is a sentence, ``hint`` and ``way`` what to do about it.
 
     One of the state ``ok`` is worth a word and no more.
     """
@@ -37,6 +37,7 @@ class Reason:
     state: str
     text: str
     hint: str = ""
+    way: Way | None = None
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:
     telling = next((each for each in reversed(backups) if each.manifest and not each.manifest.suspect), None)
     if telling is not None and telling.apart:
         text = f"{telling.id} is perhaps of another database than the backups before it, and held apart."
-        hint = "If the database began anew by intent, say so: sqlite-backup backup --force-identity."
-        yield Reason(DEGRADED, text, hint)
+        meant = Way("If the database began anew by intent, say so", "backup", {"force_identity": True})
+        yield Reason(DEGRADED, text, way=meant)
 
 
 def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:
@@ -170,7 +171,7 @@ def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:
     if broken:
         more = f" There are {len(broken) - 1} more." if broken[1:] else ""
         text = f"The backup {broken[0][0].id} cannot be restored: {broken[0][1].rstrip('.')}.{more}"
-        yield Reason(DEGRADED, text, "Get it back from off-site, or remove it; sqlite-backup list shows all of them.")
+        yield Reason(DEGRADED, text, "Get it back from a copy, or remove it. The list of backups shows all of them.")
 
 
 def _of_lost_notes(backups: Sequence[Backup], events: Sequence[Event]) -> Iterator[Reason]:
@@ -184,7 +185,7 @@ def _of_lost_notes(backups: Sequence[Backup], events: Sequence[Event]) -> Iterat
         noted = max((look["time"] for look in each.verifications), default="")
         if standing is not None and each.verified and noted < standing["time"]:
             text = f"{each.id} failed a verification, says the audit log, and the note of it beside the backup is lost."
-            yield Reason(DEGRADED, text, "Verify it again, at the level full.")
+            yield Reason(DEGRADED, text, way=Way("To look again", "verify", {"backup": each.id, "level": "full"}))
 
 
 def _standing(looks: Sequence[Event]) -> Mapping[str, str] | None:
@@ -221,7 +222,7 @@ def _of_age(newest: Backup | None, now: datetime) -> Iterator[Reason]:
     looks = [moment for moment in map(clock.from_text, filter(None, texts)) if moment <= now + _CLOCK]
     if looks and now - max(looks) > _LONG_UNREAD:
         text = f"Nobody has read what is stored of {newest.id} since {clock.to_text(max(looks))}."
-        yield Reason(DEGRADED, text, "Verify it.")
+        yield Reason(DEGRADED, text, way=Way("To read it", "verify", {"backup": newest.id}))
 
 
 def _of_pins(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
@@ -229,11 +230,11 @@ def _of_pins(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
     damaged = [each for each in backups if each.pin_damage]
     if damaged:
         text = f"{damaged[-1].id} counts as pinned: {damaged[-1].pin_damage}"
-        yield Reason(DEGRADED, text, "Say it anew: sqlite-backup pin, or unpin.")
+        yield Reason(DEGRADED, text, way=Way("To say it anew", "pin", {"backup": damaged[-1].id}))
     old = [each.id for each in backups if each.pinned and not each.pinned_until and _is_old(each.pinned_since, now)]
     if old:
         text = f"Pinned for more than a year: {', '.join(old)}."
-        yield Reason(OK, text, "If they need not stay: sqlite-backup unpin.")
+        yield Reason(OK, text, "Unpin them if they need not stay.")
 
 
 def _is_old(since: str, now: datetime) -> bool:
