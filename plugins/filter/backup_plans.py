@@ -159,11 +159,13 @@ def _plans(
         given = Settings(**settings)
         _check_scope(given)
         _random_delay(given)
+        _mapping(given.defaults, "sqlite_backup_defaults")
+        databases = _sequence(databases, "sqlite_backup_databases")
     except (TypeError, UsageError) as error:
         return [], [str(error)]
     for each in databases:
         try:
-            plans.append(_plan(each, given))
+            plans.append(_plan({**_mapping(each, "sqlite_backup_databases: an item"), "name": _name(each)}, given))
         except UsageError as error:
             problems.append(str(error))
     for key in ("name", "repository"):
@@ -197,7 +199,7 @@ def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
 
 
 def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    name = _name(given)
+    name = given["name"]
     where = f"sqlite_backup_databases: {name}"
     config_dir = settings.place("config_dir")
     plan = {
@@ -228,7 +230,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     directory = posixpath.dirname(_database_path(content, where))
     _check(content, where)
     config_dir = settings.place("config_dir")
-    command = [settings.place("runner_path"), "backup", str(given["name"]), "--config", config_dir]
+    command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
     base = settings.place("repository_dir")
     repository = content["repository"]
     return {
@@ -282,7 +284,7 @@ def _random_delay(settings: Settings) -> str:
 
 
 def _name(given: Mapping[str, Any]) -> str:
-    name = str(given.get("name", ""))
+    name = "" if given.get("name") is None else str(given["name"])
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"sqlite_backup_databases: name is {name!r}. Allowed are letters, digits, - and _, with a letter or a "
@@ -307,11 +309,9 @@ def _typed_object(
     given: Mapping[str, Any], keys: Mapping[str, config.Key], settings: Settings, where: str
 ) -> dict[str, Any]:
     """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
-    if not isinstance(given, Mapping):
-        raise UsageError(f"{where} is {given!r}. Allowed is a dictionary.")
-    for key in given:
+    for key in _mapping(given, where):
         if key not in keys:
-            raise UsageError(f"{where}: there is no key {key}. {config.nearest(key, [*keys])}")
+            raise UsageError(f"{where}: there is no key {key}. {config.nearest(str(key), [*keys])}")
     return {
         key: _typed(value, keys[key], settings, f"{where}: {key}")
         for key, value in given.items()
@@ -335,8 +335,27 @@ def _typed(value: Any, key: config.Key, settings: Settings, where: str) -> Any:
 
 def _list(value: Any, key: config.Key, settings: Settings, where: str) -> list[Any]:
     """As an argument of Ansible: a text is a list with commas."""
-    values = [each.strip() for each in value.split(",")] if isinstance(value, str) else list(value)
-    return [_typed_object(each, key.keys, settings, where) if key.keys else str(each) for each in values]
+    values = [each.strip() for each in value.split(",")] if isinstance(value, str) else _sequence(value, where)
+    return [_typed_object(each, key.keys, settings, where) if key.keys else _text(each, where) for each in values]
+
+
+def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} is {value!r}. Allowed is a dictionary.")
+    return value
+
+
+def _sequence(value: Any, where: str) -> Sequence[Any]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise UsageError(f"{where} is {value!r}. Allowed is a list.")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    """An item of a list: what is empty in YAML is null, and no tag or table has the name None."""
+    if value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)):
+        raise UsageError(f"{where} has the item {value!r}. Allowed are texts.")
+    return str(value)
 
 
 def _number(value: Any, where: str) -> int:
@@ -373,7 +392,9 @@ def _schedule(given: Mapping[str, Any], settings: Settings, where: str) -> tuple
     every_seconds = _every_seconds(*_chosen(given, settings, "every", profile.every, where))
     hours = _hours(*_chosen(given, settings, "active_hours", profile.active_hours, where))
     # Unlike hash(), the same in every process: the minutes of a database stay what they are.
-    seed = int.from_bytes(hashlib.sha256(f"{settings.host}\0{given['name']}".encode()).digest()[:8], "big")
+    seed = int.from_bytes(
+        hashlib.sha256(f"{settings.host}\0{given['name']}".encode(errors="replace")).digest()[:8], "big"
+    )
     if every_seconds < HOUR_SECONDS:
         step = every_seconds // 60
         return every_seconds, Schedule(tuple(range(seed % step, 60, step)), hours)

@@ -345,6 +345,16 @@ def test_absent_needs_no_more_than_a_name() -> None:
         ({}, {"runner_path": "sqlite-backup"}, ("sqlite_backup_runner_path is 'sqlite-backup'", "absolute")),
         ({}, {"scope": "user", "scheduler": "systemd"}, ("sqlite_backup_scheduler is 'systemd'", "cron")),
         ({}, {"colour": "red"}, ("colour",)),
+        ({"name": None}, {}, ("name is ''", "letters, digits")),
+        ({5: 6}, {}, ("agent: there is no key 5",)),
+        ({"encryption": {None: 6}}, {}, ("agent: encryption: there is no key None",)),
+        ({"tags": 5}, {}, ("agent: tags is 5", "a list")),
+        ({"tags": {"a": "b"}}, {}, ("agent: tags is {'a': 'b'}", "a list")),
+        ({"tags": ["a", None]}, {}, ("agent: tags has the item None", "texts")),
+        ({"expect_tables": [["a"]]}, {}, ("agent: expect_tables has the item ['a']", "texts")),
+        ({"include": [None]}, {}, ("agent: include is None", "dictionary")),
+        ({}, {"defaults": None}, ("sqlite_backup_defaults is None", "dictionary")),
+        ({}, {"defaults": ["zstd"]}, ("sqlite_backup_defaults is ['zstd']", "dictionary")),
     ],
 )
 def test_refusals_name_the_variable_its_value_and_what_is_allowed(
@@ -354,6 +364,29 @@ def test_refusals_name_the_variable_its_value_and_what_is_allowed(
         _plan({**AGENT, **database}, **settings)
 
     assert [part for part in parts if part not in str(refusal.value)] == []
+
+
+@pytest.mark.parametrize(
+    ("databases", "parts"),
+    [
+        (None, ("sqlite_backup_databases is None", "a list")),
+        ("agent", ("sqlite_backup_databases is 'agent'", "a list")),
+        (AGENT, ("sqlite_backup_databases is {", "a list")),
+        (["agent"], ("an item is 'agent'", "dictionary")),
+        ([None], ("an item is None", "dictionary")),
+        ([[AGENT]], ("an item is [", "dictionary")),
+    ],
+)
+def test_what_is_no_list_of_dictionaries_is_told(databases: Any, parts: tuple[str, ...]) -> None:
+    (problem,) = module.backup_problems(databases, **SETTINGS)
+
+    assert all(part in problem for part in parts)
+    with pytest.raises(AnsibleFilterError):
+        module.backup_plans(databases, **SETTINGS)
+
+
+def test_host_whose_name_is_no_text_has_a_schedule_all_the_same() -> None:
+    assert _plan(host="\udcff")["minute"].isdigit()
 
 
 def test_every_database_at_fault_is_told() -> None:
