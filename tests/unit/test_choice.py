@@ -167,6 +167,32 @@ def test_verify_of_the_newest_looks_at_what_a_restore_would_take(corrupted: Host
     assert corrupted.run("status", "agent").code == 31
 
 
+@pytest.mark.parametrize("words", [(), ("--backup", "all")])
+def test_verify_of_a_damaged_backup_prints_the_command_for_a_good_one(
+    host: Host, moment: list[datetime], words: tuple[str, ...]
+) -> None:
+    for hour in range(3):
+        host.change(text=f"hour {hour}")
+        moment[0] += timedelta(hours=1)
+        assert host.run("backup", "agent", "--type", "full").code == 0
+    for identity in host.ids()[1:]:
+        artifact = next((host.repository() / identity).glob("database.*"))
+        databases.flip_bit(artifact, artifact.stat().st_size // 2)
+
+    said = host.run("verify", "agent", *words)
+
+    assert said.code == 13
+    if not words:
+        # Nobody has looked at the one before yet.
+        assert f"The newest good backup is {host.ids()[1]}." in said.err
+        return
+    assert f"The newest good backup is {host.ids()[0]}." in said.err
+    assert "If the database is lost" in said.err
+    (command,) = commands_in(said)
+    host.database().unlink()
+    assert host.run(*command).code == 0
+
+
 def test_pin_of_the_newest_is_no_suspect_one(corrupted: Host) -> None:
     good, first, second = corrupted.ids()
 

@@ -112,6 +112,17 @@ def test_os_error_becomes_the_class_for_its_cause(number: int, expected: type[En
     assert error.message == f"Cannot write /x: {os.strerror(number).lower()}."
 
 
+def test_read_only_filesystem_sends_nobody_to_root() -> None:
+    """Root is told the same, after the kernel found an error on the disk."""
+    hint = errors.from_os_error("Cannot write /x", OSError(errno.EROFS, "x")).hint
+    assert "root" not in hint
+    assert "kernel's log" in hint
+
+
+def test_way_without_options_is_a_sentence() -> None:
+    assert str(errors.Way("To go back", "restore")) == "To go back: sqlite_restore."
+
+
 def test_file_that_the_action_does_not_name_is_named() -> None:
     """A permission denied, without the file that denies it, helps nobody."""
     error = errors.from_os_error("Cannot publish", PermissionError(errno.EACCES, "x", "/srv/secret"))

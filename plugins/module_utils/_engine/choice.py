@@ -52,26 +52,33 @@ class Chosen:
         raise RefusedError(f"{_ACTION} {self.backup.id}: {cause}.", hint=hint, ways=[*ways, meant])
 
     def _good(self) -> tuple[str, list[Way]]:
-        """A hint, and the way to restore the newest good backup other than this one.
+        """A hint, and the way to restore the newest good backup other than this one."""
+        hint, best = good(self.others, [self.backup])
+        return hint, [Way("To restore it", "restore", {"backup": best.id})] if best else []
 
-        One that builds on what this one builds on comes last: nobody knows yet where the damage is.
-        """
-        good = [each for each in self.others if each.verified and each.id != self.backup.id]
-        if not good:
-            return "There is no other good backup in this repository.", []
-        mine = self._chain(self.backup)
-        best = [each for each in good if not mine & self._chain(each)] or good
-        return f"The newest good backup is {best[-1].id}.", [Way("To restore it", "restore", {"backup": best[-1].id})]
 
-    def _chain(self, backup: Backup) -> set[str]:
-        """Its id, and those of all that it builds on."""
-        parents = {each.id: each.manifest.parent for each in self.others if each.manifest}
-        found: set[str] = set()
-        link: str | None = backup.id
-        while link is not None and link not in found:
-            found.add(link)
-            link = parents.get(link)
-        return found
+def good(backups: Sequence[Backup], bad: Sequence[Backup]) -> tuple[str, Backup | None]:
+    """The newest good one of ``backups`` that is not ``bad``, and a sentence that names it.
+
+    One that builds on what a bad one builds on comes last: nobody knows yet where the damage is.
+    """
+    others = [each for each in backups if each.verified and each.id not in {bad_one.id for bad_one in bad}]
+    if not others:
+        return "There is no other good backup in this repository.", None
+    doubtful = {link for each in bad for link in _chain(each, backups)}
+    best = [each for each in others if not doubtful & _chain(each, backups)] or others
+    return f"The newest good backup is {best[-1].id}.", best[-1]
+
+
+def _chain(backup: Backup, backups: Sequence[Backup]) -> set[str]:
+    """Its id, and those of all that it builds on."""
+    parents = {each.id: each.manifest.parent for each in backups if each.manifest}
+    found: set[str] = set()
+    link: str | None = backup.id
+    while link is not None and link not in found:
+        found.add(link)
+        link = parents.get(link)
+    return found
 
 
 def choose(repository: Repository, wanted: Wanted) -> Chosen:

@@ -27,8 +27,8 @@ class Way:
 
     def __str__(self) -> str:
         """As who knows only the modules can use it."""
-        values = (f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
-        return f"{self.aim}: sqlite_{self.command} with {', '.join(values)}."
+        values = ", ".join(f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
+        return f"{self.aim}: sqlite_{self.command}{values and f' with {values}'}."
 
 
 class EngineError(Exception):
@@ -179,11 +179,16 @@ def meaning(code: object) -> str:
 def advice(code: object) -> str:
     """What to do about a failure of which only the code is left, a sentence; empty when there is nothing to say."""
     found = EXIT_CODES.get(code, ("", ""))[1] if isinstance(code, int) else ""
-    return f"{found[:1].upper()}{found[1:]}." if found else ""
+    return f"{sentence(found)}." if found else ""
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital letter in front."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EFBIG}
-_NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_PERMISSION = {errno.EACCES, errno.EPERM}
 _BUSY = {errno.EAGAIN, errno.EBUSY, getattr(errno, "ETXTBSY", errno.EBUSY)}
 _ODD = {errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG}
 _CHANGED = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL}
@@ -202,6 +207,9 @@ def from_os_error(action: str, error: OSError) -> EngineError:
     message = f"{action}: {cause}{where}."
     if error.errno in _NO_SPACE:
         return NoSpaceError(message, hint="Free some space there, then run again; nothing that existed was changed.")
+    if error.errno == errno.EROFS:
+        # Also for root, after the kernel found an error on the disk.
+        return PermissionDeniedError(message, hint="Mount it for writing; if it was, look at the kernel's log first.")
     if error.errno in _NO_PERMISSION:
         return PermissionDeniedError(message, hint="Run as the owner of the files, or as root.")
     if error.errno in _STORAGE:

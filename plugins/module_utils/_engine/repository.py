@@ -20,7 +20,7 @@ from typing import Any
 
 from . import clock, description, files, locks, manifest, notes, owners, pins, places, published
 from .description import Description
-from .errors import BackupNotFoundError, EngineError, RefusedError, UsageError, translated
+from .errors import BackupNotFoundError, EngineError, RefusedError, UsageError, sentence, translated
 from .manifest import Manifest
 from .pins import Pin
 from .published import Backup
@@ -175,7 +175,7 @@ class Repository:
             if each.id == wanted:
                 return each
         if wanted == "latest":
-            hint = " ".join(published.told_of_foreign(backups)) or "Make a backup first."
+            hint = " ".join(map(sentence, published.told_of_foreign(backups))) or "Make a backup first."
             raise BackupNotFoundError(f"{action}: {self.path} holds no backup of its own yet.", hint=hint)
         told = f"The newest is {newest.id}." if newest else "There is none yet."
         raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=told)

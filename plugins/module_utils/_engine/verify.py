@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import chain, database, evidence, files, image, pin, proof, published, schema, scratch
+from . import chain, choice, database, evidence, files, image, pin, proof, published, schema, scratch
 from .clock import Deadline
 from .encryption import NO_KEYS, Keys
 from .errors import (
@@ -23,6 +23,8 @@ from .errors import (
     ProgramMissingError,
     ProofFailedError,
     SourceCorruptError,
+    Way,
+    sentence,
 )
 from .proof import Check
 from .published import Backup
@@ -99,10 +101,11 @@ def verify_backups(
     listed = repository.backups()
     backups = published.own(listed) if wanted == "all" else [repository.find(wanted, action=action, among=listed)]
     if not backups:
-        hint = " ".join([*published.told_of_foreign(listed), "Make a backup first."])
+        hint = " ".join([*map(sentence, published.told_of_foreign(listed)), "Make a backup first."])
         raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
     passed_over = published.passed_over(listed, backups[-1]) if wanted == "latest" else []
     total = Verification(warnings=[*passed_over, *repository.warnings(listed)])
+    damaged: list[Backup] = []
     for number, each in enumerate(backups):
         share = _share(progress, number, len(backups))
         try:
@@ -117,8 +120,18 @@ def verify_backups(
             _note(repository, each, expected, single)
         total.checks.extend(_labelled(single.checks, each.id if wanted == "all" else ""))
         total.error = total.error or single.error
+        damaged.extend([each] if isinstance(single.error, BackupDamagedError) else [])
         share(1, 1)
+    if isinstance(total.error, BackupDamagedError):
+        total.error = _naming_a_good_one(total.error, damaged, listed)
     return total
+
+
+def _naming_a_good_one(error: BackupDamagedError, damaged: Sequence[Backup], listed: Sequence[Backup]) -> EngineError:
+    """``error`` with the newest backup in ``listed`` that is good as far as anybody knows."""
+    told, best = choice.good(listed, damaged)
+    ways = [Way("If the database is lost, restore that one", "restore", {"backup": best.id})] if best else []
+    return BackupDamagedError(error.message, hint=told, ways=ways)
 
 
 def _share(progress: Progress | None, number: int, count: int) -> Progress:
@@ -209,7 +222,7 @@ def _failure(checks: Sequence[Check], what: str, damage: type[EngineError]) -> E
     failed = [each for each in checks if each.outcome == proof.FAILED]
     for each in failed:
         if not each.name.startswith(_EXPECTATIONS):
-            return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore from a backup that passes.")
+            return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore a backup that passes.")
     if failed:
         return ProofFailedError(
             f"{what} failed {failed[0].name}: {failed[0].detail}.",
