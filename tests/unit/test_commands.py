@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import sqlite3
 import zoneinfo
 from collections.abc import Callable
@@ -816,6 +817,22 @@ def test_status_of_a_database_whose_file_is_missing_says_so(host: Host, moment: 
     assert said.code == 30
     assert f"There is no file {host.database()}: check path in {host.config}/databases.d/agent.json" in said.err
     assert "schedule" not in said.err
+    assert ("If the file is lost, restore it: " in said.err) == known
+
+
+def test_status_of_a_missing_file_says_so_before_the_rpo_is_over(host: Host) -> None:
+    host.add("agent", rpo="1h")
+    host.run("backup", "agent")
+    host.database().unlink()
+    host.run("backup", "agent")
+
+    said = host.run("status")
+
+    assert said.code == 31
+    assert f"There is no file {host.database()}" in said.err
+    command = shlex.split(said.err.partition("restore it: ")[2].splitlines()[0])
+    assert host.run(*command[1:]).code == 0
+    assert host.database().exists()
 
 
 def test_status_says_what_to_do_about_the_last_failure(host: Host, moment: list[datetime]) -> None:

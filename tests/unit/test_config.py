@@ -166,7 +166,7 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, 
         ("repository", None, "repository is missing"),
         ("path", None, "path and database_url: exactly one of them must be given"),
         ("database_url", "file:/srv/b.db", "path and database_url: exactly one of them must be given"),
-        ("name", "other", "name is 'other'"),
+        ("name", "other", "name is 'other', it must be that of the file"),
     ],
 )
 def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, value: Any, told: str) -> None:
@@ -230,13 +230,16 @@ def test_a_url_is_read_when_the_file_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_what_others_can_write_to_is_refused(tmp_path: Path, mode: int, what: str) -> None:
     """Whoever can write there would decide what root reads and where it writes."""
-    file = write(tmp_path, GOOD)
-    (file if what == "file" else file.parent).chmod(mode | 0o100)
+    directory = tmp_path / "with space"
+    directory.mkdir()
+    file = write(directory, GOOD)
+    place = file if what == "file" else file.parent
+    place.chmod(mode | 0o100)
 
     with pytest.raises(RefusedError, match="others than its owner can write") as caught:
-        config.load(tmp_path, "agent")
+        config.load(directory, "agent")
 
-    assert "chmod go-w" in caught.value.hint
+    assert caught.value.hint.endswith(f"chmod go-w '{place}'")
 
 
 @needs_modes

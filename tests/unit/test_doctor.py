@@ -190,6 +190,26 @@ def test_undo_sets(sound: Site) -> None:
     assert found["undo sets"].detail.startswith("2 undo sets")
 
 
+def test_what_is_one_is_told_as_one(sound: Site) -> None:
+    sound.change()
+    restore.run(restore.Request(repository=sound.repository, dest=sound.database))
+
+    found = examined(sound)
+
+    assert found["undo sets"].detail.startswith("1 undo set of ")
+    assert found["repository"].detail.endswith("holds 1 backup.")
+
+
+def test_repository_that_cannot_be_written_to(sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the kernel made its filesystem read-only, for root, too."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != sound.repository and access(path, mode))
+
+    found = examined(sound)
+
+    assert outcomes(found) == {"repository rights": PROBLEM}
+
+
 def test_restore_that_was_killed(sound: Site) -> None:
     sound.database.with_name(".agent.db.restoring").mkdir()
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
 from support import databases
 from support.hosts import Host
 
@@ -83,7 +84,7 @@ def test_backup_that_failed_a_verification_degrades(watched: Host, moment: list[
     assert watched.run("verify", "agent").code == 13
     assert status(watched)["state"] == "missed"
     moment[0] += timedelta(hours=1)
-    assert watched.run("backup", "agent", "--no-prune").code == 0
+    assert watched.run("backup", "agent", "--no-prune", "--type", "full").code == 0
     found = status(watched)
     assert (found["state"], found["rpo_met"]) == ("degraded", True)
     assert "failed its verification at the level quick" in found["error"]["message"]
@@ -189,6 +190,24 @@ def test_prune_that_failed_degrades(watched: Host, monkeypatch: pytest.MonkeyPat
     assert watched.run("prune", "agent").code == 18
     found = status(watched)
     assert (found["state"], found["reasons"][0]["text"][:22]) == ("degraded", "The last prune failed:")
+
+
+def test_prune_that_failed_is_over_when_one_succeeds(watched: Host, moment: list[datetime]) -> None:
+    """The message of the last one is not what is to be done now: the lock that it met is gone."""
+    with Repository.open_existing(watched.repository(), action="Test").locked(action="Test", timeout_seconds=0):
+        assert watched.run("prune", "agent").code == 15
+    assert "another run" not in status(watched)["error"]["hint"].lower()
+    for _again in range(2):
+        watched.change()
+        moment[0] += timedelta(hours=1)
+        assert watched.run("backup", "agent", "--no-prune", "--type", "full").code == 0
+    with Repository.open_existing(watched.repository(), action="Test").locked(action="Test", timeout_seconds=0):
+        assert watched.run("prune", "agent").code == 15
+    watched.add("agent", rpo="1d", keep_last=1, keep_within="0s", keep_hourly=0, keep_daily=0, keep_weekly=0)
+    moment[0] += timedelta(minutes=1)
+    assert status(watched)["state"] == "degraded"
+    assert watched.run("prune", "agent").code == 0
+    assert status(watched)["state"] == "ok"
 
 
 def test_nobody_read_what_is_stored_for_long(watched: Host, moment: list[datetime]) -> None:

@@ -44,6 +44,16 @@ def test_repository_that_is_gone_does_not_begin_anew(host: Host) -> None:
     assert len(host.ids()) == 2
 
 
+@pytest.mark.parametrize("words", [("list",), ("verify",), ("restore",), ("prune",), ("pin", "--backup", "latest")])
+def test_no_command_advises_a_new_repository_in_place_of_one_that_is_gone(host: Host, words: tuple[str, ...]) -> None:
+    """Least of all a restore: who makes a backup first has backed up what is lost."""
+    unmount(host)
+    said = host.run(words[0], "agent", *words[1:])
+    assert said.code == 23
+    assert "mounted" in said.err
+    assert "make a backup" not in said.err
+
+
 def test_new_repository_begins_when_somebody_says_so(host: Host) -> None:
     unmount(host)
     (host.config / "seen.d" / "agent.json").unlink()

@@ -287,9 +287,11 @@ def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
     reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
     hint, way = told["reasons"][0]["hint"], told["reasons"][0]["way"]
-    if told["state"] == health.MISSED and _is_missing(settings.path):
-        hint = f"There is no file {settings.path}: check path in {settings.file}; if the file is lost, restore it."
-    return ends[told["state"]](reasons, hint=hint, ways=[Way(**way)] if way else [])
+    ways = [Way(**way)] if way else []
+    if told["state"] in (health.MISSED, health.FAILING) and _is_missing(settings.path):
+        hint = f"There is no file {settings.path}: check path in {settings.file}."
+        ways = [Way("If the file is lost, restore it", "restore")] if told["age_seconds"] is not None else []
+    return ends[told["state"]](reasons, hint=hint, ways=ways)
 
 
 def _is_missing(path: Path) -> bool:
@@ -337,8 +339,10 @@ def _retention(settings: Database) -> doctor.Finding:
 
 
 def _open(settings: Database, action: str) -> Repository:
-    """The repository of the database. Raises when it is that of another one, whatever the command wants to do there."""
+    """The repository of the database. Raises when it is gone, or that of another one, whatever is wanted of it."""
     action = f"{action} of {settings.name}"
+    if not Repository.exists(settings.repository):
+        seen.check(settings, action=action)
     repository = Repository.open_existing(settings.repository, action=action)
     repository.check_database(name=settings.name, source=settings.path, action=action)
     return repository

@@ -14,6 +14,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -230,7 +231,7 @@ def _check_private(path: Path, name: str) -> None:
     if os.name != "nt" and mode & _OTHERS_WRITE:
         raise RefusedError(
             f"{name}: others than its owner can write to {path} (mode {mode:04o}).",
-            hint=f"Look at its content, then chmod go-w {path}.",
+            hint=f"Look at its content, then: chmod go-w {shlex.quote(str(path))}",
         )
 
 
@@ -320,7 +321,8 @@ def _check_together(values: Mapping[str, Any], where: _Where) -> None:
         wrong = ": exactly one of them must be given"
         raise where.error("path and database_url", wrong, hint="Leave one away, or add one.")
     if values["name"] not in (None, where.name):
-        raise where.error("name", f" is {values['name']!r}", hint="Rename the file, or leave the key name away.")
+        wrong = f" is {values['name']!r}, it must be that of the file"
+        raise where.error("name", wrong, hint="Rename the file, or leave the key name away.")
     _check_key("due", lambda: options.due(values), where)
     if values["database_url"] is not None:
         chdir = Path(values["chdir"]) if values["chdir"] else None

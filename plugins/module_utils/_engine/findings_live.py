@@ -14,7 +14,7 @@ from pathlib import Path
 from . import database, files, owners, switch
 from .database import SIDECARS, Source
 from .errors import EngineError, RefusedError
-from .files import readable
+from .files import counted, readable
 from .findings import OK, OTHERS_WRITE, PROBLEM, WARNING, Checks, Facts, Finding, Request, existing
 
 _TRANSACTION_SECONDS = 0.5
@@ -105,7 +105,7 @@ def _undo_sets(facts: Facts, name: str) -> Finding:
     return Finding(
         name,
         WARNING,
-        f"{len(found)} undo sets of earlier restores take {taken}, the newest is {found[-1]}.",
+        f"{counted(len(found), 'undo set')} of earlier restores, {taken}; the newest is {found[-1]}.",
         "Remove those that nobody will go back to.",
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import clock, owners, published
 from .errors import BackupNotFoundError, EngineError
-from .files import readable
+from .files import counted, readable
 from .findings import OK, OTHERS, OTHERS_WRITE, PROBLEM, WARNING, Checks, Facts, Finding, Request, existing
 from .manifest import Manifest
 from .published import Backup
@@ -34,7 +34,7 @@ def look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
     if repository.doubt:
         hint = "Make a backup now: backup." if repository.described.is_due else "Until then nothing is pruned."
         return listed, Finding(name, PROBLEM, repository.doubt, hint)
-    return listed, Finding(name, OK, f"{path} holds {len(published.own(listed))} backups.")
+    return listed, Finding(name, OK, f"{path} holds {counted(len(published.own(listed)), 'backup')}.")
 
 
 def _backups(facts: Facts, name: str) -> Finding:
@@ -53,7 +53,7 @@ def _foreign_backups(facts: Facts, name: str) -> Finding:
     told = published.told_of_foreign(facts.listed)
     if told:
         detail, hint = told[0].split(". ")
-        return Finding(name, WARNING, f"{facts.request.repository} holds backups {detail}.", hint)
+        return Finding(name, WARNING, f"{facts.request.repository} holds backups that are {detail}.", hint)
     return Finding(name, OK, "No backup was copied here from another repository.")
 
 
@@ -71,11 +71,14 @@ def _pins(facts: Facts, name: str) -> Finding:
 
 def _repository_rights(facts: Facts, name: str) -> Finding:
     path = facts.request.repository
+    if path.exists() and not os.access(path, os.W_OK):
+        detail = f"Nothing can be written to {path}: it is read-only, or this user may not."
+        return Finding(name, PROBLEM, detail, "Look at its mount, its owner and its mode.")
     mode = stat.S_IMODE(os.stat(path).st_mode) if path.exists() and os.name != "nt" else 0
     if mode & OTHERS:
         detail = f"{path} is open to others (mode {mode:04o})."
         return Finding(name, WARNING, detail, f"chmod 0700 {shlex.quote(str(path))}")
-    return Finding(name, OK, "Nobody but its owner can get into the repository.")
+    return Finding(name, OK, "Nobody but its owner can get into the repository, and it can be written to.")
 
 
 def _ownership(facts: Facts, name: str) -> Finding:

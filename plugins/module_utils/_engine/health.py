@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from . import clock, errors, published
-from .errors import BackupDamagedError, EngineError, SourceCorruptError, Way
+from .errors import BackupDamagedError, EngineError, PartialError, SourceCorruptError, Way
 from .proof import FAILED, PASSED
 from .published import Backup
 
@@ -45,7 +45,7 @@ class Health:
     """``age_seconds`` is how old the data is that a restore is known to bring back; None without a verified backup.
 
     ``rpo_met`` is None when no RPO is asked for. ``last_failure`` is the newest failure in the audit log, unless a
-    backup succeeded since. The worst reason is the first.
+    backup succeeded since, or for a prune another one. The worst reason is the first.
     """
 
     age_seconds: int | None
@@ -81,7 +81,7 @@ def judge(
         *_of_objective(age_seconds, rpo_seconds, failed_run),
         *_of_last_run(failed_run),
         *_of_schedule(backups, events, due, now),
-        *(Reason(DEGRADED, f"{each[:1].upper()}{each[1:]}") for each in warnings),
+        *(Reason(DEGRADED, errors.sentence(each)) for each in warnings),
         *_of_other_database(backups),
         *_of_damage(backups),
         *_of_lost_notes(backups, events),
@@ -125,9 +125,11 @@ def _of_objective(age_seconds: int | None, rpo_seconds: float | None, failed_run
 def _of_last_run(failure: Event | None) -> Iterator[Reason]:
     if failure is None:
         return
-    state = FAILING if failure["event"] == "backup" else DEGRADED
+    # What kept a prune from its work, as the lock of another run, may be over; a backup is missing until the next one.
+    is_backup = failure["event"] == "backup"
     text = f"The last {failure['event']} failed: {str(failure['message']).rstrip('.')}."
-    yield Reason(state, text, errors.advice(failure["code"]))
+    hint = errors.advice(failure["code"] if is_backup else PartialError.code)
+    yield Reason(FAILING if is_backup else DEGRADED, text, hint)
 
 
 def _of_schedule(
@@ -242,7 +244,8 @@ def _is_old(since: str, now: datetime) -> bool:
 
 
 def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:
-    """The newest failure in the audit log, unless a backup succeeded since."""
+    """The newest failure in the audit log, unless a backup succeeded since, or for a prune another one."""
+    pruned = False
     for event in reversed(events):
         outcome, backup_id = event.get("outcome"), event.get("backup")
         if event.get("event") in ("backup", "confirm") and outcome == "passed":
@@ -250,7 +253,8 @@ def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:
         if outcome == "suspect":
             message = f"the database was corrupt, its bytes are kept in {backup_id}"
             return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
-        if outcome == "failed":
+        pruned |= event.get("event") == "prune" and outcome == "passed"
+        if outcome == "failed" and not (pruned and event.get("event") == "prune"):
             known = {name: event.get(name) for name in ("time", "event", "code")}
             return {**known, "message": _message(event) or f"{backup_id} failed its verification"}
     return None
