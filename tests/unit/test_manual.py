@@ -103,6 +103,13 @@ def test_manual_page_has_every_option_and_no_request_that_is_none(capfd: pytest.
         (["sqlite-backup", "restore", "ag"], {"agent"}),
         (["sqlite-backup", "restore", "agent", "--un"], {"--undo"}),
         (["sqlite-backup", "backup", "agent", "--force"], {"--force", "--force-identity"}),
+        (["sqlite-backup", "--ver"], {"--version"}),
+        (["sqlite-backup", "--json", "sta"], {"status"}),
+        (["sqlite-backup", "--config", "/nowhere", "restore", ""], set()),
+        (["sqlite-backup", "backup", "agent", "--type", ""], {"auto", "full", "incremental"}),
+        (["sqlite-backup", "backup", "agent", "--type", "x"], set()),
+        (["sqlite-backup", "restore", "agent", "--dest", ""], set()),
+        (["sqlite-backup", "guard", "agent", "--reason", "x", "--", "npx", "-"], set()),
     ],
 )
 def test_bash_completes(capfd: pytest.CaptureFixture[str], host: Host, words: list[str], found: set[str]) -> None:
@@ -115,6 +122,7 @@ def test_bash_completes(capfd: pytest.CaptureFixture[str], host: Host, words: li
 
     done = subprocess.run(
         ["bash", "-u", "-c", script],
+        cwd=host.directory,
         env={"SQLITE_BACKUP_CONFIG": str(host.config)},
         capture_output=True,
         text=True,
@@ -123,6 +131,33 @@ def test_bash_completes(capfd: pytest.CaptureFixture[str], host: Host, words: li
 
     assert set(done.stdout.split()) == found
     assert not done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed here")
+@pytest.mark.parametrize("user", ["home", "xdg"])
+def test_bash_completes_the_databases_of_a_user(capfd: pytest.CaptureFixture[str], host: Host, user: str) -> None:
+    """Who is not root has a configuration of its own; without any, nothing is made up."""
+    script = told(capfd, "help", "completion-bash").replace("$EUID", "1000")
+    script += "\nCOMP_WORDS=(sqlite-backup restore ''); COMP_CWORD=2; _sqlite_backup; echo \"${COMPREPLY[*]}\""
+    base = host.directory / (".config" if user == "home" else "xdg")
+    base.mkdir()
+    environment = {"HOME" if user == "home" else "XDG_CONFIG_HOME": str(base.parent if user == "home" else base)}
+
+    found = []
+    for _configured in (False, True):
+        done = subprocess.run(
+            ["bash", "-u", "-c", script],
+            cwd=host.directory,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout.split())
+        if host.config.exists():
+            host.config.rename(base / "sqlite-backup")
+
+    assert found == [[], ["agent"]]
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed here")

@@ -118,6 +118,8 @@ def _names(command: str) -> str:
 
 
 def _help_on_names(command: str) -> str:
+    if command == "try":
+        return "the name of the database; it need not be configured yet"
     if command in OF_ONE:
         return "a configured database"
     return f"configured databases{' (default: every one)' if command in SHOWING else ''}"
@@ -127,7 +129,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """What may stand before and behind the command: the later one must not reset the earlier."""
     group = parser.add_argument_group("common options")
     none = argparse.SUPPRESS
-    place = "the directory of the configuration (default: $SQLITE_BACKUP_CONFIG, else /etc/sqlite-backup for root)"
+    place = "the directory of the configuration (default: $SQLITE_BACKUP_CONFIG, else the usual one of this user)"
     group.add_argument("--config", metavar="DIR", default=none, help=place)
     group.add_argument("--json", action="store_true", default=none, help="print one JSON document and nothing else")
     group.add_argument("--syslog", action="store_true", default=none, help="send a line a database to the system log")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import report
 from .errors import EXIT_CODES, UsageError
@@ -15,30 +15,37 @@ from .errors import EXIT_CODES, UsageError
 _COMPLETION = """\
 # Completion of {program} for bash: source this, or keep it as a file in /etc/bash_completion.d.
 _{function}() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} file names=
-    if [ "$COMP_CWORD" -eq 1 ]; then
-        COMPREPLY=($(compgen -W "{commands}" -- "$word"))
-        return
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD - 1]}} command= known= each file
+    local place=${{SQLITE_BACKUP_CONFIG:-/etc/sqlite-backup}}
+    if [ "$EUID" -ne 0 ]; then
+        place=${{SQLITE_BACKUP_CONFIG:-${{XDG_CONFIG_HOME:-${{HOME:-}}/.config}}/sqlite-backup}}
     fi
-    if [ "${{COMP_WORDS[1]}}" = help ]; then
-        COMPREPLY=($(compgen -W "{topics}" -- "$word"))
-        return
-    fi
-    case $word in
-    -*)
-        case ${{COMP_WORDS[1]}} in
-{options}
+    COMPREPLY=()
+    for ((each = 1; each < COMP_CWORD; each++)); do
+        case ${{COMP_WORDS[each]}} in
+        --) return ;;
+        --config) each=$((each + 1)) && place=${{COMP_WORDS[each]}} ;;
+        {any_command}) command=${{command:-${{COMP_WORDS[each]}}}} ;;
         esac
-        COMPREPLY=($(compgen -W "$names" -- "$word"))
-        ;;
+    done
+    case $before in
+{values}
+    esac
+    case $command,$word in
+    ,-*) known="{common}" ;;
+    ,*) known="{commands}" ;;
+    help,*) known="{topics}" ;;
+{options}
     *)
-        for file in "${{SQLITE_BACKUP_CONFIG:-/etc/sqlite-backup}}"/databases.d/*.json; do
-            file=${{file##*/}}
-            names="$names ${{file%.json}}"
+        for file in "$place"/databases.d/*.json; do
+            if [ -f "$file" ]; then
+                file=${{file##*/}}
+                known="$known ${{file%.json}}"
+            fi
         done
-        COMPREPLY=($(compgen -W "$names" -- "$word"))
         ;;
     esac
+    COMPREPLY=($(compgen -W "$known" -- "$word"))
 }}
 complete -o default -F _{function} {program}
 """
@@ -84,6 +91,7 @@ def man(parser: argparse.ArgumentParser) -> list[str]:
     for code, (what, advice) in EXIT_CODES.items():
         lines.extend([".TP", f".B {code}", _roff(f"{what}: {advice}" if advice else what)])
     lines.extend([".SH FILES", ".TP", ".I /etc/sqlite\\-backup/databases.d/NAME.json", "One database, its repository."])
+    lines.extend([".TP", ".I ~/.config/sqlite\\-backup/databases.d/NAME.json", "The same for a user other than root."])
     lines.extend([".SH ENVIRONMENT", ".TP", ".B SQLITE_BACKUP_CONFIG", "The directory of the configuration."])
     return lines
 
@@ -91,16 +99,15 @@ def man(parser: argparse.ArgumentParser) -> list[str]:
 def completion(parser: argparse.ArgumentParser) -> list[str]:
     """Completion of commands, options and the names of databases for bash."""
     commands = _commands(parser)
-    options = []
-    for name, command in commands.items():
-        flags = sorted(flag for each in _options(command) for flag in each.option_strings)
-        options.append(f'        {name}) names="{" ".join(flags)}" ;;')
     text = _COMPLETION.format(
         program=parser.prog,
         function=parser.prog.replace("-", "_"),
+        any_command=" | ".join(commands),
+        values="\n".join(_values([parser, *commands.values()])),
+        common=_flags(parser),
         commands=" ".join(commands),
         topics=" ".join([*commands, *TOPICS]),
-        options="\n".join(options),
+        options="\n".join(f'    {name},-*) known="{_flags(command)}" ;;' for name, command in commands.items()),
     )
     return text.splitlines()
 
@@ -121,6 +128,22 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _options(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     return [each for each in parser._actions if each.help != argparse.SUPPRESS]  # noqa: SLF001
+
+
+def _flags(parser: argparse.ArgumentParser) -> str:
+    return " ".join(sorted(flag for each in _options(parser) for flag in each.option_strings))
+
+
+def _values(parsers: Sequence[argparse.ArgumentParser]) -> Iterator[str]:
+    """For each option with a value what it may be; where that is not known, a file is as good as anything."""
+    flags: dict[str, set[str]] = {}
+    for parser in parsers:
+        for each in _options(parser):
+            if each.option_strings and each.nargs != 0:
+                flags.setdefault(" ".join(each.choices or ()), set()).update(each.option_strings)
+    for choices, known in sorted(flags.items()):
+        then = f'COMPREPLY=($(compgen -W "{choices}" -- "$word")); ' if choices else ""
+        yield f"    {' | '.join(sorted(known))}) {then}return ;;"
 
 
 def _value(action: argparse.Action) -> str:
