@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
 )
 from support import databases
 
+DOCUMENTATION = Path(__file__).resolve().parents[2] / "docs" / "runner.md"
 GOOD = {"path": "/srv/agent.db", "repository": "/backups/agent"}
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes")
 
@@ -43,10 +45,43 @@ def refusal(directory: Path, content: Any) -> EngineError:
     file = write(directory, content)
     with pytest.raises(EngineError) as caught:
         config.load(directory, "agent")
-    assert caught.value.message.startswith(("agent: ", "agent: "))
+    assert caught.value.message.startswith("agent: ")
     assert caught.value.message.endswith(f" ({file}).")
     assert caught.value.hint
     return caught.value
+
+
+# --- what is written about it ---------------------------------------------------------------------------------------
+
+
+def test_table_in_the_documentation_has_every_key_with_its_type_and_default() -> None:
+    table = DOCUMENTATION.read_text(encoding="utf-8").partition("| key | what | type |")[2].partition("\n\n")[0]
+    told: dict[str, tuple[str, str]] = {}
+    for names, kinds, defaults in re.findall(r"^\| (`.*?) \| .* \| (.*?) \| ?(.*) \|$", table, re.MULTILINE):
+        keys = re.findall(r"`(\w+)`", names)
+        told.update(zip(keys, zip(_each(kinds, len(keys)), _each(defaults, len(keys)))))
+
+    assert told == {name: (key.type, told[name][1]) for name, key in config.KEYS.items()}
+    for name, (_type, default) in told.items():
+        key, words = config.KEYS[name], default.strip("`")
+        assert key.required == (words == "required")
+        if key.default in (None, ()):
+            assert words in ("", "none", "required", "one of them is required", "not encrypted"), name
+        else:
+            assert words == str(key.default).replace("False", "false"), name
+
+
+def _each(cell: str, count: int) -> list[str]:
+    """What a cell says of each of the ``count`` keys of its line."""
+    values = cell.split(", ")
+    return values if len(values) == count else [cell] * count
+
+
+def test_example_in_the_documentation_is_what_the_runner_says(tmp_path: Path) -> None:
+    (line,) = re.findall(r"^agent: error 2: (.*rop.*)$", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
+    told = refusal(tmp_path, {**GOOD, "rop": "1h"}).message
+
+    assert line == told.replace(str(tmp_path), "/etc/sqlite-backup")
 
 
 # --- what is understood --------------------------------------------------------------------------------------------

@@ -72,6 +72,11 @@ def test_table_in_the_documentation_is_that_of_the_engine() -> None:
     assert {int(code): (what, advice) for code, what, advice in rows} == errors.EXIT_CODES
 
 
+def test_every_code_is_in_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Exit codes")[2].partition("\n## ")[0]
+    assert {int(each) for each in re.findall(r"\| (\d+) \| \w", text)} == {*errors.EXIT_CODES}
+
+
 @pytest.mark.parametrize("name", sorted(CODES))
 def test_class_defines_its_own_code(name: str) -> None:
     """A class that inherited its code would change with another one."""
