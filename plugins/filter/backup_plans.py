@@ -36,7 +36,6 @@ ROLE_KEYS = ("state", "profile", "every", "active_hours", "first_backup")
 # Keys that tell one database from another: they cannot be the same for all.
 OWN_KEYS = ("name", "path", "database_url", "chdir", "repository")
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _HOURS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
 _ALLOWED_EVERY = (
     "a number of minutes that divides an hour (1m, 5m, 10m, 15m, 20m, 30m), a number of hours that divides a day "
@@ -285,7 +284,7 @@ def _random_delay(settings: Settings) -> str:
 
 def _name(given: Mapping[str, Any]) -> str:
     name = "" if given.get("name") is None else str(given["name"])
-    if not _NAME.fullmatch(name):
+    if not config.NAME.fullmatch(name):
         raise UsageError(
             f"sqlite_backup_databases: name is {name!r}. Allowed are letters, digits, - and _, with a letter or a "
             "digit first."

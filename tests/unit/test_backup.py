@@ -80,7 +80,7 @@ def test_second_backup_of_the_same_content_is_a_confirmation(
     assert first.backup is not None
     assert second.backup is not None
     assert second.backup.id == first.backup.id
-    assert second.backup.current_at == later
+    assert clock.from_text(second.backup.confirmed) == later
     after = {name for name in databases.tree(request_for.repository) if not name.endswith((".lock", ".jsonl"))}
     assert after - before == {".locks/checks", f"{first.backup.id}/checks.json"}
 

@@ -32,7 +32,8 @@ SEEN_NAME = "seen.d"
 MANAGED_BY = "managed_by"
 """The key with what writes the file: nothing that is changed there by hand stays."""
 _ENDING = ".json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What the name of a database may be."""
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -182,7 +183,7 @@ class _Where:
 
 def _where(configuration: Path, name: str, source: str = "") -> _Where:
     file = configuration / DATABASES_NAME / f"{name}{_ENDING}"
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be the name of a database ({file}).",
             hint="Use letters, digits, - and _, with a letter or a digit first.",

@@ -165,7 +165,7 @@ EXIT_CODES: Mapping[int, tuple[str, str]] = {
     22: ("backup not found", "list shows what there is"),
     23: ("a device, a filesystem or a mount failed", "look at the disk and the kernel's log; nothing was judged by it"),
     30: ("RPO missed, or no verified backup", "see whether the schedule runs"),
-    31: ("the last run failed (status)", "the message says why"),
+    31: ("the last run failed, or did not come (status)", "the message says why"),
     130: ("interrupted", "run it again"),
 }
 """What each exit code means, and what to do about it."""

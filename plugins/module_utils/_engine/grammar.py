@@ -244,7 +244,7 @@ COMMANDS: dict[str, Command] = {
         "Let retention decide on a pinned backup.", _add_unpin, ("unpin agent --backup 20251230T120000Z-full",)
     ),
     "status": Command(
-        "Say how well each database is backed up: 3 degraded, 31 last run failed, 30 RPO missed.",
+        "Say how well each database is backed up: 3 degraded, 31 last run failed or missing, 30 RPO missed.",
         _add_nothing,
         ("status", "status agent --json"),
     ),

@@ -76,14 +76,6 @@ class Backup:
         return self.pin.damage if self.pin is not None else ""
 
     @property
-    def current_at(self) -> datetime:
-        """The moment whose data this backup is known to hold: it counts for the RPO."""
-        moments = [clock.from_text(self.trusted().started)]
-        if self.confirmed:
-            moments.append(clock.from_text(self.confirmed))
-        return max(moments)
-
-    @property
     def failed(self) -> str:
         """The level of the verification that failed last; empty once one of that level, or a deeper one, passed."""
         return standing_failure(self.verifications)
