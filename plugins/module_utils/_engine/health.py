@@ -17,7 +17,7 @@ from .proof import FAILED, PASSED
 from .published import Backup
 
 OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
-"""From good to bad: something to look at; the last run failed, or did not come; more could be lost right now than the RPO allows."""
+"""From good to bad: something to look at; the last run failed or did not come; more could be lost than allowed."""
 
 # By so much the clocks of two hosts that use one repository, or one that is being set, may differ.
 _CLOCK = timedelta(seconds=60)
