@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The keys of the runner's configuration are options of the modules: same names, types, choices and defaults."""
+"""The keys of the runner's configuration are the options of the modules: same names, types, choices and defaults."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.config im
 # What only one run is about, and what the runner chooses itself.
 NO_KEYS = {"reason", "pinned", "force", "backup", "before", "dest", "owner", "group", "mode", "force_identity", "undo"}
 NO_KEYS_OF = {"sqlite_restore": {"check"}, "sqlite_verify": {"path", "level"}, "sqlite_backup_info": {"repository"}}
-# A module is run by whoever runs it: only the runner knows a schedule.
-OF_RUNNER = {"due"}
+# Only who is started by a schedule is late.
+OF_THE_RUNNER = {"due"}
 MODULES = ("sqlite_backup", "sqlite_backup_prune", "sqlite_restore", "sqlite_verify", "sqlite_backup_info")
 TYPES = {"text": "str", "duration": "str", "path": "path", "number": "int", "flag": "bool", "anything": "raw"}
 
@@ -53,10 +53,10 @@ def specs() -> dict[str, dict[str, Any]]:
 
 
 def test_keys_are_the_options_of_the_modules() -> None:
-    assert set(specs()) == set(config.KEYS) - OF_RUNNER
+    assert set(specs()) == set(config.KEYS) - OF_THE_RUNNER
 
 
-@pytest.mark.parametrize("name", sorted(set(config.KEYS) - OF_RUNNER))
+@pytest.mark.parametrize("name", sorted(set(config.KEYS) - OF_THE_RUNNER))
 def test_key_has_the_type_the_default_and_the_choices_of_the_option(name: str) -> None:
     wanted = as_spec(config.KEYS[name])
     for module, spec in specs()[name].items():

@@ -207,7 +207,7 @@ def test_incremental_is_held_apart_and_built_on(site: Site) -> None:
 def hourly(site: Site, moment: list[datetime], runs: int, **options: Any) -> list[str]:
     """So many full backups, each an hour after the last, of a database that changes, and each followed by a prune."""
     stored = []
-    for _ in range(runs):
+    for _run in range(runs):
         moment[0] += HOUR
         execute(site, f"PRAGMA user_version={int(moment[0].timestamp()) % 1_000_000}")
         outcome = site.back_up(type="full", **options)

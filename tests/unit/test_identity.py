@@ -67,7 +67,7 @@ def test_table_that_cannot_be_counted_here_is_one_that_is_left() -> None:
 
 def test_digests_tell_nothing() -> None:
     """Neither names and numbers, nor that two backups have the same ones."""
-    first, second = (found("item", "page", application_id=7).digested() for _ in range(2))
+    first, second = (found("item", "page", application_id=7).digested() for _each in range(2))
     assert not first.tables & second.tables
     assert first.application_id != second.application_id
     assert "item" not in str(first)

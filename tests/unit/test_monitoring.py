@@ -109,7 +109,8 @@ def disk_is_full(place: Place) -> Iterator[None]:
 def image_is_lost(place: Place) -> Iterator[None]:
     """The newest backup, and nobody can make another one."""
     newest = place.newest()
-    next(newest.glob("database.*")).unlink()
+    for image in newest.glob("database.*"):
+        image.unlink()
     with disk_is_full(place):
         yield
     shutil.rmtree(newest)

@@ -51,7 +51,7 @@ def test_what_can_succeed_is_no_failure_and_writes_nothing(host: Host, monkeypat
         ({"compression_level": 99}, 2, "level 99"),
         ({"encryption": {"method": "age"}}, 2, "age needs recipients"),
         ({"timezone": "Europe/Berlim"}, 2, "Europe/Berlim"),
-        ({"path": "/nowhere/agent.db"}, 18, "agent.db, which still exists"),
+        ({"path": "/nowhere/agent.db"}, 10, "/nowhere/agent.db: the file does not exist"),
         (NO_RULE, 18, "keeps nothing"),
     ],
 )

@@ -142,7 +142,8 @@ def try_out(settings: Database, asked: Asked, *, progress: Progress | None = Non
 def _has_backups(settings: Database) -> bool:
     if not Repository.exists(settings.repository):
         return False
-    return bool(_open(settings, "Cannot list the backups").backups())
+    # Whose they are is said by the trial, in better words.
+    return bool(Repository.open_existing(settings.repository, action=f"Cannot try {settings.name}").backups())
 
 
 def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:

@@ -103,7 +103,8 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    subparser.add_argument("names", metavar=_names(name).split("|")[0], nargs="*", help=_help_on_names(name))
+    metavar = _names(name).split("|", maxsplit=1)[0]
+    subparser.add_argument("names", metavar=metavar, nargs="*", help=_help_on_names(name))
     if name not in OF_ONE:
         subparser.add_argument("--all", action="store_true", help="every configured database")
     _add_common(subparser)
