@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -73,6 +74,31 @@ def test_where_nothing_is_found_it_is_a_part_of_the_hint(
     assert said.code == 2
     assert f"Also configured: {other} (user " in said.err
     assert f"sqlite-backup {' '.join(words)} --config {other}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["restore", "app", "--backup", "20251230T120000Z-full", "--dest", "/a b"],
+            "restore app --backup 20251230T120000Z-full --dest '/a b' --config {other}",
+        ),
+        (
+            ["guard", "app", "--reason", "a migration", "--", "rm", "-r", "x"],
+            "guard app --reason 'a migration' --config {other} -- rm -r x",
+        ),
+    ],
+)
+def test_its_command_is_the_whole_command_that_was_given(
+    etc: Path, capfd: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    """Without its options a restore would take another backup, or replace the database."""
+    others = [add(etc, "sqlite-backup-app"), add(etc, "sqlite-backup-it's")]
+
+    lines = run(capfd, *words).err.splitlines()
+
+    commands = [line.partition("): ")[2] for line in lines if line.startswith("  Also configured: ")]
+    assert commands == [f"sqlite-backup {told.format(other=shlex.quote(str(other)))}" for other in others]
 
 
 @processes.needs_root

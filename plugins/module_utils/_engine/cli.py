@@ -98,7 +98,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     command = arguments.command_name
     others = selection.others(arguments.config)
     chosen = selection.databases(
-        arguments.names, directory, command=command, everything=arguments.all, elsewhere=others
+        arguments.names,
+        directory,
+        command=command,
+        everything=arguments.all,
+        also=[each.line(*arguments.words) for each in others],
     )
     for name in chosen:
         progress, clear = console.progress(name, command)

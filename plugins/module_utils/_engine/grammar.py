@@ -40,6 +40,7 @@ class _Parser(argparse.ArgumentParser):
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What the words of the command line ask for; raises ``UsageError`` for what is not understood."""
     parser = tree()
+    given = list(words)
     guarded: list[str] = []
     if "--" in words:
         place = words.index("--")
@@ -55,7 +56,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         )
     # argparse takes names only from one place among the options.
     arguments.names = [*arguments.names, *rest]
-    arguments.command = guarded
+    arguments.words, arguments.command = given, guarded
     if arguments.command_name != "guard":
         arguments.names.extend(guarded)
     elif not guarded:

@@ -28,8 +28,10 @@ class Other:
     user: str
 
     def line(self, *words: str) -> str:
-        """How to have a command look there."""
-        asked = " ".join(map(shlex.quote, ("sqlite-backup", *words, "--config", self.directory)))
+        """How to have a command with these words look there."""
+        end = words.index("--") if "--" in words else len(words)
+        there = (*words[:end], "--config", self.directory, *words[end:])
+        asked = " ".join(map(shlex.quote, ("sqlite-backup", *there)))
         return f"Also configured: {self.directory} (user {self.user}): {asked}"
 
 
@@ -63,15 +65,17 @@ def _has_any(path: Path) -> bool:
 
 
 def databases(
-    asked: Sequence[str], directory: Path, *, command: str, everything: bool, elsewhere: Sequence[Other] = ()
+    asked: Sequence[str], directory: Path, *, command: str, everything: bool, also: Sequence[str] = ()
 ) -> list[str]:
-    """The names to work on, in the order given, each once; raises before anything is done when one is unknown."""
+    """The names to work on, in the order given, each once; raises before anything is done when one is unknown.
+
+    ``also`` are lines about what is configured elsewhere.
+    """
     known = config.names(directory) if command != "try" else list(asked)
     for name in asked:
         if name not in known:
-            also = "".join(f" {each.line(command, name)}" for each in elsewhere)
             message = f"No database {name!r} is configured in {directory}."
-            raise UsageError(message, hint=f"{_meant(name, known)}{also}")
+            raise UsageError(message, hint="\n".join((_meant(name, known), *also)))
     if asked and not everything:
         chosen = list(dict.fromkeys(asked))
         if command in OF_ONE and len(chosen) > 1:
@@ -82,9 +86,7 @@ def databases(
     if command == "try":
         raise UsageError("Which database to try?", hint="Name it; it need not be configured yet.")
     if not known:
-        words = [command, *["--all"] * everything]
-        also = "".join(f" {each.line(*words)}" for each in elsewhere)
-        hint = f"Name another directory with --config, or configure one.{also}"
+        hint = "\n".join(("Name another directory with --config, or configure one.", *also))
         raise UsageError(f"No database is configured in {directory}.", hint=hint)
     if everything or command in SHOWING:
         return known
