@@ -143,6 +143,24 @@ def test_damaged_manifest_is_an_error_with_the_command_for_a_good_one(host: Host
     assert commands_in(said)[0][:4] == ["restore", "agent", "--backup", first]
 
 
+@pytest.mark.parametrize("kept", [["--dry-run"], ["--check", "full"], ["--dry-run", "--check", "full"]])
+def test_command_for_a_good_one_does_no_more_than_what_was_asked_for(
+    host: Host, moment: list[datetime], kept: list[str]
+) -> None:
+    """Who only looked must not replace a database with what the hint says."""
+    host.run("backup", "agent")
+    host.change()
+    moment[0] += timedelta(hours=1)
+    host.run("backup", "agent", "--type", "full")
+    (host.repository() / host.ids()[-1] / "manifest.json").write_text("{")
+
+    (command,) = commands_in(host.run("restore", "agent", *kept))
+
+    assert command[2 : 2 + len(kept)] == kept
+    assert host.run(*command).code == 0
+    assert ("changed" in databases.names(host.database())) == ("--dry-run" in kept)
+
+
 def test_another_name_prints_the_command_for_who_means_it(host: Host) -> None:
     host.run("backup", "agent")
     dest = databases.make(host.directory / "its orders.db", rows=7)

@@ -166,7 +166,9 @@ def _name_commands(result: Result, arguments: argparse.Namespace) -> None:
 def _way(way: Way, arguments: argparse.Namespace, name: str) -> list[str]:
     """The words of a way, with those options of this command that it does not change."""
     given = vars(arguments) if way.command == arguments.command_name else {}
-    options = {each: given.get(each) for each in ("dest", "before", "force", "force_identity")}
+    options = {each: given.get(each) for each in ("dest", "before", "force", "force_identity", "dry_run")}
+    if given.get("check") == "full":
+        options["check"] = "full"
     if "backup" in way.options:
         options.pop("before")
     elif given.get("backup") != "latest":
