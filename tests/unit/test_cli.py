@@ -169,7 +169,8 @@ def test_configuration_is_found_by_the_environment(host: Host, monkeypatch: pyte
     ("words", "told"),
     [
         ([], "No command is given"),
-        (["bakup"], "invalid choice: 'bakup'"),
+        (["bakup"], "There is no command 'bakup'.\n  Did you mean backup?"),
+        (["--quiet", "statsu", "agent"], "There is no command 'statsu'."),
         (["backup", "agent", "--pinnd"], "Did you mean --pinned?"),
         (["backup", "agent", "--pin"], "has no option --pin"),
         (["backup", "agent", "--type", "half"], "invalid choice: 'half'"),

@@ -488,6 +488,14 @@ def test_verify_looks_for_what_is_configured(host: Host) -> None:
     assert host.run("verify", "agent", "--live", "--json").result["verification"]["outcome"] == "failed"
 
 
+def test_verify_of_a_backup_and_of_the_live_database_are_two_questions(host: Host) -> None:
+    host.run("backup", "agent")
+
+    said = host.run("verify", "agent", "--live", "--backup", host.ids()[0])
+
+    assert (said.code, said.out) == (2, "")
+
+
 def test_verify_live_needs_no_repository(host: Host) -> None:
     assert host.run("verify", "agent", "--live").code == 0
     corrupt(host.database())

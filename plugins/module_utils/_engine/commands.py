@@ -220,6 +220,8 @@ def list_one(settings: Database, _asked: Asked) -> Result:
 
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
+    if asked["live"] and asked["backup"] != "latest":
+        raise UsageError("Cannot verify: both a backup and --live are given.", hint="Give one of them.")
     expected = options.expectations({**settings.options, "level": asked["level"]})
     if asked["live"]:
         timeout_seconds = options.seconds(settings.options, "timeout")

@@ -45,6 +45,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if "--" in words:
         place = words.index("--")
         words, guarded = words[:place], list(words[place + 1 :])
+    _check_command(words)
     arguments, rest = parser.parse_known_args(words)
     if not arguments.command_name:
         raise UsageError("No command is given.", hint=f"See {PROGRAM} --help.")
@@ -62,6 +63,15 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     elif not guarded:
         raise UsageError("No command to guard is given.", hint="Write it at the end, behind --.")
     return arguments
+
+
+def _check_command(words: Sequence[str]) -> None:
+    """Raise for a command that there is not, in better words than those of argparse."""
+    places = [number for number, word in enumerate(words) if not word.startswith("-")]
+    named = [words[number] for number in places if number == 0 or words[number - 1] != "--config"]
+    if named and named[0] not in (*COMMANDS, HELP):
+        hint = config.nearest(named[0], [*COMMANDS, HELP])
+        raise UsageError(f"There is no command {named[0]!r:.60}.", hint=hint)
 
 
 def tree() -> argparse.ArgumentParser:
