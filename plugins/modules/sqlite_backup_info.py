@@ -239,7 +239,7 @@ repositories:
               backup: 20251230T120000Z-full
     last_failure:
       description: The newest failure in the audit log, with C(time), C(event), C(code) and
-        C(message); null when a backup succeeded since.
+        C(message); null when a backup succeeded since, or for a prune another one that removed something.
       type: dict
       returned: success
       sample: null

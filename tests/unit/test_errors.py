@@ -124,6 +124,12 @@ def test_read_only_filesystem_sends_nobody_to_root() -> None:
     assert "kernel's log" in hint
 
 
+@pytest.mark.parametrize("command", ["backup", "restore", "verify", "pin", "prune"])
+def test_way_names_a_module_that_there_is(command: str) -> None:
+    module = str(errors.Way("To do it", command)).partition(": ")[2].rstrip(".")
+    assert (ROOT / "plugins" / "modules" / f"{module}.py").is_file()
+
+
 def test_way_without_options_is_a_sentence() -> None:
     assert str(errors.Way("To go back", "restore")) == "To go back: sqlite_restore."
 

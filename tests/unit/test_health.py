@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -64,6 +65,21 @@ def test_full_backup_below_the_newest_is_gone(watched: Host, harm: Callable[[Pat
     assert watched.ids()[-1].endswith("-incremental")
     harm(image(watched, 0))
     assert status(watched)["state"] == "missed"
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "database.sqlite.gz"])
+def test_newest_backup_that_is_damaged_has_a_good_one_behind_it_after_what_is_advised(
+    watched: Host, moment: list[datetime], name: str
+) -> None:
+    watched.change()
+    moment[0] += timedelta(hours=1)
+    assert watched.run("backup", "agent", "--type", "full").code == 0
+    os.truncate(watched.repository() / watched.ids()[-1] / name, 20)
+    hint = status(watched)["error"]["hint"].splitlines()
+    assert hint[-1].startswith("To have a good one first: ")
+    moment[0] += timedelta(minutes=1)
+    assert watched.run(*shlex.split(hint[-1].partition(": ")[2])[1:], "--json").result["stored"]
+    assert watched.run("restore", "agent").code == 0
 
 
 def test_older_backup_that_is_damaged_degrades(watched: Host, moment: list[datetime]) -> None:

@@ -28,7 +28,8 @@ class Way:
     def __str__(self) -> str:
         """As who knows only the modules can use it."""
         values = ", ".join(f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
-        return f"{self.aim}: sqlite_{self.command}{values and f' with {values}'}."
+        short = self.command in ("backup", "restore", "verify")
+        return f"{self.aim}: sqlite_{'' if short else 'backup_'}{self.command}{values and f' with {values}'}."
 
 
 class EngineError(Exception):

@@ -173,7 +173,10 @@ def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:
     if broken:
         more = f" There are {len(broken) - 1} more." if broken[1:] else ""
         text = f"The backup {broken[0][0].id} cannot be restored: {broken[0][1].rstrip('.')}.{more}"
-        yield Reason(DEGRADED, text, "Get it back from a copy, or remove it. The list of backups shows all of them.")
+        hint = "Get it back from a copy, or remove it. The list of backups shows all of them."
+        # The next backup looks at the newest one, and takes its place.
+        way = Way("To have a good one first", "backup") if broken[0][0] is backups[-1] else None
+        yield Reason(DEGRADED, text, hint, way)
 
 
 def _of_lost_notes(backups: Sequence[Backup], events: Sequence[Event]) -> Iterator[Reason]:
