@@ -36,11 +36,15 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow"
 
-# pytest runs last and directly: its closing line is the result.
+# pytest runs last and directly: its closing line is the result. The hosts of Molecule wait more than they compute, so
+# they run beside all the other sessions, and are told of when both are done.
 test: programs $(READY)
-	$(NOX) --tags test --report $(BUILD)/nox.json
-	@echo "$$(grep -c '"result": "skipped"' $(BUILD)/nox.json) session(s) skipped"
-	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json
+	@$(NOX) --session molecule --report $(BUILD)/molecule.json >$(BUILD)/molecule.log 2>&1 & hosts=$$!; \
+	trap 'kill $$hosts' INT TERM; code=0; \
+	$(NOX) --tags test --keywords 'not molecule' --report $(BUILD)/nox.json || code=$$?; \
+	wait $$hosts || code=$$?; cat $(BUILD)/molecule.log; exit $$code
+	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/molecule.json | grep -c '"result": "skipped"') session(s) skipped"
+	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/molecule.json
 	$(HERMETIC) $(PYTEST)
 
 benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)

@@ -37,8 +37,8 @@ needs_compiler = pytest.mark.skipif(
 _COUNT, _FAIL, _SHORT, _TEAR, _BEFORE, _AFTER = range(6)
 _ANSWER_SECONDS = 20
 _MOST_CALLS = 1 << 16
-# Of many reads so many, evenly.
-_MOST_CASES = 40
+# Of many calls so many, evenly.
+_MOST_CASES = 24
 _MEMORY = "/dev/shm"  # noqa: S108 - what is made in it is private
 
 
