@@ -17,6 +17,7 @@ BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
 READY := $(BUILD)/venv/.ready
 NOX := $(PYTHON) -m nox
+BESIDE := molecule or sanity
 PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
 # A command:package list of what starts hosts in containers; only root can.
@@ -36,15 +37,15 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow"
 
-# pytest runs last and directly: its closing line is the result. The hosts of Molecule wait more than they compute, so
-# they run beside all the other sessions, and are told of when both are done.
+# pytest runs last and directly: its closing line is the result. The hosts of Molecule wait more than they compute, and
+# ansible-test uses one core: both run beside the other sessions, and are told of when those are done.
 test: programs $(READY)
-	@$(NOX) --session molecule --report $(BUILD)/molecule.json >$(BUILD)/molecule.log 2>&1 & hosts=$$!; \
-	trap 'kill $$hosts' INT TERM; code=0; \
-	$(NOX) --tags test --keywords 'not molecule' --report $(BUILD)/nox.json || code=$$?; \
-	wait $$hosts || code=$$?; cat $(BUILD)/molecule.log; exit $$code
-	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/molecule.json | grep -c '"result": "skipped"') session(s) skipped"
-	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/molecule.json
+	@$(NOX) --tags test --keywords "$(BESIDE)" --report $(BUILD)/beside.json >$(BUILD)/beside.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside' INT TERM; code=0; \
+	$(NOX) --tags test --keywords "not ($(BESIDE))" --report $(BUILD)/nox.json || code=$$?; \
+	wait $$beside || code=$$?; cat $(BUILD)/beside.log; exit $$code
+	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/beside.json | grep -c '"result": "skipped"') session(s) skipped"
+	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/beside.json
 	$(HERMETIC) $(PYTEST)
 
 benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)

@@ -222,9 +222,9 @@ repositories:
       returned: success
       sample: degraded
     reasons:
-      description: Why it is not V(ok), the worst first; each with C(state), the sentence C(text) and
-        C(hint) and C(way), what to do about it: C(way)
-        is a command of the runner, or the module of the same meaning, with C(aim), C(command) and C(options); or null.
+      description: Why it is not V(ok), the worst first; each with C(state), the sentence C(text), and what to do about
+        it, C(hint) and C(way). The latter is null, or a command of the runner, and the module of the same meaning, with
+        C(aim), C(command) and C(options).
       type: list
       elements: dict
       returned: success
