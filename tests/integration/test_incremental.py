@@ -85,7 +85,7 @@ def test_list_verify_and_restore(ansible: Session, large: Place) -> None:
     ]
     assert verified["verification"]["outcome"] == "passed"
     details = [each["detail"] for each in verified["verification"]["checks"] if each["name"].endswith(": artifacts")]
-    assert [each.partition(", ")[2] for each in details] == ["", "built on 1 backups"]
+    assert [each.partition(", ")[2] for each in details] == ["", "built on 1 backup"]
     assert (latest["restore"]["backup"], older["restore"]["backup"]) == (incremental.name, full.name)
     assert newest_names == [*OLD, "second"]
     assert undone["changed"]
