@@ -206,8 +206,7 @@ def list_one(settings: Database, _asked: Asked) -> Result:
     backups = repository.backups()
     # Without keys: to decrypt what tells about each backup takes a program a backup.
     described = info.describe_repository(repository, backups=backups)
-    warnings = list(described["warnings"])
-    warnings.extend(f"{each.id} counts as pinned: {each.pin_damage}" for each in backups if each.pin_damage)
+    warnings = [*described["warnings"], *filter(None, (each.pin_warning for each in backups))]
     found: dict[str, dict[str, Any]] = {}
     try:
         found = prune.outlook(repository, backups, options.prune_request(settings.options).policy)

@@ -63,7 +63,7 @@ def _pins(facts: Facts, name: str) -> Finding:
     if not damaged:
         return Finding(name, OK, "Of each backup it is known whether it is pinned.")
     newest = damaged[-1]
-    detail = f"{newest.id} counts as pinned: {newest.pin_damage}"
+    detail = newest.pin_warning
     if len(damaged) > 1:
         detail += f" And {len(damaged) - 1} more."
     return Finding(name, WARNING, detail, f"Say it anew: pin or unpin, with --backup {newest.id}.")

@@ -234,8 +234,7 @@ def _of_pins(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
     """A pin that is damaged holds for ever; one that is old was perhaps forgotten, which is worth a word."""
     damaged = [each for each in backups if each.pin_damage]
     if damaged:
-        text = f"{damaged[-1].id} counts as pinned: {damaged[-1].pin_damage}"
-        yield Reason(DEGRADED, text, way=Way("To say it anew", "pin", {"backup": damaged[-1].id}))
+        yield Reason(DEGRADED, damaged[-1].pin_warning, way=Way("To say it anew", "pin", {"backup": damaged[-1].id}))
     old = [each.id for each in backups if each.pinned and not each.pinned_until and _is_old(each.pinned_since, now)]
     if old:
         text = f"Pinned for more than a year: {', '.join(old)}."

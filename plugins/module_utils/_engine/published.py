@@ -76,6 +76,11 @@ class Backup:
         return self.pin.damage if self.pin is not None else ""
 
     @property
+    def pin_warning(self) -> str:
+        """The same as a sentence that names the backup."""
+        return f"{self.id} counts as pinned: {self.pin_damage}" if self.pin_damage else ""
+
+    @property
     def failed(self) -> str:
         """The level of the verification that failed last; empty once one of that level, or a deeper one, passed."""
         return standing_failure(self.verifications)
