@@ -11,13 +11,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import (
     Image,
     Manifest,
     Origin,
     StoredFile,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check, Proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check, Proof
 
 
 def example(**changes: Any) -> Manifest:

@@ -16,19 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    clock,
-    codec,
-    database,
-    files,
-    owners,
-    processes,
-    proof,
-    restore,
-    switch,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, processes, proof, switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
@@ -37,6 +28,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RefusedError,
     UsageError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases, limits
 from support import processes as others
 
