@@ -302,6 +302,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import doing
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info, options
 
 ARGUMENT_SPEC = {
@@ -313,7 +314,8 @@ ARGUMENT_SPEC = {
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     rpo_seconds = options.seconds(module.params, "rpo")
-    opened = [Repository.open_existing(Path(each), action="Cannot list") for each in module.params["repository"]]
+    with doing("Cannot list"):
+        opened = [Repository.open_existing(Path(each)) for each in module.params["repository"]]
     keys = _module.keys(module)
     described = [info.describe_repository(each, rpo_seconds=rpo_seconds, keys=keys) for each in opened]
     _module.warn_all(module, [warning for each in described for warning in each["warnings"]])

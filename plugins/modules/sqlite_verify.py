@@ -171,6 +171,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import doing
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, verify
 
 ARGUMENT_SPEC = {
@@ -200,8 +201,10 @@ def _verify(module: AnsibleModule) -> verify.Verification:
         return confined.run(
             lambda: verify.verify_database(path, expected, timeout_seconds=seconds, dry_run=module.check_mode), path
         )
+    with doing("Cannot verify"):
+        repository = Repository.open_existing(Path(params["repository"]))
     return verify.verify_backups(
-        Repository.open_existing(Path(params["repository"]), action="Cannot verify"),
+        repository,
         params["backup"],
         expected,
         dry_run=module.check_mode,

@@ -57,7 +57,7 @@ def verify_latest(repository: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.work import verify
 
-    opened = Repository.open_existing(Path(repository), action="Cannot verify")
+    opened = Repository.open_existing(Path(repository))
     result = verify.verify_backups(opened, "latest", verify.Expectations(level="full"))
     if result.error:
         raise result.error
@@ -75,7 +75,7 @@ def list_all(repository: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.work import info
 
-    described = info.describe_repository(Repository.open_existing(Path(repository), action="Cannot list"))
+    described = info.describe_repository(Repository.open_existing(Path(repository)))
     return {"backups": len(described["backups"])}
 
 
@@ -85,7 +85,7 @@ def multiply(repository: str, count: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.system import clock
 
-    opened = Repository.open_existing(Path(repository), action="Cannot multiply")
+    opened = Repository.open_existing(Path(repository))
     original = opened.backups()[0]
     document = original.trusted()
     for number in range(1, int(count)):

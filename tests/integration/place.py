@@ -33,7 +33,7 @@ _HOLD_LOCK = """
 import contextlib, pathlib, sys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
 stack = contextlib.ExitStack()
-stack.enter_context(locks.held(pathlib.Path(sys.argv[1]), timeout_seconds=10, action="Cannot lock"))
+stack.enter_context(locks.held(pathlib.Path(sys.argv[1]), timeout_seconds=10))
 """
 _COMMIT_AND_CRASH = """
 import os, sqlite3, sys

@@ -78,11 +78,11 @@ class Host:
         return self.directory / f"{name}.db"
 
     def ids(self, name: str = "agent") -> list[str]:
-        repository = Repository.open_existing(self.repository(name), action="Test")
+        repository = Repository.open_existing(self.repository(name))
         return [each.id for each in repository.backups()]
 
     def history(self, name: str = "agent") -> list[dict[str, Any]]:
-        return Repository.open_existing(self.repository(name), action="Test").history()
+        return Repository.open_existing(self.repository(name)).history()
 
     def change(self, name: str = "agent", text: str = "changed") -> None:
         databases.add(self.database(name), text)

@@ -80,7 +80,7 @@ class Site:
         return before
 
     def open(self) -> Repository:
-        return Repository.open_existing(self.repository, action="Test")
+        return Repository.open_existing(self.repository)
 
     def ids(self) -> list[str]:
         """Every backup, the oldest first."""

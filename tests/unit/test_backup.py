@@ -49,7 +49,7 @@ def _stored(outcome: backup.Outcome) -> Manifest:
 
 
 def _ids(request: backup.Request) -> list[str]:
-    return [each.id for each in Repository.open_existing(request.repository, action="Test").backups()]
+    return [each.id for each in Repository.open_existing(request.repository).backups()]
 
 
 def _restored(request: backup.Request, dest: Path) -> Path:
@@ -232,7 +232,7 @@ def test_corrupt_source_is_kept_as_suspect_and_fails(tmp_path: Path, request_for
     suspect, dest = outcome.backup.id, tmp_path / "agent-copy.db"
     with pytest.raises(RefusedError, match="suspect"):
         restore.run(restore.Request(repository=request_for.repository, backup=suspect, dest=dest))
-    repository = Repository.open_existing(request_for.repository, action="Test")
+    repository = Repository.open_existing(request_for.repository)
     assert verify.verify_backups(repository, suspect, verify.Expectations()).outcome == "failed"
 
 
@@ -329,7 +329,7 @@ def test_two_runs_at_once_wait_for_each_other(request_for: backup.Request) -> No
     """Case 15: the second run fails with the holder's name, or waits."""
     backup.run(request_for)
     request = dataclasses.replace(request_for, lock_timeout_seconds=0.2, force=True)
-    with locks.held(request_for.repository / ".lock", timeout_seconds=0, action="Test"):
+    with locks.held(request_for.repository / ".lock", timeout_seconds=0):
         with pytest.raises(RepositoryLockedError, match=f"process {os.getpid()}"):
             backup.run(request)
     assert backup.run(request).changed
@@ -357,7 +357,7 @@ print(outcome.backup.id)
         printed = [each.stdout.readline().strip() for each in runs if each.stdout]
     assert sorted(printed) == sorted(_ids(request_for))
     assert len(set(printed)) == 4
-    repository = Repository.open_existing(request_for.repository, action="Test")
+    repository = Repository.open_existing(request_for.repository)
     assert verify.verify_backups(repository, "all", verify.Expectations("full")).outcome == "passed"
 
 
@@ -473,7 +473,7 @@ def test_virtual_table_of_a_missing_module_is_backed_up_with_a_warning(
     outcome = backup.run(request_for)
     assert outcome.error is None
     assert outcome.warnings == ["unverifiable: needs module not_here"]
-    repository = Repository.open_existing(request_for.repository, action="Test")
+    repository = Repository.open_existing(request_for.repository)
     assert verify.verify_backups(repository, "latest", verify.Expectations("full")).outcome == "inconclusive"
 
 
@@ -537,7 +537,7 @@ def test_database_that_moved_keeps_its_repository(tmp_path: Path, request_for: b
     moved = source.rename(tmp_path / "elsewhere" / "agent.db")
     databases.add(moved, "new")
     assert backup.run(dataclasses.replace(request_for, path=moved)).changed
-    assert Repository.open_existing(request_for.repository, action="Test").source == str(moved)
+    assert Repository.open_existing(request_for.repository).source == str(moved)
 
 
 def test_failed_run_is_in_the_audit_log(request_for: backup.Request, source: Path) -> None:
@@ -545,7 +545,7 @@ def test_failed_run_is_in_the_audit_log(request_for: backup.Request, source: Pat
     source.unlink()
     with pytest.raises(EngineError):
         backup.run(request_for)
-    last = Repository.open_existing(request_for.repository, action="Test").history()[-1]
+    last = Repository.open_existing(request_for.repository).history()[-1]
     assert (last["event"], last["outcome"], last["code"]) == ("backup", "failed", 10)
 
 

@@ -235,7 +235,7 @@ def included(directory: Path, **contents: str) -> list[Included]:
         (directory / name).write_text(text)
     (directory / "a.db").touch()
     wanted = [Include(directory / name) for name in contents]
-    return include.gather(wanted, source=directory / "a.db", action="Cannot test")
+    return include.gather(wanted, source=directory / "a.db")
 
 
 def test_plain_backup_holds_the_files_that_its_manifest_names(tmp_path: Path) -> None:

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.filterwarnings("error")
 HOLD_REPOSITORY = """
 import pathlib, sys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
-with repository.locked(action="Test", timeout_seconds=0):
+repository = Repository.open_existing(pathlib.Path(sys.argv[1]))
+with repository.locked(timeout_seconds=0):
     print("locked", flush=True)
     sys.stdin.read()
 """

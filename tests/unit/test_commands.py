@@ -385,8 +385,8 @@ def test_list_works_without_a_policy_that_can_be_used(host: Host) -> None:
 
 def test_list_knows_what_is_in_use(host: Host) -> None:
     host.run("backup", "agent")
-    repository = Repository.open_existing(host.repository(), action="Test")
-    with repository.reading(repository.backups()[0], action="Test", timeout_seconds=0):
+    repository = Repository.open_existing(host.repository())
+    with repository.reading(repository.backups()[0], timeout_seconds=0):
         assert "in use" in host.run("list", "--json").result["repository"]["latest"]["reasons"]
 
 
@@ -880,7 +880,7 @@ def test_last_run_of_an_encrypted_database_is_a_sentence(host: Host, moment: lis
 
 def test_class_name_in_the_log_of_an_earlier_version_is_told_in_words(host: Host) -> None:
     host.run("backup", "agent")
-    repository = Repository.open_existing(host.repository(), action="Test")
+    repository = Repository.open_existing(host.repository())
     repository.record("backup", outcome="failed", code=2, message="UsageError")
 
     said = host.run("status")

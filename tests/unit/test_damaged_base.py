@@ -275,4 +275,4 @@ def test_manifests_of_an_older_version_stay_good(site: Site) -> None:
 def test_parent_image_of_another_type_is_damage(site: Site, value: object) -> None:
     document = dataclasses.replace(site.stored(), parent_sha256=value)  # type: ignore[arg-type]
     with pytest.raises(BackupDamagedError, match="parent_sha256"):
-        manifest.from_bytes(manifest.to_bytes(document), where="manifest")
+        manifest.from_bytes(manifest.to_bytes(document))

@@ -21,11 +21,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support import databases, limits, processes
 
-ACTION = "Cannot do it"
-
 
 def located(path: Path, *, allow_empty: bool = False) -> database.Source:
-    return database.locate(path, action=ACTION, allow_empty=allow_empty)
+    with errors.doing("Cannot do it"):
+        return database.locate(path, allow_empty=allow_empty)
 
 
 def pragma(path: Path, name: str) -> object:
@@ -155,7 +154,7 @@ def test_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
         "import sys; from pathlib import Path\n"
         "from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database\n"
         "from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors\n"
-        "try: database.locate(Path(sys.argv[1]), action='x')\n"
+        "try: database.locate(Path(sys.argv[1]))\n"
         "except errors.SourceMissingError as error: print(error)\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.db")]
@@ -168,7 +167,7 @@ def test_file_of_another_user_is_a_missing_permission() -> None:
     with processes.open_directory() as place:
         path = databases.make(place / "a.db")
         path.chmod(0)
-        with limits.unprivileged(), pytest.raises(errors.PermissionDeniedError, match=f"{ACTION}: permission denied"):
+        with limits.unprivileged(), pytest.raises(errors.PermissionDeniedError, match="permission denied"):
             located(path)
 
 
@@ -337,7 +336,7 @@ def failure_of(path: Path, sql: str, *, mode: str = "ro") -> errors.EngineError:
         with contextlib.closing(database.connect(path, mode=mode)) as connection:
             connection.execute(sql).fetchall()
     except sqlite3.Error as error:
-        return database.from_sqlite_error(ACTION, error, path)
+        return database.from_sqlite_error(error, path)
     raise AssertionError(f"{sql} did not fail")
 
 
@@ -400,7 +399,7 @@ def test_full_disk_is_told_as_such(tmp_path: Path) -> None:
         connection.execute("PRAGMA max_page_count=1")
         with pytest.raises(sqlite3.Error) as caught:
             connection.execute("INSERT INTO item(name) VALUES (hex(zeroblob(1000000)))")
-    assert (database.from_sqlite_error(ACTION, caught.value, path)).__class__ is errors.NoSpaceError
+    assert (database.from_sqlite_error(caught.value, path)).__class__ is errors.NoSpaceError
 
 
 def test_missing_module_is_a_missing_program(tmp_path: Path) -> None:
@@ -413,4 +412,4 @@ def test_missing_module_is_a_missing_program(tmp_path: Path) -> None:
 def test_any_other_error_keeps_the_words_of_sqlite(tmp_path: Path) -> None:
     error = failure_of(databases.make(tmp_path / "a.db"), "SELECT * FROM missing")
     assert (error).__class__ is errors.EngineError
-    assert error.message == f"{ACTION}: SQLite says: no such table: missing."
+    assert error.message == "SQLite says: no such table: missing."

@@ -30,11 +30,11 @@ def backed_up(path: Path) -> backup.Outcome:
 
 
 def newest(path: Path) -> Backup:
-    return Repository.open_existing(path.parent / "repository", action="Test").backups()[-1]
+    return Repository.open_existing(path.parent / "repository").backups()[-1]
 
 
 def verified(path: Path, level: str) -> str:
-    repository = Repository.open_existing(path.parent / "repository", action="Test")
+    repository = Repository.open_existing(path.parent / "repository")
     return verify.verify_backups(repository, "latest", verify.Expectations(level)).outcome
 
 
@@ -53,7 +53,7 @@ def test_what_a_deep_look_found_stays_found(path: Path) -> None:
 
 def test_it_stays_found_whatever_is_noted_later(path: Path) -> None:
     backed_up(path)
-    repository = Repository.open_existing(path.parent / "repository", action="Test")
+    repository = Repository.open_existing(path.parent / "repository")
     repository.note_verification(newest(path), level="full", outcome="failed")
     for _each in range(60):
         repository.note_verification(newest(path), level="quick", outcome="passed")
@@ -66,7 +66,7 @@ def test_what_failed_once_does_not_count_as_kept(path: Path) -> None:
     for name in ("first", "second"):
         databases.add(path, name)
         backed_up(path)
-    repository = Repository.open_existing(path.parent / "repository", action="Test")
+    repository = Repository.open_existing(path.parent / "repository")
     repository.note_verification(newest(path), level="full", outcome="failed")
     repository.note_verification(newest(path), level="quick", outcome="passed")
     policy = retention.Policy(keep_last=1, keep_within_seconds=0)

@@ -58,7 +58,7 @@ def test_backup_on_a_disk_that_fills_up(tmp_path: Path, compression: str) -> Non
                 codes.append(0)
             except EngineError as error:
                 codes.append(error.code)
-            repository = Repository.open_existing(request.repository, action="Test")
+            repository = Repository.open_existing(request.repository)
             assert not list(repository.path.glob(".staging*"))
             assert len(repository.backups()) == 1 + codes.count(0)
             if codes[-1] == 0:

@@ -397,7 +397,7 @@ def test_run_that_was_overtaken_sees_no_clock_that_goes_backwards(site: Site, mo
     site.stored()
     site.change(1)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        with locks.held(site.repository / ".lock", timeout_seconds=0, action="Test"):
+        with locks.held(site.repository / ".lock", timeout_seconds=0):
             waiting = pool.submit(site.back_up, lock_timeout_seconds=30)
             time.sleep(0.2)
             moment[0] += timedelta(hours=1)

@@ -25,12 +25,12 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     NoSpaceError,
     ProgramMissingError,
     UsageError,
+    doing,
 )
 from support import keys, leftovers, limits
 from support.processes import needs_root, python
 
 TIMEOUT_SECONDS = 60.0
-ACTION = "Cannot back up x"
 EMPTY = Path(os.devnull)
 every_scheme = pytest.mark.parametrize("name", keys.SCHEMES)
 
@@ -52,12 +52,12 @@ def encrypted(path: Path, wanted: Encryption, content: bytes = b"content") -> Pa
 
 
 def decrypted(path: Path, method: str, given_keys: Keys) -> bytes:
-    action = f"Cannot decrypt {path}"
-    try:
-        with encryption.decrypting(path, method, given_keys) as commands, open(path, "rb") as source:
-            return pipeline.output_of(commands[0], source, limit_bytes=1 << 30)
-    except ProgramFailedError as error:
-        raise encryption.explained(error, action, given_keys) from error
+    with doing(f"Cannot decrypt {path}"):
+        try:
+            with encryption.decrypting(path, method, given_keys) as commands, open(path, "rb") as source:
+                return pipeline.output_of(commands[0], source, limit_bytes=1 << 30)
+        except ProgramFailedError as error:
+            raise encryption.explained(error, given_keys) from error
 
 
 def gpg(home: Path, *words: str, content: bytes = b"") -> bytes:
@@ -90,14 +90,14 @@ SOME = Path("/some/file")
 )
 def test_options_that_do_not_fit_together_are_told(wanted: Encryption, message: str) -> None:
     """Keys without a method would be a plain copy for someone who wanted an encrypted one."""
-    with pytest.raises(UsageError, match=f"{ACTION}: .*{message}"):
-        wanted.check(ACTION)
+    with pytest.raises(UsageError, match=f".*{message}"):
+        wanted.check()
 
 
 def test_no_encryption_needs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    Encryption().check(ACTION)
-    Keys().check("none", ACTION)
+    Encryption().check()
+    Keys().check("none")
     encryption.check_ciphertext(tmp_path / "missing", Encryption())
     with encryption.encrypting(Encryption()) as commands:
         assert not commands
@@ -108,8 +108,8 @@ def test_no_encryption_needs_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @every_scheme
 def test_what_can_be_done_passes_the_check(name: str) -> None:
     wanted, given_keys = keys.scheme(name)
-    wanted.check(ACTION)
-    given_keys.check(wanted.method, ACTION)
+    wanted.check()
+    given_keys.check(wanted.method)
 
 
 @every_scheme
@@ -117,8 +117,8 @@ def test_missing_program_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch,
     """Never a plain copy."""
     wanted, given_keys = keys.scheme(name)
     monkeypatch.setenv("PATH", str(tmp_path))
-    for check in (lambda: wanted.check(ACTION), lambda: given_keys.check(wanted.method, ACTION)):
-        with pytest.raises(ProgramMissingError, match=f"{ACTION}: {wanted.method} is not installed.*Install"):
+    for check in (wanted.check, lambda: given_keys.check(wanted.method)):
+        with pytest.raises(ProgramMissingError, match=f"{wanted.method} is not installed.*Install"):
             check()
 
 
@@ -134,19 +134,19 @@ def test_lost_or_empty_key_file_is_told_before_anything_is_written(
     option = "passphrase_file" if wanted.passphrase_file else "recipients"
     broken = {option: lost if wanted.passphrase_file else (*wanted.recipients, str(lost))}
     with pytest.raises(UsageError, match=f"the {option} {lost} (does not exist|is empty)"):
-        dataclasses.replace(wanted, **broken).check(ACTION)
+        dataclasses.replace(wanted, **broken).check()
     for each in dataclasses.fields(given_keys):
         if getattr(given_keys, each.name):
             with pytest.raises(UsageError, match=f"the {each.name} {lost} (does not exist|is empty)"):
-                dataclasses.replace(given_keys, **{each.name: lost}).check(wanted.method, ACTION)
+                dataclasses.replace(given_keys, **{each.name: lost}).check(wanted.method)
 
 
 @keys.needs_age
 @pytest.mark.parametrize("recipient", ["age1nonsense", "ssh-ed25519 AAAA", "age1unknown1qqqqqqqq"])
 def test_recipient_that_age_does_not_take_is_told_before_anything_is_written(recipient: str) -> None:
     """Only age itself knows: a checksum, a plugin that is not installed."""
-    with pytest.raises(UsageError, match=f"{ACTION}: cannot encrypt with these recipients: age failed.*recipients of"):
-        Encryption("age", (keys.age_recipient(), recipient)).check(ACTION)
+    with pytest.raises(UsageError, match="cannot encrypt with these recipients: age failed.*recipients of"):
+        Encryption("age", (keys.age_recipient(), recipient)).check()
 
 
 @keys.needs_gpg
@@ -155,8 +155,8 @@ def test_key_that_gpg_cannot_encrypt_for_is_told_before_anything_is_written(tmp_
     junk = tmp_path / "junk"
     junk.write_bytes(b"no key at all")
     for path in (signing, junk):
-        with pytest.raises(UsageError, match=f"{ACTION}: cannot encrypt with these recipients"):
-            Encryption("gpg", (str(keys.gpg_key()[0]), str(path))).check(ACTION)
+        with pytest.raises(UsageError, match="cannot encrypt with these recipients"):
+            Encryption("gpg", (str(keys.gpg_key()[0]), str(path))).check()
 
 
 @keys.needs_gpg
@@ -165,7 +165,7 @@ def test_exported_secret_key_is_refused_as_recipient(secret: str) -> None:
     """Who can read the host could read its backups."""
     protection = keys.KEY_PASSPHRASE if secret == "locked" else ""
     with pytest.raises(UsageError, match="secret key"):
-        Encryption("gpg", (str(keys.gpg_key(secret, protection)[1]),)).check(ACTION)
+        Encryption("gpg", (str(keys.gpg_key(secret, protection)[1]),)).check()
 
 
 @keys.needs_age
@@ -173,8 +173,8 @@ def test_two_files_and_words_with_the_same_recipient_are_one(tmp_path: Path) -> 
     path = tmp_path / "recipients"
     path.write_text(f"# mine\n{keys.age_recipient()}\n{keys.age_recipient('other')}\n")
     wanted = Encryption("age", (keys.age_recipient(), str(path)))
-    wanted.check(ACTION)
-    assert wanted.readers(ACTION) == [keys.age_recipient(), keys.age_recipient("other")]
+    wanted.check()
+    assert wanted.readers() == [keys.age_recipient(), keys.age_recipient("other")]
     encryption.check_ciphertext(encrypted(tmp_path / "a", wanted), wanted)
 
 
@@ -211,7 +211,7 @@ def test_ssh_keys_can_be_readers(kind: str, tmp_path: Path) -> None:
     public = identity.with_name(f"{identity.name}.pub")
     for given_recipient in (str(public), public.read_text().strip()):
         wanted = Encryption("age", (given_recipient, keys.age_recipient()))
-        wanted.check(ACTION)
+        wanted.check()
         path = encrypted(tmp_path / "a", wanted)
         assert decrypted(path, "age", Keys(identity)) == b"content"
         path.unlink()
@@ -360,7 +360,7 @@ def test_public_key_in_place_of_the_secret_one_is_rejected(tmp_path: Path) -> No
 def test_unknown_method_asks_for_an_update(tmp_path: Path) -> None:
     """A newer version may have written it."""
     with pytest.raises(UsageError, match="unknown encryption 'rot13'.*Update"):
-        Keys().check("rot13", ACTION)
+        Keys().check("rot13")
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ def test_file_that_is_not_encrypted_is_damage(method: str, tmp_path: Path) -> No
 
 
 def failed(name: str, said: str, code: int = 2) -> EngineError:
-    return encryption.explained(ProgramFailedError(name, code, said), "Cannot decrypt x", Keys(SOME))
+    return encryption.explained(ProgramFailedError(name, code, said), Keys(SOME))
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_words_of_every_version_are_understood(name: str, said: str, code: int) 
 def test_program_ended_by_a_signal_is_neither_key_nor_damage() -> None:
     error = failed("gpg", "[GNUPG:] BADMDC", -9)
     assert failed("gpg", "gpg: error writing: No space left on device").code == 16
-    assert (error.code, error.message) == (1, "Cannot decrypt x: gpg was ended by signal 9.")
+    assert (error.code, error.message) == (1, "gpg was ended by signal 9.")
 
 
 @keys.needs_gpg
@@ -483,15 +483,15 @@ def test_program_ended_by_a_signal_is_neither_key_nor_damage() -> None:
 def test_full_disk_for_what_gpg_needs_is_told_as_such(name: str) -> None:
     """Not as keys that should be corrected: gpg wants to write a few bytes into its directory."""
     wanted = keys.scheme(name)[0]
-    with limits.full_disk_after(0), pytest.raises(NoSpaceError, match=f"{ACTION}: cannot encrypt"):
-        wanted.check(ACTION)
+    with limits.full_disk_after(0), pytest.raises(NoSpaceError, match="cannot encrypt"):
+        wanted.check()
 
 
 @keys.needs_gpg
 def test_temporary_directory_that_cannot_be_written_is_told(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(temporary / "missing"))
-    with pytest.raises(EngineError, match=f"{ACTION}: cannot encrypt: no such file"):
-        keys.scheme("gpg-passphrase")[0].check(ACTION)
+    with pytest.raises(EngineError, match="cannot encrypt: no such file"):
+        keys.scheme("gpg-passphrase")[0].check()
 
 
 # --- nothing is seen or left -----------------------------------------------------------------------------------------
@@ -531,7 +531,7 @@ def test_home_of_the_user_stays_as_it_is(name: str, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("GNUPGHOME", str(home / ".gnupg"))
     before = sorted(home.rglob("*"))
     wanted, given_keys = keys.scheme(name)
-    wanted.check(ACTION)
+    wanted.check()
     path = encrypted(tmp_path / "a", wanted)
     assert decrypted(path, wanted.method, given_keys) == b"content"
     assert sorted(home.rglob("*")) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import re
 from pathlib import Path
 
@@ -112,14 +113,14 @@ def test_text_without_a_hint_has_no_loose_end() -> None:
 )
 def test_os_error_becomes_the_class_for_its_cause(number: int, expected: type[EngineError]) -> None:
     """A full disk must not look like a missing permission, nor either like a bug."""
-    error = errors.from_os_error("Cannot write /x", OSError(number, os.strerror(number)))
+    error = errors.from_os_error(OSError(number, os.strerror(number)), "cannot write /x")
     assert (error).__class__ is expected
-    assert error.message == f"Cannot write /x: {os.strerror(number).lower()}."
+    assert error.message == f"cannot write /x: {os.strerror(number).lower()}."
 
 
 def test_read_only_filesystem_sends_nobody_to_root() -> None:
     """Root is told the same, after the kernel found an error on the disk."""
-    hint = errors.from_os_error("Cannot write /x", OSError(errno.EROFS, "x")).hint
+    hint = errors.from_os_error(OSError(errno.EROFS, "x")).hint
     assert "root" not in hint
     assert "kernel's log" in hint
 
@@ -134,37 +135,84 @@ def test_way_without_options_is_a_sentence() -> None:
     assert str(errors.Way("To go back", "restore")) == "To go back: sqlite_restore."
 
 
-def test_file_that_the_action_does_not_name_is_named() -> None:
+@pytest.mark.parametrize("name", ["/srv/secret", b"/srv/secret"])
+def test_file_that_the_message_does_not_name_is_named(name: str | bytes) -> None:
     """A permission denied, without the file that denies it, helps nobody."""
-    error = errors.from_os_error("Cannot publish", PermissionError(errno.EACCES, "x", "/srv/secret"))
-    assert "/srv/secret" in error.message
+    error = errors.from_os_error(PermissionError(errno.EACCES, "x", name), "cannot publish")
+    assert error.message == "cannot publish: permission denied (/srv/secret)."
 
 
-def test_file_that_the_action_names_is_not_named_twice() -> None:
-    error = errors.from_os_error("Cannot write /srv/a", PermissionError(errno.EACCES, "x", "/srv/a"))
-    assert error.message.count("/srv/a") == 1
+@pytest.mark.parametrize("words", [{"action": "Cannot write /srv/a"}, {"step": "cannot write /srv/a"}])
+def test_file_that_the_message_names_is_not_named_twice(words: dict[str, str]) -> None:
+    """Which action it is of is known only behind the block that made an error of it."""
+    with pytest.raises(EngineError) as caught, errors.doing(**words), errors.doing():
+        raise PermissionError(errno.EACCES, "x", "/srv/a")
+    assert caught.value.message.count("/srv/a") == 1
 
 
 def test_file_name_that_is_no_utf8_is_no_obstacle() -> None:
     """Telling of one error must not raise another."""
-    error = errors.from_os_error("Cannot publish", OSError(errno.EIO, "x", b"/srv/\xff"))
+    error = errors.from_os_error(OSError(errno.EIO, "x", b"/srv/\xff"))
     assert os.fsdecode(b"/srv/\xff") in error.message
 
 
 def test_os_error_without_a_number_keeps_its_text() -> None:
-    assert "something odd" in errors.from_os_error("Cannot write /x", OSError("something odd")).message
+    assert "something odd" in errors.from_os_error(OSError("something odd")).message
 
 
-def test_translated_block_raises_the_engine_error_and_its_cause(tmp_path: Path) -> None:
-    with (
-        pytest.raises(EngineError, match="Cannot read it: no such file") as caught,
-        errors.translated("Cannot read it"),
-    ):
+def test_what_a_block_does_begins_the_message_of_its_failure() -> None:
+    """It is the same error, with all that led to it."""
+    error = errors.RefusedError("it is open.", hint="Close it.")
+    with pytest.raises(errors.RefusedError) as caught, errors.doing("Cannot do it"):
+        raise error from KeyError("before")
+    assert caught.value is error
+    assert isinstance(error.__cause__, KeyError)
+    assert str(error) == "Cannot do it: it is open. Close it."
+    assert (error.action, error.cause) == ("Cannot do it", "it is open.")
+
+
+@pytest.mark.parametrize("failure", [errors.UsageError("it is odd."), OSError("it is odd")])
+def test_innermost_block_names_what_failed(failure: Exception) -> None:
+    """A precise error must not become a vague one on its way out."""
+    with pytest.raises(EngineError, match=r"^Cannot write it: it is odd\.$"), errors.doing("Cannot do it"):
+        with errors.doing("Cannot write it"), errors.doing():
+            raise failure
+
+
+@pytest.mark.parametrize(
+    ("action", "message"), [("Cannot read it", "Cannot read it: Refused here."), ("", "Refused here.")]
+)
+def test_error_that_names_its_action_keeps_it(action: str, message: str) -> None:
+    with pytest.raises(errors.RefusedError) as caught, errors.doing("Cannot do it"):
+        raise errors.RefusedError("Refused here.", action=action)
+    assert caught.value.message == message
+
+
+def test_os_error_in_a_block_becomes_the_engine_error_for_it(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="^Cannot read it: no such file") as caught, errors.doing("Cannot read it"):
         (tmp_path / "missing").read_bytes()
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
-def test_translated_block_leaves_engine_errors_alone() -> None:
-    """A precise error must not become a vague one on its way out."""
-    with pytest.raises(errors.RefusedError, match="^Refused here$"), errors.translated("Cannot do it"):
-        raise errors.RefusedError("Refused here")
+@pytest.mark.parametrize("failure", [OSError("odd"), RecursionError()])
+def test_step_begins_the_cause_of_what_the_system_refused(failure: Exception) -> None:
+    with (
+        pytest.raises(EngineError, match="^Cannot do it: cannot write /x: "),
+        errors.doing("Cannot do it"),
+        errors.doing(step="cannot write /x"),
+    ):
+        raise failure
+
+
+def test_step_is_no_part_of_what_the_engine_refused() -> None:
+    with pytest.raises(EngineError, match=r"^Cannot do it: it is open\.$"), errors.doing("Cannot do it"):
+        with errors.doing(step="cannot write /x"):
+            raise errors.RefusedError("it is open.")
+
+
+def test_action_and_cause_come_out_of_another_process() -> None:
+    error = errors.from_os_error(PermissionError(errno.EACCES, "x", "/srv/a"))
+    error.action = "Cannot do it"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (copy.message, copy.cause, copy.action) == (error.message, error.cause, error.action)
+    assert copy.message == "Cannot do it: permission denied (/srv/a)."

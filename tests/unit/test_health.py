@@ -210,14 +210,14 @@ def test_prune_that_failed_degrades(watched: Host, monkeypatch: pytest.MonkeyPat
 
 def test_prune_that_failed_is_over_when_one_succeeds(watched: Host, moment: list[datetime]) -> None:
     """The message of the last one is not what is to be done now: the lock that it met is gone."""
-    with Repository.open_existing(watched.repository(), action="Test").locked(action="Test", timeout_seconds=0):
+    with Repository.open_existing(watched.repository()).locked(timeout_seconds=0):
         assert watched.run("prune", "agent").code == 15
     assert "another run" not in status(watched)["error"]["hint"].lower()
     for _again in range(2):
         watched.change()
         moment[0] += timedelta(hours=1)
         assert watched.run("backup", "agent", "--no-prune", "--type", "full").code == 0
-    with Repository.open_existing(watched.repository(), action="Test").locked(action="Test", timeout_seconds=0):
+    with Repository.open_existing(watched.repository()).locked(timeout_seconds=0):
         assert watched.run("prune", "agent").code == 15
     watched.add("agent", rpo="1d", keep_last=1, keep_within="0s", keep_hourly=0, keep_daily=0, keep_weekly=0)
     moment[0] += timedelta(minutes=1)

@@ -139,7 +139,7 @@ def test_directories_that_are_too_deep_are_refused(shared_ground: Ground, place:
 def forged(ground: Ground, **origin: str) -> None:
     """Let the newest manifest, and the repository, say something else of the database."""
     path = next(ground.repository.glob("*-full")) / "manifest.json"
-    document = manifest.from_bytes(path.read_bytes(), where="")
+    document = manifest.from_bytes(path.read_bytes())
     database_ = dataclasses.replace(document.database, **origin)
     path.write_bytes(manifest.to_bytes(dataclasses.replace(document, database=database_)))
     description = ground.repository / "repository.json"

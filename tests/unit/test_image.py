@@ -35,7 +35,6 @@ from support import databases, limits
 from support.keys import ZSTD
 from support.sites import PAGE_SIZE, Site, sha256
 
-ACTION = "Cannot test"
 GROW = "INSERT INTO page(content) SELECT content FROM page, (VALUES (1), (2)) WHERE id <= 40"
 # The database grows to three times its size, shrinks below its first one, and grows again.
 STEPS = (
@@ -80,12 +79,12 @@ def links(site: Site, number: int = -1) -> list[Backup]:
 
 
 def written(of: Sequence[Backup], dest: Path) -> Written:
-    return image.write_image(of, dest, NO_KEYS, action=ACTION)
+    return image.write_image(of, dest, NO_KEYS)
 
 
 def proven(of: Sequence[Backup], dest: Path) -> bytes:
     """The image, put together and proven."""
-    image.prove(of[-1], written(of, dest), lambda: None, action=ACTION)
+    image.prove(of[-1], written(of, dest), lambda: None)
     return dest.read_bytes()
 
 
@@ -248,9 +247,9 @@ def test_proof_hands_on_what_the_check_finds(chained: Site, tmp_path: Path) -> N
     for number in (0, 5):
         of = links(chained, number)
         found = written(of, tmp_path / f"{number}.db")
-        assert image.prove(of[-1], found, lambda: "found", action=ACTION) == "found"
+        assert image.prove(of[-1], found, lambda: "found") == "found"
         with pytest.raises(ProofFailedError, match="on purpose"):
-            image.prove(of[-1], found, fail, action=ACTION)
+            image.prove(of[-1], found, fail)
 
 
 def test_proven_image_is_on_the_disk(chained: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +274,7 @@ def test_wrong_image_is_damage_whatever_the_check_says(chained: Site, tmp_path: 
         dest.write_bytes(content[:-1] if change == "shorter" else content + b"\0")
     for check in (fail, lambda: None):
         with pytest.raises(BackupDamagedError, match=f"what the backup {of[-1].id} holds is not the image"):
-            image.prove(of[-1], found, check, action=ACTION)
+            image.prove(of[-1], found, check)
 
 
 def test_image_that_cannot_be_read_is_no_damage(chained: Site, tmp_path: Path) -> None:
@@ -283,5 +282,5 @@ def test_image_that_cannot_be_read_is_no_damage(chained: Site, tmp_path: Path) -
     found = written(of, tmp_path / "a.db")
     (tmp_path / "a.db").unlink()
     with pytest.raises(EngineError, match="Cannot test: cannot read") as caught:
-        image.prove(of[-1], found, lambda: None, action=ACTION)
+        image.prove(of[-1], found, lambda: None)
     assert not isinstance(caught.value, BackupDamagedError)

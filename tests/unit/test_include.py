@@ -26,8 +26,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import databases, limits, manifests, processes
 
-ACTION = "Cannot back up"
-
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
@@ -50,7 +48,7 @@ def write(path: Path, content: bytes = b"content") -> Path:
 
 
 def gathered(source: Path, *wanted: Include) -> list[str]:
-    return [each.name for each in include.gather(wanted, source=source, action=ACTION)]
+    return [each.name for each in include.gather(wanted, source=source)]
 
 
 # --- what is found -------------------------------------------------------------------------------------------------
@@ -87,7 +85,7 @@ def test_link_that_is_named_is_followed_and_links_inside_are_not(source: Path, p
 @pytest.mark.parametrize("name", [each.replace("&x=1", "") for each in databases.ODD_NAMES])
 def test_odd_names_are_found_and_stored(source: Path, place: Path, tmp_path: Path, name: str) -> None:
     write(place / "logs" / name / name)
-    included = include.gather([Include(place / "logs")], source=source, action=ACTION)
+    included = include.gather([Include(place / "logs")], source=source)
     (stored,) = _store(included, tmp_path / "staging")
     assert stored.path == f"files/logs/{name}/{name}"
     assert (tmp_path / "staging" / stored.path).read_bytes() == b"content"
@@ -95,7 +93,7 @@ def test_odd_names_are_found_and_stored(source: Path, place: Path, tmp_path: Pat
 
 def test_missing_file_is_an_error(source: Path, place: Path) -> None:
     """Nothing is left out silently: whoever named it wants it back one day."""
-    with pytest.raises(SourceMissingError, match=f"{ACTION}: the file to include, {place}/gone, does not exist"):
+    with pytest.raises(SourceMissingError, match=f"the file to include, {place}/gone, does not exist"):
         gathered(source, Include(place / "gone"))
 
 
@@ -187,7 +185,7 @@ def test_name_that_is_taken_is_one_that_a_manifest_holds(name: str) -> None:
         return
     stored = manifest.StoredFile(f"{include.DIRECTORY}/{checked}", manifest.INCLUDE_ROLE, 0, "0" * 64)
     written = manifests.example(files=(manifests.example().content_file, stored))
-    assert manifest.from_bytes(manifest.to_bytes(written), where="x") == written
+    assert manifest.from_bytes(manifest.to_bytes(written)) == written
 
 
 # --- what is stored ------------------------------------------------------------------------------------------------
@@ -197,7 +195,7 @@ def test_files_are_stored_as_they_are_and_private(source: Path, place: Path, tmp
     content = os.urandom(3_000_000)
     write(place / "prisma" / "schema.prisma", b"model Run {}\n")
     write(place / "prisma" / "big", content)
-    included = include.gather([Include(place / "prisma")], source=source, action=ACTION)
+    included = include.gather([Include(place / "prisma")], source=source)
     stored = _store(included, tmp_path / "staging")
     assert [(each.path, each.role, each.bytes) for each in stored] == [
         ("files/prisma/big", "include", 3_000_000),
@@ -212,20 +210,20 @@ def test_digests_tell_whether_a_backup_holds_the_same_files(source: Path, place:
     """A changed .env makes a new backup necessary, though the database is the same."""
     env = write(place / "env", b"A=1\n")
     wanted = [Include(env), Include(env, "hidden", redact=True)]
-    included = include.gather(wanted, source=source, action=ACTION)
+    included = include.gather(wanted, source=source)
     stored = _store(included, tmp_path / "staging")
     document = manifests.example(files=(manifests.example().content_file, *stored))
     assert include.stored_digests(document) == include.digests(included)
     assert include.digests(included)["env"] == hashlib.sha256(b"A=1\n").hexdigest()
     write(env, b"A=2\n")
-    changed = include.digests(include.gather(wanted, source=source, action=ACTION))
+    changed = include.digests(include.gather(wanted, source=source))
     assert changed["env"] != include.digests(included)["env"]
     assert changed["hidden"] == include.digests(included)["hidden"]
 
 
 def test_secret_reaches_neither_the_artifact_nor_its_digest(source: Path, place: Path, tmp_path: Path) -> None:
     env = write(place / "env", b"TOKEN=hunter2\n")
-    included = include.gather([Include(env, redact=True)], source=source, action=ACTION)
+    included = include.gather([Include(env, redact=True)], source=source)
     (stored,) = _store(included, tmp_path / "staging")
     assert (tmp_path / "staging" / "files" / "env").read_bytes() == b"TOKEN=<redacted>\n"
     assert stored.sha256 == included[0].sha256 == hashlib.sha256(b"TOKEN=<redacted>\n").hexdigest()
@@ -233,7 +231,7 @@ def test_secret_reaches_neither_the_artifact_nor_its_digest(source: Path, place:
 
 def test_every_file_of_a_redacted_directory_is_redacted(source: Path, place: Path) -> None:
     write(place / "conf" / "a" / "env", b"A=hunter2\n")
-    (included,) = include.gather([Include(place / "conf", redact=True)], source=source, action=ACTION)
+    (included,) = include.gather([Include(place / "conf", redact=True)], source=source)
     assert b"".join(included.chunks()) == b"A=<redacted>\n"
 
 
@@ -325,18 +323,18 @@ def test_no_part_of_any_quoted_value_is_stored(values: list[tuple[str, str, list
 def test_a_file_of_holes_is_read_no_longer_than_the_timeout(source: Path, place: Path) -> None:
     os.truncate(write(place / "endless.log"), 1 << 40)
     with limits.within(10), pytest.raises(SourceBusyError, match=r"endless\.log"):
-        include.gather([Include(place)], source=source, action=ACTION, deadline=Deadline(0.2))
+        include.gather([Include(place)], source=source, deadline=Deadline(0.2))
 
 
 def test_too_much_to_redact_is_refused(source: Path, place: Path) -> None:
     os.truncate(write(place / ".env"), 1 << 40)
     with limits.within(10), pytest.raises(UsageError, match="too much to redact"):
-        include.gather([Include(place / ".env", redact=True)], source=source, action=ACTION)
+        include.gather([Include(place / ".env", redact=True)], source=source)
 
 
 def test_a_file_that_grows_is_stored_as_it_was_gathered(source: Path, place: Path, tmp_path: Path) -> None:
     """Else what is stored would have another digest than what was looked for, and might have no end."""
     path = write(place / "app.log", b"before")
-    included = include.gather([Include(path)], source=source, action=ACTION)
+    included = include.gather([Include(path)], source=source)
     write(path, b"before and after")
     assert b"".join(included[0].chunks()) == b"before"

@@ -26,9 +26,7 @@ HOUR_SECONDS = 3600
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """An empty repository, at noon."""
     monkeypatch.setattr(clock, "now", lambda: NOW)
-    return Repository.open_or_create(
-        tmp_path / "repository", name="agent", source=tmp_path / "agent.db", action="Cannot do it"
-    )
+    return Repository.open_or_create(tmp_path / "repository", name="agent", source=tmp_path / "agent.db")
 
 
 def publish(repository: Repository, *, hours_ago: float, sequence: int, kind: str = "full", **changes: Any) -> Backup:

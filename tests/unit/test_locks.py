@@ -22,12 +22,11 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import limits, processes
 
-ACTION = "Cannot do it"
 HOLD = """
 import sys
 from pathlib import Path
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
-with locks.held(Path(sys.argv[1]), timeout_seconds=0, action="Cannot hold", shared=sys.argv[2] == "shared"):
+with locks.held(Path(sys.argv[1]), timeout_seconds=0, shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -45,7 +44,7 @@ def _no_endless_wait() -> Iterator[None]:
 
 
 def take(path: Path, *, timeout_seconds: float = 0, shared: bool = False) -> None:
-    with locks.held(path, timeout_seconds=timeout_seconds, action=ACTION, shared=shared):
+    with locks.held(path, timeout_seconds=timeout_seconds, shared=shared):
         pass
 
 
@@ -53,9 +52,7 @@ def test_lock_of_another_process_is_an_error_that_names_it(tmp_path: Path) -> No
     """Who waits for a backup must learn which process to look at."""
     with other_process(tmp_path / "lock") as holder, pytest.raises(RepositoryLockedError) as caught:
         take(tmp_path / "lock")
-    assert f"{ACTION}: {tmp_path / 'lock'} is locked by process {holder.pid} on {socket.gethostname()}" in str(
-        caught.value
-    )
+    assert f"{tmp_path / 'lock'} is locked by process {holder.pid} on {socket.gethostname()}" in str(caught.value)
     assert "lock_timeout" in caught.value.hint
 
 
@@ -84,19 +81,19 @@ def test_only_readers_share_a_lock(tmp_path: Path, first: str, second: str, *, f
 @pytest.mark.parametrize("shared", [True, False])
 def test_lock_of_another_process_is_seen(tmp_path: Path, *, shared: bool) -> None:
     with other_process(tmp_path / "lock", shared=shared) as holder:
-        assert locks.is_held(tmp_path / "lock", action=ACTION)
+        assert locks.is_held(tmp_path / "lock")
         holder.kill()
         holder.wait()
-        assert not locks.is_held(tmp_path / "lock", action=ACTION)
+        assert not locks.is_held(tmp_path / "lock")
 
 
 def test_look_at_a_lock_changes_nothing(tmp_path: Path) -> None:
     """Check mode looks, too; and whoever looked must not hold."""
-    assert not locks.is_held(tmp_path / "missing", action=ACTION)
-    assert not locks.is_held(tmp_path / "no" / "directory", action=ACTION)
+    assert not locks.is_held(tmp_path / "missing")
+    assert not locks.is_held(tmp_path / "no" / "directory")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "lock").write_bytes(b"text")
-    assert not locks.is_held(tmp_path / "lock", action=ACTION)
+    assert not locks.is_held(tmp_path / "lock")
     assert (tmp_path / "lock").read_bytes() == b"text"
     take(tmp_path / "lock")
 
@@ -107,7 +104,7 @@ def test_lock_is_released_after_the_block(tmp_path: Path) -> None:
 
 
 def test_lock_is_released_after_a_failure_in_the_block(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+    with pytest.raises(ZeroDivisionError), locks.held(tmp_path / "lock", timeout_seconds=0):
         raise ZeroDivisionError
     take(tmp_path / "lock")
 
@@ -115,7 +112,7 @@ def test_lock_is_released_after_a_failure_in_the_block(tmp_path: Path) -> None:
 def test_lock_is_got_as_soon_as_it_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that starts while another one ends must not fail."""
     first = contextlib.ExitStack()
-    first.enter_context(locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION))
+    first.enter_context(locks.held(tmp_path / "lock", timeout_seconds=0))
     monkeypatch.setattr(time, "sleep", lambda _seconds: first.close())
     take(tmp_path / "lock", timeout_seconds=60)
 
@@ -125,7 +122,7 @@ def test_waiting_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.Monke
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
-    with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION), pytest.raises(RepositoryLockedError):
+    with locks.held(tmp_path / "lock", timeout_seconds=0), pytest.raises(RepositoryLockedError):
         take(tmp_path / "lock", timeout_seconds=30)
     assert 1030 <= clock[0] < 1031
 
@@ -151,12 +148,12 @@ def test_lock_file_is_private_and_stays(tmp_path: Path) -> None:
 
 def test_lock_is_not_inherited_by_programs(tmp_path: Path) -> None:
     """A program that outlives us (ssh's master connection, for one) must not keep the repository locked."""
-    with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION) as descriptor:
+    with locks.held(tmp_path / "lock", timeout_seconds=0) as descriptor:
         assert not os.get_inheritable(descriptor)
 
 
 def test_lock_that_cannot_be_made_is_an_error_with_its_path(tmp_path: Path) -> None:
-    with pytest.raises(EngineError, match=f"{ACTION}: the lock {tmp_path}/missing/lock cannot be used"):
+    with pytest.raises(EngineError, match=f"the lock {tmp_path}/missing/lock cannot be used"):
         take(tmp_path / "missing" / "lock")
 
 
@@ -169,11 +166,11 @@ def test_lock_that_may_not_be_made_is_a_missing_permission() -> None:
 
 def test_lock_is_got_on_a_full_disk(tmp_path: Path) -> None:
     """Whoever removes old backups to make room needs it too; without a name it holds all the same."""
-    with limits.full_disk_after(0), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+    with limits.full_disk_after(0), locks.held(tmp_path / "lock", timeout_seconds=0):
         with pytest.raises(RepositoryLockedError, match="locked by another process"):
             take(tmp_path / "lock")
 
 
 def test_failure_in_the_block_is_not_blamed_on_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+    with pytest.raises(FileNotFoundError), locks.held(tmp_path / "lock", timeout_seconds=0):
         (tmp_path / "missing").read_bytes()

@@ -91,14 +91,14 @@ def configuration_is_broken(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_is_held(place: Place) -> Iterator[None]:
-    with locks.held(place.host.repository() / ".lock", timeout_seconds=0, action="Cannot hang"):
+    with locks.held(place.host.repository() / ".lock", timeout_seconds=0):
         yield
 
 
 @contextlib.contextmanager
 def disk_is_full(place: Place) -> Iterator[None]:
-    def refuse(path: Path, needed_bytes: int, *, action: str) -> None:
-        raise NoSpaceError(f"{action}: {path} needs {needed_bytes} bytes.")
+    def refuse(path: Path, needed_bytes: int) -> None:
+        raise NoSpaceError(f"{path} needs {needed_bytes} bytes.")
 
     with place.patch.context() as patch:
         patch.setattr(files, "require_space", refuse)

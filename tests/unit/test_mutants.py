@@ -188,7 +188,7 @@ def check_verified(site: Site, identity: str) -> None:
 
 
 def open_(site: Site) -> Repository:
-    return Repository.open_existing(site.repository, action="Test")
+    return Repository.open_existing(site.repository)
 
 
 @pytest.mark.parametrize(("change", "suffix"), [(mutants.mutate, ""), (mutants.forge, ".json")])

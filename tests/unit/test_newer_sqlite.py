@@ -83,7 +83,7 @@ from {engine}.sealed import encryption
 from {engine}.work import verify
 path, identity = sys.argv[1:]
 keys = encryption.Keys(pathlib.Path(identity)) if identity else encryption.NO_KEYS
-opened = repository.Repository.open_existing(pathlib.Path(path), action="Cannot verify")
+opened = repository.Repository.open_existing(pathlib.Path(path))
 result = verify.verify_backups(opened, "latest", verify.Expectations("full"), keys=keys)
 checks = {{each.name: [each.outcome, each.detail] for each in result.checks}}
 print(json.dumps({{"checks": checks, "code": result.error.code if result.error else 0}}))
@@ -112,7 +112,7 @@ def test_healthy_database_of_a_newer_sqlite_is_kept_whole_and_not_called_corrupt
     assert {each.outcome for each in document.checks} == {proof.INCONCLUSIVE}
     for said in (sqlite3.sqlite_version, newer.sqlite_version, "malformed database schema"):
         assert said in outcome.warnings[0]
-    repository = Repository.open_existing(tmp_path / "repository", action="Cannot look")
+    repository = Repository.open_existing(tmp_path / "repository")
     assert verify.verify_backups(repository, "latest", verify.Expectations("quick")).error is None
     deep = verify.verify_backups(repository, "latest", verify.Expectations("full"))
     assert (deep.outcome, deep.error and deep.error.code) == (proof.INCONCLUSIVE, 19)

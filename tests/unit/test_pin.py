@@ -48,7 +48,7 @@ def scratch(tmp_path: Path) -> Path:
 
 def read(path: Path, scratch: Path, work: Callable[[pin.Pinned], Result], **options: Any) -> Result:
     options.setdefault("deadline", Deadline(30))
-    return pin.read(database.locate(path, action=ACTION), scratch, work, action=ACTION, **options)
+    return pin.read(database.locate(path), scratch, work, **options)
 
 
 @contextlib.contextmanager
@@ -517,7 +517,7 @@ def test_only_what_leaves_no_sidecar_is_opened_in_place(
     if windows:
         monkeypatch.setattr(pin, "os", types.SimpleNamespace(**{**vars(os), "name": "nt"}))
     with processes.application(path) if state == "open" else contextlib.nullcontext():
-        source = database.locate(path, action=ACTION)
+        source = database.locate(path)
         assert pin.may_open_in_place(source, traceless=traceless) == expected
 
 
@@ -526,7 +526,7 @@ import os, sys
 from pathlib import Path
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, pin
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError, doing
 
 def become_nobody():
     os.setgroups([])
@@ -543,15 +543,16 @@ def work(pinned):
     return [name for (name,) in pinned.connection.execute("SELECT name FROM item ORDER BY id")][-1]
 
 try:
-    source = database.locate(Path(sys.argv[1]), action="Cannot test")
-    print(pin.read(source, scratch, work, action="Cannot test", deadline=Deadline(float(sys.argv[3]))))
+    with doing("Cannot test"):
+        source = database.locate(Path(sys.argv[1]))
+        print(pin.read(source, scratch, work, deadline=Deadline(float(sys.argv[3]))))
 except EngineError as error:
     print(error.code)
 """
 
 _MAY_NOBODY_OPEN = f"""{_BECOME_NOBODY}
 become_nobody()
-print(pin.may_open_in_place(database.locate(Path(sys.argv[1]), action="Cannot test")))
+print(pin.may_open_in_place(database.locate(Path(sys.argv[1]))))
 """
 
 
@@ -609,7 +610,7 @@ def test_unreadable_source_is_a_permission_error() -> None:
 
 
 def examine(path: Path, work: Callable[[sqlite3.Connection], list[Check]]) -> list[Check]:
-    return pin.examine(database.locate(path, action=ACTION), work, action=ACTION, deadline=Deadline(30), traceless=True)
+    return pin.examine(database.locate(path), work, action=ACTION, deadline=Deadline(30), traceless=True)
 
 
 def test_what_an_examination_finds_is_handed_on(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def pin(site: Site, identity: str, *, dry_run: bool = False, **options: Any) -> 
 
 
 def found(site: Site, identity: str) -> Backup:
-    return site.open().find(identity, action="Test")
+    return site.open().find(identity)
 
 
 def reasons(site: Site, identity: str) -> list[str]:
@@ -271,7 +271,7 @@ def test_no_repository(tmp_path: Path) -> None:
 
 def test_prune_that_is_at_work_is_waited_for(site: Site, old: str) -> None:
     """It has decided already: a pin that came between would be worth nothing."""
-    with locks.held(site.repository / ".lock", timeout_seconds=0, action="Test"), pytest.raises(RepositoryLockedError):
+    with locks.held(site.repository / ".lock", timeout_seconds=0), pytest.raises(RepositoryLockedError):
         pin(site, old)
 
 

@@ -33,17 +33,17 @@ NOTHING = Policy(0, 0, 0, 0, 0, 0, 0)
 HOLD_READING = """
 import pathlib, sys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
-backup = repository.find(sys.argv[2], action="Test")
-with repository.reading(backup, action="Test", timeout_seconds=0):
+repository = Repository.open_existing(pathlib.Path(sys.argv[1]))
+backup = repository.find(sys.argv[2])
+with repository.reading(backup, timeout_seconds=0):
     print("reading", flush=True)
     sys.stdin.read()
 """
 HOLD_REPOSITORY = """
 import pathlib, sys
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
-with repository.locked(action="Test", timeout_seconds=0):
+repository = Repository.open_existing(pathlib.Path(sys.argv[1]))
+with repository.locked(timeout_seconds=0):
     print("locked", flush=True)
     sys.stdin.read()
 """
@@ -91,7 +91,7 @@ class Place:
 
     @property
     def repository(self) -> Repository:
-        return Repository.open_existing(self.path, action="Test")
+        return Repository.open_existing(self.path)
 
     def ids(self) -> list[str]:
         return [each.id for each in self.repository.backups()]
@@ -199,9 +199,9 @@ def test_removal_begins_with_the_newest(place: Place, monkeypatch: pytest.Monkey
     order = []
     remove = Repository.remove
 
-    def record(self: Repository, doomed: Any, *, action: str) -> None:
+    def record(self: Repository, doomed: Any) -> None:
         order.append(doomed.id)
-        remove(self, doomed, action=action)
+        remove(self, doomed)
 
     monkeypatch.setattr(Repository, "remove", record)
     place.run(last=1)
@@ -480,7 +480,7 @@ def test_repository_that_another_run_holds_is_an_error_that_names_it(place: Plac
 
 def test_plans_may_be_made_at_the_same_time(place: Place) -> None:
     place.back_up(*DAYS)
-    with place.repository.locked(action="Test", timeout_seconds=0, dry_run=True):
+    with place.repository.locked(timeout_seconds=0, dry_run=True):
         assert place.run(last=1, dry_run=True).changed
 
 
@@ -500,8 +500,8 @@ def test_prune_among_backups_and_restores_harms_neither(tmp_path: Path) -> None:
             assert reader.poll() is None, "a restore failed"
     assert gone >= 30
     assert any("incremental" in each["id"] for each in prune.run(request).kept)
-    opened = Repository.open_existing(repository, action="Test")
-    with opened.locked(action="Test", timeout_seconds=10):
+    opened = Repository.open_existing(repository)
+    with opened.locked(timeout_seconds=10):
         opened.remove_leftovers()
     assert verify.verify_backups(opened, "all", verify.Expectations("full")).error is None
 

@@ -36,7 +36,6 @@ from support import databases, images, keys, limits
 from support.images import MemorySnapshot
 
 PAGE_SIZE = 16
-ACTION = "Cannot test"
 # A statement that never ends.
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
@@ -289,7 +288,7 @@ def count(image: MemorySnapshot, sql: str = "SELECT count(*) FROM item") -> int:
 def test_result_of_the_work_beside_is_handed_over(image: MemorySnapshot) -> None:
     with Beside(image, lambda: (count(image), threading.get_ident())) as beside:
         beside.start()
-        found, thread = beside.result(Deadline(None), action=ACTION)
+        found, thread = beside.result(Deadline(None))
     assert found == 3
     assert thread != threading.get_ident()
 
@@ -302,11 +301,11 @@ def test_work_is_done_once_and_not_before_it_is_asked_for(image: MemorySnapshot)
     with Beside(image, lambda: done.append(1)) as beside:
         beside.start()
         beside.start()
-        beside.result(Deadline(None), action=ACTION)
-        beside.result(Deadline(None), action=ACTION)
+        beside.result(Deadline(None))
+        beside.result(Deadline(None))
     assert done == [1]
     with Beside(image, lambda: done.append(1)) as beside:
-        beside.result(Deadline(None), action=ACTION)
+        beside.result(Deadline(None))
     assert done == [1, 1]
 
 
@@ -317,14 +316,14 @@ def test_failure_of_the_work_is_what_its_result_raises(image: MemorySnapshot) ->
     with Beside(image, fail) as beside:
         beside.start()
         with pytest.raises(SourceBusyError, match="on purpose"):
-            beside.result(Deadline(None), action=ACTION)
+            beside.result(Deadline(None))
 
 
 def test_deadline_ends_a_long_check(image: MemorySnapshot) -> None:
     begin = time.monotonic()
     with pytest.raises(SourceBusyError, match="Cannot test: the check did not end before the timeout"):
         with Beside(image, lambda: count(image, ENDLESS)) as beside:
-            beside.result(Deadline(0.2), action=ACTION)
+            beside.result(Deadline(0.2))
     assert 0.2 <= time.monotonic() - begin < 10
 
 

@@ -33,11 +33,11 @@ def repository(tmp_path: Path) -> Repository:
     source = databases.make(tmp_path / "agent.db")
     for _round in range(3):
         backup.run(backup.Request(path=source, repository=tmp_path / "repository", compression="none", force=True))
-    return Repository.open_existing(tmp_path / "repository", action="Test")
+    return Repository.open_existing(tmp_path / "repository")
 
 
 def _reopened(repository: Repository) -> Repository:
-    return Repository.open_existing(repository.path, action="Test")
+    return Repository.open_existing(repository.path)
 
 
 def test_directory_without_a_manifest_is_not_a_backup(repository: Repository) -> None:
@@ -58,7 +58,7 @@ def test_damaged_manifest_is_listed_and_never_hidden(repository: Repository, dam
         path.write_bytes(b"")
     else:
         newest.path.rename(newest.path.with_name("20300101T000000Z-full"))
-    found = repository.find("latest", action="Test")
+    found = repository.find("latest")
     assert found.manifest is None
     assert not found.verified
     with pytest.raises(BackupDamagedError):
@@ -75,7 +75,7 @@ def test_backup_of_a_newer_format_is_a_usage_error_not_damage(
         newer = manifest.to_bytes(newest.trusted())
     (newest.path / "manifest.json").write_bytes(newer)
     with pytest.raises(UsageError, match="Update the collection"):
-        repository.find("latest", action="Test").trusted()
+        repository.find("latest").trusted()
 
 
 def test_damaged_description_says_what_to_do(repository: Repository) -> None:
@@ -88,7 +88,7 @@ def test_damaged_description_says_what_to_do(repository: Repository) -> None:
 
 def test_missing_repository_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(BackupNotFoundError, match="no repository"):
-        Repository.open_existing(tmp_path / "missing", action="Test")
+        Repository.open_existing(tmp_path / "missing")
 
 
 def test_notes_beside_a_manifest_keep_what_others_noted(repository: Repository) -> None:
@@ -112,12 +112,12 @@ def test_damaged_notes_count_as_none(repository: Repository) -> None:
 def test_reader_holds_a_backup_against_its_removal(repository: Repository) -> None:
     newest = repository.backups()[-1]
     lock = repository.path / ".locks" / newest.id
-    with repository.reading(newest, action="Test", timeout_seconds=1):
-        with repository.reading(newest, action="Test", timeout_seconds=1):
+    with repository.reading(newest, timeout_seconds=1):
+        with repository.reading(newest, timeout_seconds=1):
             pass
-        with pytest.raises(RepositoryLockedError), locks.held(lock, timeout_seconds=0, action="Test"):
+        with pytest.raises(RepositoryLockedError), locks.held(lock, timeout_seconds=0):
             pytest.fail("a remover got the lock of a reader")
-    with locks.held(lock, timeout_seconds=0, action="Test"):
+    with locks.held(lock, timeout_seconds=0):
         pass
 
 
@@ -125,9 +125,9 @@ def test_reader_holds_a_backup_against_its_removal(repository: Repository) -> No
 def test_reader_that_comes_after_the_removal_is_told_so(repository: Repository, *, dry_run: bool) -> None:
     """A prune may be faster than the lock; without this the backup would be called damaged."""
     oldest = repository.backups()[0]
-    repository.remove(oldest, action="Test")
+    repository.remove(oldest)
     with pytest.raises(BackupNotFoundError, match=f"{oldest.id} was removed meanwhile"):
-        with repository.reading(oldest, action="Test", timeout_seconds=1, dry_run=dry_run):
+        with repository.reading(oldest, timeout_seconds=1, dry_run=dry_run):
             pytest.fail("it is gone")
 
 
@@ -137,7 +137,7 @@ def test_reader_that_waited_for_the_removal_is_told_so(repository: Repository) -
     lock = repository.path / ".locks" / oldest.id
     lock.parent.mkdir(exist_ok=True)
     with contextlib.ExitStack() as remover, pytest.MonkeyPatch.context() as patch:
-        remover.enter_context(locks.held(lock, timeout_seconds=0, action="Test"))
+        remover.enter_context(locks.held(lock, timeout_seconds=0))
 
         def finish(_seconds: float) -> None:
             oldest.path.rename(repository.path / f".staging-removed-{oldest.id}")
@@ -146,7 +146,7 @@ def test_reader_that_waited_for_the_removal_is_told_so(repository: Repository) -
 
         patch.setattr(time, "sleep", finish)
         with pytest.raises(BackupNotFoundError, match="was removed meanwhile"):
-            with repository.reading(oldest, action="Test", timeout_seconds=60):
+            with repository.reading(oldest, timeout_seconds=60):
                 pytest.fail("it is gone")
 
 
@@ -155,9 +155,9 @@ def test_removed_backup_leaves_nothing(repository: Repository) -> None:
     repository.note_verification(oldest, level="quick", outcome="passed")
     (repository.path / ".index").mkdir(exist_ok=True)
     (repository.path / ".index" / oldest.id).touch()
-    with repository.reading(oldest, action="Test", timeout_seconds=1):
+    with repository.reading(oldest, timeout_seconds=1):
         pass
-    repository.remove(oldest, action="Test")
+    repository.remove(oldest)
     assert [each.id for each in repository.backups()] == [each.id for each in others]
     assert not list(repository.path.rglob(f"*{oldest.id}*"))
 
@@ -165,10 +165,10 @@ def test_removed_backup_leaves_nothing(repository: Repository) -> None:
 def test_backup_that_is_read_is_not_removed(repository: Repository) -> None:
     oldest = repository.backups()[0]
     before = databases.tree(oldest.path)
-    with repository.reading(oldest, action="Test", timeout_seconds=1):
+    with repository.reading(oldest, timeout_seconds=1):
         assert repository.in_use() == {oldest.id}
         with pytest.raises(RepositoryLockedError):
-            repository.remove(oldest, action="Test")
+            repository.remove(oldest)
     assert databases.tree(oldest.path) == before
     assert repository.in_use() == set()
 
@@ -198,14 +198,14 @@ def test_name_of_a_removed_backup_is_off_the_disk_before_its_files(
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "replace", record_replace)
     monkeypatch.setattr(files, "remove_tree", record_remove)
-    repository.remove(oldest, action="Test")
+    repository.remove(oldest)
     assert events[events.index("rename") :] == ["rename", "flush", "remove"]
 
 
 def test_what_a_killed_removal_left_is_removed(repository: Repository) -> None:
     oldest, second, third = repository.backups()
     for each in (oldest, second):
-        with repository.reading(each, action="Test", timeout_seconds=1):
+        with repository.reading(each, timeout_seconds=1):
             pass
     repository.note_verification(third, level="quick", outcome="passed")
     oldest.path.rename(repository.path / f".staging-removed-{oldest.id}")
@@ -217,7 +217,7 @@ def test_what_a_killed_removal_left_is_removed(repository: Repository) -> None:
 def test_verification_of_a_backup_that_is_removed_meanwhile_is_no_failure(repository: Repository) -> None:
     """It is noted after the reading has ended."""
     oldest = repository.backups()[0]
-    repository.remove(oldest, action="Test")
+    repository.remove(oldest)
     repository.note_verification(oldest, level="quick", outcome="passed")
     assert len(repository.backups()) == 2
 
@@ -271,5 +271,5 @@ def test_repository_that_another_run_makes_meanwhile_is_no_stranger(
     exists = Repository.exists
     monkeypatch.setattr(Repository, "exists", lambda path: next(looks, None) is None and exists(path))
     source = Path(repository.source)
-    opened = Repository.open_or_create(repository.path, name=repository.name, source=source, action="Test")
+    opened = Repository.open_or_create(repository.path, name=repository.name, source=source)
     assert opened.backups() == repository.backups()

@@ -230,7 +230,7 @@ def test_other_application_is_not_overwritten(live: Path) -> None:
 
 
 def test_backup_is_chosen_by_id_or_by_time(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = backup.Repository.open_existing(live.parent / "repository", action="Test").backups()[0]
+    first = backup.Repository.open_existing(live.parent / "repository").backups()[0]
     later = clock.now() + timedelta(hours=2)
     monkeypatch.setattr(clock, "now", lambda: later)
     databases.add(live, "later")
@@ -390,7 +390,7 @@ def test_user_whose_database_had_a_group_that_he_may_not_give_is_told(undone: bo
             databases.add(live, "old")
             if undone:
                 restore.run(_request(live))
-        old = switch.newest_undo_set(live, action="") / live.name if undone else live
+        old = switch.newest_undo_set(live) / live.name if undone else live
         os.chown(old, 0, 8765)
         old.chmod(0o664)
         with limits.unprivileged():
@@ -549,15 +549,15 @@ def test_undo_set_of_a_broken_link_is_a_file_of_its_own(live: Path) -> None:
     undo.mkdir(parents=True)
     os.link(live, undo / live.name)
     database.sidecar(live, "-wal").rename(undo / f"{live.name}-wal")
-    switch.settle(live, action="Test", timeout_seconds=1)
+    switch.settle(live, timeout_seconds=1)
     (undo_set,) = live.parent.glob("agent.db.before-restore.*")
     assert sorted(databases.tree(undo_set)) == ["agent.db", "agent.db-wal"]
     assert live.stat().st_nlink == 1
 
 
 def test_two_restores_at_once_do_not_meet(live: Path) -> None:
-    with switch.workplace(live, action="Test", timeout_seconds=0, warnings=[]), pytest.raises(EngineError) as caught:
-        with switch.workplace(live, action="Test", timeout_seconds=0.1, warnings=[]):
+    with switch.workplace(live, timeout_seconds=0, warnings=[]), pytest.raises(EngineError) as caught:
+        with switch.workplace(live, timeout_seconds=0.1, warnings=[]):
             pytest.fail("both got the workplace")
     assert caught.value.code == 15
     assert not database.restoring_directory(live).exists()

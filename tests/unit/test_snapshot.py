@@ -33,7 +33,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import databases, processes
 
-ACTION = "Cannot test"
 LOCK_BYTE = 1 << 30
 ADD = "INSERT INTO item(name) VALUES ('in the log')"
 
@@ -50,12 +49,12 @@ def scratch(tmp_path: Path) -> Path:
 
 def take(path: Path, scratch: Path, **options: Any) -> Snapshot:
     options.setdefault("deadline", Deadline(30))
-    return snapshot.take(database.locate(path, action=ACTION), scratch, action=ACTION, **options)
+    return snapshot.take(database.locate(path), scratch, **options)
 
 
 def use(path: Path, scratch: Path, work: Callable[[Snapshot], Result], **options: Any) -> Result:
     options.setdefault("deadline", Deadline(30))
-    return snapshot.use(database.locate(path, action=ACTION), scratch, work, action=ACTION, **options)
+    return snapshot.use(database.locate(path), scratch, work, **options)
 
 
 def names(image: Snapshot) -> list[str]:
@@ -237,7 +236,7 @@ def test_log_that_ends_too_early_is_no_page(tmp_path: Path, scratch: Path) -> No
             for _chunk in image.chunks():
                 pass
 
-        with pytest.raises(SourceBusyError, match="Cannot test: the -wal is shorter"):
+        with pytest.raises(SourceBusyError, match="the -wal is shorter"):
             use(path, scratch, work)
 
 
@@ -423,12 +422,12 @@ def test_empty_source_is_an_empty_image(tmp_path: Path, scratch: Path) -> None:
     """Case 7."""
     path = tmp_path / "a.db"
     path.write_bytes(b"")
-    source = database.locate(path, action=ACTION, allow_empty=True)
+    source = database.locate(path, allow_empty=True)
 
     def work(image: Snapshot) -> None:
         assert (image.page_size, image.page_count, image.image_bytes, list(image.chunks())) == (0, 0, 0, [])
 
-    snapshot.use(source, scratch, work, action=ACTION, deadline=Deadline(30))
+    snapshot.use(source, scratch, work, deadline=Deadline(30))
     assert os.listdir(scratch) == []
 
 
@@ -465,7 +464,7 @@ def test_salvaged_image_is_the_bytes_as_they_are(tmp_path: Path, scratch: Path) 
     path = databases.make(tmp_path / "a.db")
     damaged = path.read_bytes()[:16] + b"\xff" * 5000 + b"end"
     path.write_bytes(damaged)
-    located = database.locate(path, action=ACTION)
+    located = database.locate(path)
     with snapshot.salvage(located, scratch, corruption="malformed") as image:
         assert b"".join(image.chunks()) == damaged
         assert image.connection is None

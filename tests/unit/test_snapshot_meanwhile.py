@@ -28,7 +28,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.sn
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from support import agent_db, databases, hostile, processes, writer
 
-ACTION = "Cannot test"
 ADD = "INSERT INTO item(name) VALUES ('meanwhile')"
 CHANGE = "UPDATE item SET name = 'changed ' || name"
 CHECKPOINTS = ("PASSIVE", "FULL", "RESTART", "TRUNCATE")
@@ -47,12 +46,12 @@ def scratch(tmp_path: Path) -> Path:
 
 def use(path: Path, scratch: Path, work: Callable[[Snapshot], Result], **options: Any) -> Result:
     options.setdefault("deadline", Deadline(30))
-    return snapshot.use(database.locate(path, action=ACTION), scratch, work, action=ACTION, **options)
+    return snapshot.use(database.locate(path), scratch, work, **options)
 
 
 def take(path: Path, scratch: Path, **options: Any) -> Snapshot:
     options.setdefault("deadline", Deadline(30))
-    return snapshot.take(database.locate(path, action=ACTION), scratch, action=ACTION, **options)
+    return snapshot.take(database.locate(path), scratch, **options)
 
 
 def names(image: Snapshot) -> list[str]:

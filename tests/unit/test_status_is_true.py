@@ -44,7 +44,7 @@ class History:
     def backups(self) -> list[Backup]:
         if not Repository.exists(self.host.repository()):
             return []
-        return Repository.open_existing(self.host.repository(), action="Test").backups()
+        return Repository.open_existing(self.host.repository()).backups()
 
     def wait(self) -> None:
         self.moment[0] += timedelta(minutes=self.chance.choice([1, 20, 60, 120, 240]))

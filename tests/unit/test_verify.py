@@ -34,7 +34,7 @@ def source(tmp_path: Path) -> Path:
 def repository(source: Path) -> Repository:
     path = source.parent / "repository"
     backup.run(backup.Request(path=source, repository=path, compression="gzip"))
-    return Repository.open_existing(path, action="Test")
+    return Repository.open_existing(path)
 
 
 def _checks(result: verify.Verification) -> dict[str, str]:
@@ -87,7 +87,7 @@ def test_backup_without_checks_counts_as_verified_after_one(source: Path) -> Non
     outcome = backup.run(backup.Request(path=source, repository=path, check="none"))
     assert outcome.backup is not None
     assert not outcome.backup.verified
-    repository = Repository.open_existing(path, action="Test")
+    repository = Repository.open_existing(path)
     verify.verify_backups(repository, "latest", Expectations("full"))
     assert repository.backups()[-1].verified
 
@@ -190,7 +190,7 @@ def test_backup_that_is_removed_before_its_turn_is_left_out(
     databases.add(source, "new")
     backup.run(backup.Request(path=source, repository=repository.path, compression="gzip"))
     listed = first, second = repository.backups()
-    repository.remove(first, action="Test")
+    repository.remove(first)
     monkeypatch.setattr(repository, "backups", lambda: [*listed])
     result = verify.verify_backups(repository, "all", Expectations())
     assert _checks(result) == {f"{second.id}: artifacts": "passed"}

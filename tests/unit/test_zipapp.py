@@ -218,7 +218,7 @@ class TestInstall:
         assert content == zipapp.build(cli.main, INTERPRETER)
         after = Runner(manifest.COLLECTION_VERSION, hashlib.sha256(content).hexdigest())
         assert outcome == Outcome(True, None, after)
-        assert zipapp.find(path, action="Test") == after
+        assert zipapp.find(path) == after
         assert [each.name for each in path.parent.iterdir()] == [path.name]
 
     @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -243,10 +243,10 @@ class TestInstall:
 
         planned = install(path, dry_run=True)
 
-        assert zipapp.find(path, action="Test") == old
+        assert zipapp.find(path) == old
         assert install(path) == planned
         assert (planned.changed, planned.before) == (True, old)
-        assert zipapp.find(path, action="Test") == planned.after
+        assert zipapp.find(path) == planned.after
 
     @pytest.mark.parametrize("mode", [0o644, 0o700, 0o777, 0o4755])
     def test_its_mode_was_changed(self, path: Path, mode: int) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..sealed import codec
-from ..system.errors import BackupDamagedError, StorageFailedError
+from ..system.errors import BackupDamagedError, StorageFailedError, doing
 from . import manifest
 from .manifest import Manifest
 from .published import Backup, wrong_parent
@@ -31,6 +31,7 @@ def links(repository: Repository, backup: Backup) -> list[Backup]:
         if previous is None or wrong:
             raise BackupDamagedError(
                 f"The backup {backup.id} builds on {parent}, which {wrong}.",
+                action="",
                 hint="Use another backup, or a copy of this one from off-site.",
             )
         found.append(previous)
@@ -60,11 +61,10 @@ def check_artifacts(chain: Sequence[Backup]) -> None:
 def _check_content(document: Manifest, path: Path) -> None:
     """Whether what the manifest says of its content goes with the name that this has."""
     stored = document.content_file
-    action = f"Cannot use {path / stored.path}"
-    codec.check_known(stored.compression, stored.encryption, action=action)
-    if stored.path != manifest.CONTENT_NAMES[document.type] + codec.suffix(stored.compression, stored.encryption):
-        raise BackupDamagedError(
-            f"{action}: its name is not one of a file with compression {stored.compression}, encryption "
-            f"{stored.encryption}.",
-            hint="Use another backup, or a copy of this one from off-site.",
-        )
+    with doing(f"Cannot use {path / stored.path}"):
+        codec.check_known(stored.compression, stored.encryption)
+        if stored.path != manifest.CONTENT_NAMES[document.type] + codec.suffix(stored.compression, stored.encryption):
+            raise BackupDamagedError(
+                f"its name is not one of a file with compression {stored.compression}, encryption {stored.encryption}.",
+                hint="Use another backup, or a copy of this one from off-site.",
+            )

@@ -12,7 +12,15 @@ from datetime import datetime
 from typing import NoReturn
 
 from ..system import clock
-from ..system.errors import BackupDamagedError, BackupNotFoundError, RefusedError, StorageFailedError, UsageError, Way
+from ..system.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    RefusedError,
+    StorageFailedError,
+    UsageError,
+    Way,
+    doing,
+)
 from . import published
 from .published import Backup
 from .repository import Repository
@@ -45,12 +53,13 @@ class Chosen:
             yield
         except BackupDamagedError as error:
             hint, ways = self._good()
-            raise BackupDamagedError(error.message, hint=f"{error.advice} {hint}".lstrip(), ways=ways) from error
+            told = f"{error.advice} {hint}".lstrip()
+            raise BackupDamagedError(error.cause, action=error.action, hint=told, ways=ways) from error
 
     def refuse(self, cause: str, *, meant: Way) -> NoReturn:
         """Raise ``RefusedError``, and name a good backup first; ``meant`` is the way for who knows better."""
         hint, ways = self._good()
-        raise RefusedError(f"{_ACTION} {self.backup.id}: {cause}.", hint=hint, ways=[*ways, meant])
+        raise RefusedError(f"{cause}.", action=f"{_ACTION} {self.backup.id}", hint=hint, ways=[*ways, meant])
 
     def _good(self) -> tuple[str, list[Way]]:
         """A hint, and the way to restore the newest good backup other than this one."""
@@ -85,11 +94,12 @@ def _chain(backup: Backup, backups: Sequence[Backup]) -> set[str]:
 def choose(repository: Repository, wanted: Wanted) -> Chosen:
     """The backup that is ``wanted``. Raises when it is not to be trusted, and names a good one."""
     backups = repository.backups()
-    backup, warnings = _find(repository, wanted, backups)
+    with doing(_ACTION):
+        backup, warnings = _find(repository, wanted, backups)
     chosen = Chosen(backup, backups, [*warnings, *repository.warnings([] if backup.foreign else backups)])
     if backup.damage is not None and not isinstance(backup.damage, StorageFailedError):
         with chosen.naming_another():
-            raise BackupDamagedError(backup.damage.message, hint=backup.damage.hint)
+            raise BackupDamagedError(backup.damage.cause, action=backup.damage.action, hint=backup.damage.hint)
     document = backup.trusted()
     if backup.foreign and not wanted.force_identity:
         origin = f"of {document.database.source} on {document.database.host}"
@@ -108,15 +118,15 @@ def choose(repository: Repository, wanted: Wanted) -> Chosen:
 def _find(repository: Repository, wanted: Wanted, backups: Sequence[Backup]) -> tuple[Backup, list[str]]:
     """What is wanted, and a warning when suspect ones were passed over for it."""
     if not wanted.before:
-        found = repository.find(wanted.backup, action=_ACTION, among=backups)
+        found = repository.find(wanted.backup, among=backups)
         return found, published.passed_over(backups, found) if wanted.backup == "latest" else []
     if wanted.backup != "latest":
-        raise UsageError(f"{_ACTION}: both backup and before are given.", hint="Give one of them.")
+        raise UsageError("both backup and before are given.", hint="Give one of them.")
     early = [each for each in backups if each.manifest and clock.from_text(each.manifest.started) <= wanted.before]
     newest = published.newest(early)
     if newest is None:
         raise BackupNotFoundError(
-            f"{_ACTION}: {repository.path} holds no backup from {clock.with_offset(wanted.before)} or earlier.",
+            f"{repository.path} holds no backup from {clock.with_offset(wanted.before)} or earlier.",
             hint="Choose a later time, or list the backups.",
         )
     return newest, published.passed_over(early, newest)

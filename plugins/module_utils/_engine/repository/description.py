@@ -23,7 +23,7 @@ from ..system.errors import (
     EngineError,
     StorageFailedError,
     UsageError,
-    translated,
+    doing,
 )
 from . import published, seal
 from .manifest import Manifest
@@ -81,33 +81,31 @@ def exists(directory: Path) -> bool:
     return False
 
 
-def found(directory: Path, *, action: str) -> Description:
+def found(directory: Path) -> Description:
     """What the file in ``directory`` says or, where that is damaged or missing, the manifests of the backups there."""
     failure: EngineError
     try:
-        described = read(directory, action=action)
-        return described if described.id else _with_known_id(described, directory, action=action)
+        described = read(directory)
+        return described if described.id else _with_known_id(described, directory)
     except BackupDamagedError as error:
         failure, wrong = error, "damaged"
     except EngineError as error:
         if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
             raise
         hint = "Check the path, or make a backup first."
-        failure, wrong = BackupNotFoundError(f"{action}: there is no repository at {directory}.", hint=hint), "missing"
-    with translated(action):
-        told = told_by(list(published.listed(directory)), directory / NAME, wrong=wrong)
+        failure, wrong = BackupNotFoundError(f"there is no repository at {directory}.", hint=hint), "missing"
+    told = told_by(list(published.listed(directory)), directory / NAME, wrong=wrong)
     if told is None:
         raise failure from None
     return told
 
 
-def _with_known_id(described: Description, directory: Path, *, action: str) -> Description:
+def _with_known_id(described: Description, directory: Path) -> Description:
     """With the id that manifests of the same database name: when somebody put an older file back, it is known there.
 
     Where none is of its path, since the database moved, those of its name tell.
     """
-    with translated(action):
-        documents = [each.manifest for each in published.listed(directory) if each.manifest is not None]
+    documents = [each.manifest for each in published.listed(directory) if each.manifest is not None]
     wanted = (described.name, described.source)
     same = [each for each in documents if (each.database.name, each.database.source) == wanted]
     return dataclasses.replace(
@@ -115,19 +113,19 @@ def _with_known_id(described: Description, directory: Path, *, action: str) -> D
     )
 
 
-def read(directory: Path, *, action: str) -> Description:
+def read(directory: Path) -> Description:
     """What the file in ``directory`` says.
 
     Raises ``BackupDamagedError`` unless every byte is as it was written. A file of an earlier version has neither id
     nor seal.
     """
     path = directory / NAME
-    with translated(action):
+    with doing():
         data = places.read_bytes(path)
     try:
         content = _content(data)
         if content["format"] > FORMAT:
-            raise UsageError(f"{action}: {directory} has a newer format.", hint="Update the collection on this host.")
+            raise UsageError(f"{directory} has a newer format.", hint="Update the collection on this host.")
         known = {key: content[key] for key in _TEXTS}
         identity = content.get("id", "")
         for each in (*known.values(), identity):
@@ -135,7 +133,7 @@ def read(directory: Path, *, action: str) -> Description:
             os.fsencode(each)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BackupDamagedError(
-            f"{action}: {path} is damaged.",
+            f"{path} is damaged.",
             hint="Restore that small file from off-site, or move the directory aside and begin a new repository.",
         ) from None
     others = {key: value for key, value in content.items() if key not in _KEYS}

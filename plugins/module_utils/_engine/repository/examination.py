@@ -20,7 +20,7 @@ from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..sqlite.snapshot import Snapshot
 from ..system import clock, files, places
-from ..system.errors import BackupDamagedError, translated
+from ..system.errors import BackupDamagedError, doing
 from . import manifest
 from .manifest import PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, StoredFile
 from .published import Backup
@@ -108,7 +108,7 @@ def store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
     for suffix in (WAL, JOURNAL):
         side = database.sidecar(source.path, suffix)
         if files.size_of(side):
-            with translated(f"Cannot copy {side}"):
+            with doing(f"Cannot copy {side}"):
                 content = places.read_bytes(side)
             name = manifest.CONTENT_NAMES["full"]
             stored.append(storage.write(name + suffix, SIDECAR_ROLE, [content]))
@@ -141,4 +141,4 @@ def proof_of(backup: Backup, keys: Keys) -> Proof | None:
         found: dict[str, Any] = json.loads(content)
         return manifest.made(Proof, found["proof"]) if found["proof"] else None
     except manifest.MALFORMED as error:
-        raise BackupDamagedError(f"Cannot read {path}: {error!r:.200}.", hint="Use another backup.") from None
+        raise BackupDamagedError(f"{error!r:.200}.", action=f"Cannot read {path}", hint="Use another backup.") from None

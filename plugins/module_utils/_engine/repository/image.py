@@ -18,7 +18,7 @@ from ..sealed import codec
 from ..sealed.encryption import Keys
 from ..sqlite.snapshot import Progress
 from ..system import files, places
-from ..system.errors import BackupDamagedError, translated
+from ..system.errors import BackupDamagedError, doing
 from . import pages
 from .published import Backup
 
@@ -41,14 +41,12 @@ class Written:
     sha256: str = ""
 
 
-def write_image(
-    links: Sequence[Backup], dest: Path, keys: Keys, *, action: str, progress: Progress | None = None
-) -> Written:
+def write_image(links: Sequence[Backup], dest: Path, keys: Keys, *, progress: Progress | None = None) -> Written:
     """Write the image of the last of ``links`` into the new private file ``dest``.
 
     Raises ``BackupDamagedError`` when an artifact cannot be read to its end, ``KeyRejectedError`` without its key.
     """
-    with translated(f"{action}: cannot write {dest}"), files.create_private(dest) as file:
+    with doing(step=f"cannot write {dest}"), files.create_private(dest) as file:
         sha256 = _unpack_full(links[0], dest, file, keys, progress)
         for each in links[1:]:
             document = each.trusted()
@@ -110,24 +108,24 @@ def _digest_growing(
                 time.sleep(_POLL_SECONDS)
 
 
-def prove(backup: Backup, written: Written, check: Callable[[], Result], *, action: str) -> Result:
+def prove(backup: Backup, written: Written, check: Callable[[], Result]) -> Result:
     """What ``check`` finds in the image that was written; meanwhile it is flushed, and its SHA-256 compared.
 
     Raises ``BackupDamagedError`` unless it is exactly the image of the manifest, whatever ``check`` says.
     """
     path, expected = written.path, backup.trusted().image
-    with concurrent.futures.ThreadPoolExecutor(max_workers=3) as pool, translated(f"{action}: cannot read {path}"):
+    with concurrent.futures.ThreadPoolExecutor(max_workers=3) as pool, doing(step=f"cannot read {path}"):
         digest = pool.submit(lambda: written.sha256 or files.sha256_file(path))
         flushed = pool.submit(files.sync_file, path)
         checked = pool.submit(check)
         if digest.result() != expected.sha256 or files.size_of(path) != expected.bytes:
-            raise _damage(backup, action=action)
+            raise _damage(backup)
         flushed.result()
         return checked.result()
 
 
-def _damage(backup: Backup, *, action: str) -> BackupDamagedError:
+def _damage(backup: Backup) -> BackupDamagedError:
     return BackupDamagedError(
-        f"{action}: what the backup {backup.id} holds is not the image of its manifest.",
+        f"what the backup {backup.id} holds is not the image of its manifest.",
         hint="Use another backup, or a copy of this one from off-site.",
     )

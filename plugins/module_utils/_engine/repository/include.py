@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ..system import files, places
 from ..system.clock import Deadline
-from ..system.errors import SourceBusyError, SourceMissingError, UsageError, translated
+from ..system.errors import SourceBusyError, SourceMissingError, UsageError, doing
 from .manifest import INCLUDE_ROLE, Manifest, StoredFile
 
 DIRECTORY = "files"
@@ -56,7 +56,7 @@ class Included:
 
     def chunks(self) -> Iterator[bytes]:
         """What is stored of it: of a file that grew since it was gathered, what it had by then."""
-        with translated(f"Cannot include {self.path}"), places.reading(self.path) as file:
+        with doing(f"Cannot include {self.path}"), places.reading(self.path) as file:
             if self.redact:
                 yield redacted(self._settings(file))
                 return
@@ -69,13 +69,13 @@ class Included:
         text = files.read_exactly(file, _MOST_SETTINGS_BYTES + 1)
         if len(text) > _MOST_SETTINGS_BYTES:
             raise UsageError(
-                f"Cannot include {self.path}: more than {files.readable(_MOST_SETTINGS_BYTES)} are too much to redact.",
+                f"more than {files.readable(_MOST_SETTINGS_BYTES)} are too much to redact.",
                 hint="Remove it from include, or keep the settings in a file of their own.",
             )
         return text
 
 
-def gather(wanted: Sequence[Include], *, source: Path, action: str, deadline: Deadline = _NEVER) -> list[Included]:
+def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline = _NEVER) -> list[Included]:
     """Every file that ``wanted`` names, by stored name. Nothing is left out silently.
 
     Raises ``SourceBusyError`` when they were not read by the deadline: a file of holes can be endless.
@@ -83,63 +83,65 @@ def gather(wanted: Sequence[Include], *, source: Path, action: str, deadline: De
     found: dict[str, Included] = {}
     for each in wanted:
         root = checked_name(each.name or each.src.name)
-        src = _found(each.src, action=action)
-        for path in _regular_files(src, action=action):
+        src = _found(each.src)
+        for path in _regular_files(src):
             # Checked again: a name deep in a directory must fit into the manifest as well.
             name = root if path == src else checked_name("/".join((root, *path.relative_to(src).parts)))
             if os.path.samefile(path, source):
-                raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
+                raise UsageError("include names the database itself.", hint="Remove it from include.")
             if name in found:
-                raise UsageError(f"{action}: include names two files {name!r}.", hint="Give one of them another name.")
-            found[name] = _digested(Included(path, name, each.redact, ""), deadline, action=action)
-    _check_nesting(found, action=action)
+                raise UsageError(f"include names two files {name!r}.", hint="Give one of them another name.")
+            found[name] = _digested(Included(path, name, each.redact, ""), deadline)
+    _check_nesting(found)
     return [found[name] for name in sorted(found)]
 
 
-def _found(given: Path, *, action: str) -> Path:
-    with translated(f"{action}: cannot include {given}"), contextlib.suppress(FileNotFoundError):
+def _found(given: Path) -> Path:
+    with doing(step=f"cannot include {given}"), contextlib.suppress(FileNotFoundError):
         src = places.resolved(given)
         if os.path.lexists(src):
             return src
     raise SourceMissingError(
-        f"{action}: the file to include, {given}, does not exist.", hint="Correct include, or remove it there."
+        f"the file to include, {given}, does not exist.", hint="Correct include, or remove it there."
     )
 
 
-def _check_nesting(names: Iterable[str], *, action: str) -> None:
+def _check_nesting(names: Iterable[str]) -> None:
     """No name may be a file and, for another name, a directory."""
     directories = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     for name in names:
         if name in directories:
             raise UsageError(
-                f"{action}: include names {name!r} both as a file and as a directory.",
+                f"include names {name!r} both as a file and as a directory.",
                 hint="Give one of them another name.",
             )
 
 
-def _regular_files(src: Path, *, action: str) -> list[Path]:
+def _regular_files(src: Path) -> list[Path]:
     """``src``, or the regular files below it; symbolic links there, and what is no file, are left out."""
     if src.is_file():
         return [src]
     if not src.is_dir():
-        raise UsageError(f"{action}: {src} is neither a file nor a directory.", hint="Remove it from include.")
-    with translated(f"{action}: cannot read {src}"):
+        raise UsageError(f"{src} is neither a file nor a directory.", hint="Remove it from include.")
+    with doing(step=f"cannot read {src}"):
         return places.regular_files(src)
 
 
 def checked_name(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name:
-        raise UsageError(f"Cannot include a file as {name!r}.", hint="Use a relative name without '..' and ':'.")
+        raise UsageError(
+            f"Cannot include a file as {name!r}.", action="", hint="Use a relative name without '..' and ':'."
+        )
     return str(path)
 
 
-def _digested(included: Included, deadline: Deadline, *, action: str) -> Included:
+def _digested(included: Included, deadline: Deadline) -> Included:
     digest, size_bytes = hashlib.sha256(), 0
     for chunk in included.chunks():
         if deadline.passed():
             raise SourceBusyError(
-                f"{action}: the file to include, {included.path}, could not be read before the timeout.",
+                f"the file to include, {included.path}, could not be read before the timeout.",
                 hint="Raise timeout, or remove the file from include.",
             )
         digest.update(chunk)

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..system import clock, files
-from ..system.errors import BackupDamagedError, UsageError, from_os_error
+from ..system.errors import BackupDamagedError, UsageError, doing
 from . import seal
 
 Kind = TypeVar("Kind")
@@ -141,42 +141,48 @@ def to_bytes(manifest: Manifest) -> bytes:
     return seal.to_bytes({"format": FORMAT, **asdict(manifest)})
 
 
-def from_bytes(data: bytes, *, where: str) -> Manifest:
+def from_bytes(data: bytes) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
-    damaged = f"Cannot read {where}"
     if not seal.is_right(data):
-        raise _damage(f"{damaged}: its content does not match its seal.")
+        raise _damage("its content does not match its seal.")
     try:
         document = json.loads(data)
         # After the seal, which every format has: a flipped bit must not pass for a newer format.
         if document["format"] > FORMAT:
             raise UsageError(
-                f"{damaged}: it has format {document['format']}, this version reads {FORMAT}.",
+                f"it has format {document['format']}, this version reads {FORMAT}.",
                 hint="Update the collection.",
             )
         return _from_document(document)
     except MALFORMED as error:
-        raise _damage(f"{damaged}: {error!r:.200}.") from None
+        raise _damage(f"{error!r:.200}.") from None
 
 
 def check_files(manifest: Manifest, directory: Path, stored: Sequence[StoredFile] | None = None) -> None:
     """Raise ``BackupDamagedError`` unless every artifact, or each of ``stored``, is there with its bytes."""
     for each in manifest.files if stored is None else stored:
-        path = directory / each.path
+        wrong = _wrong(each, directory / each.path)
+        if wrong:
+            with doing(f"The backup {manifest.id} is damaged"):
+                raise _damage(wrong)
+
+
+def _wrong(stored: StoredFile, path: Path) -> str:
+    """What is wrong with the file at ``path``; empty when it is as it was stored."""
+    with doing(f"Cannot read {path}"):
         try:
             size_bytes = os.lstat(path).st_size
-            if size_bytes != each.bytes:
-                raise _damage(f"The backup {manifest.id} is damaged: {path} has {size_bytes} bytes, not {each.bytes}.")
-            if files.sha256_file(path) != each.sha256:
-                raise _damage(f"The backup {manifest.id} is damaged: {path} does not have the SHA-256 of its manifest.")
+            if size_bytes != stored.bytes:
+                return f"{path} has {size_bytes} bytes, not {stored.bytes}."
+            if files.sha256_file(path) != stored.sha256:
+                return f"{path} does not have the SHA-256 of its manifest."
         except (FileNotFoundError, NotADirectoryError):
-            raise _damage(f"The backup {manifest.id} is damaged: {path} is missing.") from None
-        except OSError as error:
-            raise from_os_error(f"Cannot read {path}", error) from error
+            return f"{path} is missing."
+    return ""
 
 
-def _damage(message: str) -> BackupDamagedError:
-    return BackupDamagedError(message, hint="Use another backup, or a copy of this one from off-site.")
+def _damage(cause: str) -> BackupDamagedError:
+    return BackupDamagedError(cause, hint="Use another backup, or a copy of this one from off-site.")
 
 
 def _from_document(document: dict[str, Any]) -> Manifest:

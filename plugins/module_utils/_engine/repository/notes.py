@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, places
-from ..system.errors import EngineError, StorageFailedError, from_os_error, translated
+from ..system.errors import EngineError, StorageFailedError, doing, from_os_error
 
 _CHECKS_NAME = "checks.json"
 _HISTORY_NAME = "history.jsonl"
@@ -42,7 +42,8 @@ def read_checks(directory: Path, *, to_change: bool = False) -> tuple[str, list[
                 clock.from_text(moment)
         return str(content["confirmed"]), verifications, str(accepted)
     except OSError as error:
-        if to_change and isinstance(failure := from_os_error(f"Cannot read {path}", error), StorageFailedError):
+        failure = from_os_error(error, action=f"Cannot read {path}")
+        if to_change and isinstance(failure, StorageFailedError):
             raise failure from error
         return "", [], ""
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
@@ -66,7 +67,7 @@ def write_checks(
 def append_event(repository: Path, event: str, facts: Mapping[str, Any]) -> None:
     """Add one line to the audit log in the directory ``repository``."""
     line = {"time": clock.to_text(clock.now()), "event": event, **_who(), **facts}
-    with translated(f"Cannot write the audit log {repository / _HISTORY_NAME}"):
+    with doing(f"Cannot write the audit log {repository / _HISTORY_NAME}"):
         files.append_line(repository / _HISTORY_NAME, json.dumps(line, sort_keys=True))
 
 
@@ -74,7 +75,7 @@ def read_events(repository: Path) -> list[dict[str, Any]]:
     """The events of the audit log, oldest first; a line that is none, as a crash leaves it, is left out."""
     events = []
     path = repository / _HISTORY_NAME
-    with translated(f"Cannot read the audit log {path}"), contextlib.suppress(FileNotFoundError):
+    with doing(f"Cannot read the audit log {path}"), contextlib.suppress(FileNotFoundError):
         for line in io.BytesIO(places.read_bytes(path)):
             with contextlib.suppress(ValueError, RecursionError):
                 event = json.loads(line.decode("utf-8", errors="replace"))

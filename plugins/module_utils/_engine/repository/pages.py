@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ..system import files, places
-from ..system.errors import BackupDamagedError, RefusedError, translated
+from ..system.errors import BackupDamagedError, RefusedError, doing
 
 DIGEST_BYTES = 16
 MAGIC = b"SQLite pages\x00\x00\x00\x01"
@@ -67,17 +67,17 @@ def apply(stream: _Stream, image: BinaryIO, *, page_size: int, page_count: int, 
     """
     reader = _Reader(stream, where)
     if reader.take(_HEADER.size) != header(page_size, page_count):
-        raise BackupDamagedError(f"{where} does not hold the changed pages that its manifest says.")
+        raise BackupDamagedError(f"{where} does not hold the changed pages that its manifest says.", action="")
     image.truncate(page_count * page_size)
     last = 0
     while (number := _NUMBER.unpack(reader.take(_NUMBER.size))[0]) != 0:
         if not last < number <= page_count:
-            raise BackupDamagedError(f"{where} names the page {number} behind {last}, of {page_count}.")
+            raise BackupDamagedError(f"{where} names the page {number} behind {last}, of {page_count}.", action="")
         image.seek((number - 1) * page_size)
         files.write_all(image, reader.take(page_size))
         last = number
     if not reader.at_end():
-        raise BackupDamagedError(f"{where} goes on behind its end.")
+        raise BackupDamagedError(f"{where} goes on behind its end.", action="")
 
 
 class _Reader:
@@ -93,7 +93,7 @@ class _Reader:
         """Exactly the next ``size`` bytes."""
         while len(self._data) < self._place + size:
             if not self._read_on():
-                raise BackupDamagedError(f"{self._where} ends too early.")
+                raise BackupDamagedError(f"{self._where} ends too early.", action="")
         self._place += size
         return self._data[self._place - size : self._place]
 
@@ -118,7 +118,7 @@ class IndexWriter:
     def write(self, path: Path, facts: dict[str, Any]) -> None:
         """Make the new private file ``path``. It needs no flush: after a crash its digest tells what became of it."""
         text = json.dumps({"digests_sha256": hashlib.sha256(self._digests).hexdigest(), **facts}, sort_keys=True)
-        with translated(f"Cannot write {path}"), files.create_private(path) as file:
+        with doing(f"Cannot write {path}"), files.create_private(path) as file:
             files.write_all(file, self._digests)
             files.write_all(file, text.encode())
 

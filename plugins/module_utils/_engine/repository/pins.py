@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..system import clock, files, places
-from ..system.errors import EngineError, from_os_error
+from ..system.errors import EngineError, doing
 from . import seal
 
 FORMAT = 1
@@ -44,13 +44,13 @@ def read(directory: Path) -> Pin | None:
     """What was last said of the backup in ``directory``; None when nothing was since it was made."""
     path = directory / NAME
     try:
-        # Hardly any backup has one, and to find that out by opening takes long.
-        os.lstat(path)
-        data = places.read_bytes(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return Pin(pinned=True, damage=from_os_error(f"Cannot read {path}", error).message)
+        with doing(f"Cannot read {path}"):
+            try:
+                # Hardly any backup has one, and to find that out by opening takes long.
+                os.lstat(path)
+                data = places.read_bytes(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
     except EngineError as error:
         return Pin(pinned=True, damage=error.message)
     if not seal.is_right(data):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..sqlite.proof import FAILED, INCONCLUSIVE, PASSED
 from ..system import clock, places
-from ..system.errors import BackupDamagedError, EngineError, from_os_error
+from ..system.errors import BackupDamagedError, EngineError, doing
 from . import manifest, notes, pins
 from .manifest import Manifest, StoredFile
 from .pins import Pin
@@ -49,7 +49,7 @@ class Backup:
     def trusted(self) -> Manifest:
         """The manifest; raises what is wrong with it."""
         if self.manifest is None:
-            raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.")
+            raise self.damage or BackupDamagedError(f"The manifest of {self.path} cannot be read.", action="")
         return self.manifest
 
     @property
@@ -132,15 +132,17 @@ def load(path: Path) -> Backup | None:
     """The backup in ``path``; None when there is no manifest, which is then no backup."""
     where = path / manifest.MANIFEST_NAME
     try:
-        document = manifest.from_bytes(places.read_bytes(where), where=str(where))
+        with doing(f"Cannot read {where}"):
+            try:
+                document = manifest.from_bytes(places.read_bytes(where))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
         if document.id != path.name:
             raise BackupDamagedError(
-                f"Cannot use {path}: its manifest is that of {document.id}.", hint="Give the directory its old name."
+                f"its manifest is that of {document.id}.",
+                action=f"Cannot use {path}",
+                hint="Give the directory its old name.",
             )
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        return Backup(path.name, path, None, from_os_error(f"Cannot read {where}", error))
     except EngineError as error:
         return Backup(path.name, path, None, error)
     confirmed, verifications, accepted = notes.read_checks(path)

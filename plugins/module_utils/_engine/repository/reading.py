@@ -18,7 +18,7 @@ from ..sealed.encryption import NOT_ENCRYPTED, Encryption
 from ..sqlite.snapshot import Progress, Snapshot
 from ..system import files
 from ..system.clock import Deadline
-from ..system.errors import SourceBusyError, translated
+from ..system.errors import SourceBusyError, doing
 from . import pages
 from .manifest import StoredFile
 
@@ -42,7 +42,7 @@ class Storage:
         compression, level = (self.compression, self.level) if compressed else ("none", None)
         stored_name = name + codec.suffix(compression, self.encryption.method)
         path = self.directory / stored_name
-        with translated(f"Cannot write {path}"):
+        with doing(f"Cannot write {path}"):
             files.make_private_directory(path.parent)
         writer = codec.ArtifactWriter(path, compression=compression, level=level, encryption=self.encryption)
         with writer:
@@ -147,7 +147,7 @@ class Beside(Generic[Result]):
         if self._future is None:
             self._future = self._pool.submit(self._work)
 
-    def result(self, deadline: Deadline, *, action: str) -> Result:
+    def result(self, deadline: Deadline) -> Result:
         """What the work found; raises ``SourceBusyError`` when it is not done by the deadline."""
         self.start()
         try:
@@ -155,7 +155,7 @@ class Beside(Generic[Result]):
             return self._future.result(deadline.remaining_seconds(_LONGEST_WAIT_SECONDS))  # type: ignore[union-attr]
         except concurrent.futures.TimeoutError:
             raise SourceBusyError(
-                f"{action}: the check did not end before the timeout.", hint="Raise timeout, or choose check: none."
+                "the check did not end before the timeout.", hint="Raise timeout, or choose check: none."
             ) from None
 
     def __enter__(self) -> Beside[Result]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, owners, places
-from ..system.errors import BackupNotFoundError, EngineError, RefusedError, UsageError, sentence, translated
+from ..system.errors import BackupNotFoundError, EngineError, RefusedError, UsageError, doing, sentence
 from . import description, manifest, notes, pins, published
 from .description import Description
 from .manifest import Manifest
@@ -69,12 +69,12 @@ class Repository:
         return [*filter(None, (self.doubt, self.renewed)), *published.told_of_foreign(backups)]
 
     @classmethod
-    def open_existing(cls, path: Path, *, action: str) -> Repository:
+    def open_existing(cls, path: Path) -> Repository:
         """Raises ``BackupNotFoundError`` when ``path`` holds no repository.
 
         Where the file that describes it is damaged or missing, the manifests do, and ``doubt`` says so.
         """
-        return cls(path, description.found(path, action=action))
+        return cls(path, description.found(path))
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -82,28 +82,28 @@ class Repository:
 
     @classmethod
     def open_or_create(
-        cls, path: Path, *, name: str, source: Path, action: str, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+        cls, path: Path, *, name: str, source: Path, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
     ) -> Repository:
         """The repository at ``path``; a missing or empty directory becomes one, mode 0700.
 
         The file that describes it is written anew where that is due.
         """
         if not cls.exists(path):
-            check_new_place(path, action=action)
-            with translated(f"{action}: cannot make the repository {path}"):
+            check_new_place(path)
+            with doing(step=f"cannot make the repository {path}"):
                 files.make_private_directory(path)
-                with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
+                with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds):
                     if not cls.exists(path):
                         description.write(path, description.new(name, source))
-        repository = cls.open_existing(path, action=action)
-        repository.check_database(name=name, source=source, action=action)
-        repository.make_private(action)
+        repository = cls.open_existing(path)
+        repository.check_database(name=name, source=source)
+        repository.make_private()
         if not repository.described.is_due:
             return repository
-        with repository.locked(action=action, timeout_seconds=timeout_seconds):
+        with repository.locked(timeout_seconds=timeout_seconds):
             # Another run may have done it meanwhile.
-            repository = cls.open_existing(path, action=action)
-            repository.check_database(name=name, source=source, action=action)
+            repository = cls.open_existing(path)
+            repository.check_database(name=name, source=source)
             repository.renew()
         return repository
 
@@ -115,45 +115,43 @@ class Repository:
             self._describe(self.described.renewed())
 
     def _describe(self, described: Description) -> None:
-        with translated(f"Cannot write to the repository {self.path}"):
+        with doing(f"Cannot write to the repository {self.path}"):
             description.write(self.path, described)
         self.described = described
 
-    def check_database(self, *, name: str, source: Path, action: str) -> None:
+    def check_database(self, *, name: str, source: Path) -> None:
         """Raise ``RefusedError`` when this repository belongs to another database.
 
         A database that moved is welcome: its old path is gone. Two that exist at once would mix their backups.
         """
         if name != self.name:
             raise RefusedError(
-                f"{action}: {self.path} holds the backups of {self.name!r}, not of {name!r}.",
+                f"{self.path} holds the backups of {self.name!r}, not of {name!r}.",
                 hint="Use a repository of its own for each database. If it only got another name, name it "
                 f"{self.name!r} again.",
             )
         other = Path(self.source)
-        with translated(action):
-            if str(source) != self.source and other.exists() and not (source.exists() and other.samefile(source)):
-                raise RefusedError(
-                    f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
-                    hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file "
-                    "away.",
-                )
+        if str(source) != self.source and other.exists() and not (source.exists() and other.samefile(source)):
+            raise RefusedError(
+                f"{self.path} holds the backups of {self.source}, which still exists.",
+                hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file away.",
+            )
 
     def adopt_source(self, source: Path) -> None:
         """Remember that the database lives at ``source`` now."""
         if str(source) != self.source and not self.doubt:
             self._describe(dataclasses.replace(self.described, source=str(source)))
 
-    def make_private(self, action: str) -> None:
+    def make_private(self) -> None:
         """Take the rights of all others away, should somebody have made the directory before."""
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
         if os.name != "nt" and mode & 0o077:
-            with translated(f"{action}: cannot make {self.path} private"):
+            with doing(step=f"cannot make {self.path} private"):
                 owners.make_private(self.path)
 
     def backups(self) -> list[Backup]:
         """Every published backup, oldest first: by sequence, since a clock may go backwards."""
-        with translated(f"Cannot list the repository {self.path}"):
+        with doing(f"Cannot list the repository {self.path}"):
             return published.in_order([self._told_apart(each) for each in published.listed(self.path)])
 
     def load(self, identity: str) -> Backup | None:
@@ -166,7 +164,7 @@ class Repository:
             return backup
         return dataclasses.replace(backup, foreign=True)
 
-    def find(self, wanted: str, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
+    def find(self, wanted: str, *, among: Sequence[Backup] | None = None) -> Backup:
         """The backup with the id ``wanted``, or for ``latest`` the newest one that is neither suspect nor foreign."""
         backups = self.backups() if among is None else among
         newest = published.newest(backups)
@@ -177,22 +175,22 @@ class Repository:
                 return each
         if wanted == "latest":
             hint = " ".join(map(sentence, published.told_of_foreign(backups))) or "Make a backup first."
-            raise BackupNotFoundError(f"{action}: {self.path} holds no backup of its own yet.", hint=hint)
+            raise BackupNotFoundError(f"{self.path} holds no backup of its own yet.", hint=hint)
         told = f"The newest is {newest.id}." if newest else "There is none yet."
-        raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=told)
+        raise BackupNotFoundError(f"there is no backup {wanted!r} in {self.path}.", hint=told)
 
     def new_id(self, moment: datetime, kind: str) -> str:
         """An id that nothing here has, of any type: ``moment``, or the next second that is free."""
-        with translated(f"Cannot list the repository {self.path}"):
+        with doing(f"Cannot list the repository {self.path}"):
             taken = {name.split("-")[0] for name in os.listdir(self.path) if published.ID.fullmatch(name)}
         while clock.to_stamp(moment) in taken:
             moment += timedelta(seconds=1)
         return f"{clock.to_stamp(moment)}-{kind}"
 
     @contextlib.contextmanager
-    def locked(self, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+    def locked(self, *, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
         """Hold the repository: for whoever publishes or removes. In check mode it is only kept from changing."""
-        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action, shared=dry_run):
+        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, shared=dry_run):
             yield
 
     def remove_leftovers(self) -> None:
@@ -204,14 +202,14 @@ class Repository:
             if not os.path.lexists(self.path / name):
                 self._remove_traces(name)
 
-    def remove(self, backup: Backup, *, action: str) -> None:
+    def remove(self, backup: Backup) -> None:
         """Remove ``backup``: its name first, durably, so that it is never listed in part. Needs the lock.
 
         Raises ``RepositoryLockedError`` when somebody reads it.
         """
         doomed = self.path / f"{_STAGING_PREFIX}removed-{backup.id}"
-        alone = locks.held(self._lock_file(backup.id), timeout_seconds=0, action=action)
-        with alone, translated(f"{action}: cannot remove {backup.path}"):
+        alone = locks.held(self._lock_file(backup.id), timeout_seconds=0)
+        with alone, doing(step=f"cannot remove {backup.path}"):
             files.move_file(backup.path, doomed)
         # From here on a reader that comes too late finds no such backup, whatever becomes of its lock.
         files.remove_tree(doomed)
@@ -225,18 +223,18 @@ class Repository:
 
     def in_use(self) -> set[str]:
         """The ids of the backups that somebody reads right now."""
-        action = f"Cannot see which backups of {self.path} are in use"
-        return {name for name in self._locks() if locks.is_held(self.path / _LOCKS_NAME / name, action=action)}
+        with doing(f"Cannot see which backups of {self.path} are in use"):
+            return {name for name in self._locks() if locks.is_held(self.path / _LOCKS_NAME / name)}
 
     def _locks(self) -> list[str]:
         """The ids of which there is a lock, held or not."""
         directory = self.path / _LOCKS_NAME
-        with translated(f"Cannot list {directory}"):
+        with doing(f"Cannot list {directory}"):
             names = os.listdir(directory) if places.is_directory(directory) else []
             return [each for each in names if published.ID.fullmatch(each)]
 
     @contextlib.contextmanager
-    def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+    def reading(self, backup: Backup, *, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
         """Keep ``backup`` from being removed while it is read.
 
         A repository on a read-only medium needs no lock, and check mode makes no file for one. Raises
@@ -245,11 +243,11 @@ class Repository:
         with contextlib.ExitStack() as stack:
             if self.writable and not dry_run:
                 lock = self._lock_file(backup.id)
-                stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action, shared=True))
+                stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, shared=True))
             # Only now: a prune may have been faster than the lock.
             if not os.path.isdir(backup.path):
                 raise BackupNotFoundError(
-                    f"{action}: the backup {backup.id} was removed meanwhile.",
+                    f"the backup {backup.id} was removed meanwhile.",
                     hint="Choose another one, or set pinned for a backup that must stay.",
                 )
             yield
@@ -260,7 +258,7 @@ class Repository:
 
     def _lock_file(self, name: str) -> Path:
         directory = self.path / _LOCKS_NAME
-        with translated(f"Cannot write to the repository {self.path}"):
+        with doing(f"Cannot write to the repository {self.path}"):
             files.own_directory(directory)
         return directory / name
 
@@ -268,12 +266,16 @@ class Repository:
     def staging(self, name: str) -> Iterator[Path]:
         """A private directory for work in progress, for the block; needs the lock."""
         directory = self.path / f"{_STAGING_PREFIX}{name}"
-        with translated(f"Cannot write to the repository {self.path}"):
+        try:
             files.create_directory(directory)
             try:
                 yield directory
             finally:
                 files.remove_tree(directory)
+        except OSError:
+            # Any other failure is that of the block.
+            with doing(f"Cannot write to the repository {self.path}"):
+                raise
 
     def index_path(self, identity: str) -> Path:
         """Where the page index of a backup is. Only that of the newest backup is of use."""
@@ -293,7 +295,7 @@ class Repository:
 
     def publish(self, staging: Path, document: Manifest, *, committing: Callable[[], None] = lambda: None) -> Backup:
         """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename."""
-        with translated(f"Cannot publish the backup {document.id} in {self.path}"):
+        with doing(f"Cannot publish the backup {document.id} in {self.path}"):
             files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
             files.publish_directory(staging, self.path / document.id, committing=committing)
         return Backup(document.id, self.path / document.id, document)
@@ -321,9 +323,9 @@ class Repository:
 
         return self._note(backup, add)
 
-    def note_pin(self, backup: Backup, pin: Pin, *, action: str) -> Backup:
+    def note_pin(self, backup: Backup, pin: Pin) -> Backup:
         """Write down beside the sealed manifest what holds for ``backup`` from now on; needs the lock."""
-        with translated(f"{action}: cannot write {backup.path / pins.NAME}"):
+        with doing(step=f"cannot write {backup.path / pins.NAME}"):
             pins.write(backup.path, pin)
         return dataclasses.replace(backup, pin=pin)
 
@@ -334,9 +336,8 @@ class Repository:
         timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
     ) -> Backup:
         """Change what is noted beside the manifest; the lock keeps two runs from losing each other's notes."""
-        action = f"Cannot note the check of {backup.id}"
         lock = self._lock_file("checks")
-        with translated(action), locks.held(lock, timeout_seconds=timeout_seconds, action=action):
+        with doing(f"Cannot note the check of {backup.id}"), locks.held(lock, timeout_seconds=timeout_seconds):
             confirmed, verifications, accepted = notes.read_checks(backup.path, to_change=True)
             known = dataclasses.replace(backup, confirmed=confirmed, verifications=verifications, accepted=accepted)
             noted = change(known)
@@ -364,18 +365,18 @@ class Repository:
         return notes.read_events(self.path)
 
 
-def check_new_place(path: Path, *, action: str) -> None:
+def check_new_place(path: Path) -> None:
     """Raise unless ``path`` is missing or an empty directory, where a repository may begin, or has begun meanwhile."""
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise UsageError(f"{action}: the repository {path} is no directory.", hint="Name a directory.")
-    with translated(f"{action}: cannot read {path}"):
+        raise UsageError(f"the repository {path} is no directory.", hint="Name a directory.")
+    with doing(step=f"cannot read {path}"):
         ours = {_LOCK_NAME, files.temporary_name(description.NAME)}
         strangers = set(os.listdir(path)) - ours
     # Asked last: another run may have made it a repository just now.
     if strangers and not Repository.exists(path):
         raise UsageError(
-            f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
+            f"{path} is neither empty nor a repository (it holds {min(strangers)!r}).",
             hint="Name a directory of its own for each database.",
         )

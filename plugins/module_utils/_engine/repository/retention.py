@@ -125,11 +125,11 @@ def check_rules(policy: Policy) -> None:
     counts = {name.removesuffix("_seconds"): getattr(policy, name) for name in keeps}
     for name, count in counts.items():
         if count < 0:
-            raise UsageError(f"Cannot use {name} {count!r:.20}: it is negative.", hint="0 turns a rule off.")
+            raise UsageError("it is negative.", action=f"Cannot use {name} {count!r:.20}", hint="0 turns a rule off.")
     del counts["keep_suspect"]
     if not any(counts.values()):
         raise RefusedError(
-            "Cannot prune by a policy that keeps nothing.", hint=f"Set at least one of {', '.join(counts)}."
+            "Cannot prune by a policy that keeps nothing.", action="", hint=f"Set at least one of {', '.join(counts)}."
         )
 
 

@@ -36,8 +36,8 @@ from ..system.errors import (
     StorageFailedError,
     UsageError,
     Way,
+    doing,
     explained,
-    translated,
 )
 from ..watch import health
 from ..work import answers, backup, doctor, info, options, pinning, prune, restore, verify
@@ -101,7 +101,8 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
         **{name: asked[name] for name in ("reason", "pinned", "force", "force_identity")},
     }
     request = options.backup_request(given)
-    seen.check(settings, action=f"Cannot back up {request.path}")
+    with doing(f"Cannot back up {request.path}"):
+        seen.check(settings)
     outcome = backup.run(request, dry_run=asked["dry_run"], progress=progress)
     if not asked["dry_run"] and (unnoted := seen.note(settings)):
         outcome.warnings.append(unnoted)
@@ -147,7 +148,8 @@ def _has_backups(settings: Database) -> bool:
     if not Repository.exists(settings.repository):
         return False
     # Whose they are is said by the trial, in better words.
-    return bool(Repository.open_existing(settings.repository, action=f"Cannot try {settings.name}").backups())
+    with doing(f"Cannot try {settings.name}"):
+        return bool(Repository.open_existing(settings.repository).backups())
 
 
 def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
@@ -168,8 +170,8 @@ def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
 
 def _is_sound(settings: Database) -> bool:
     """Whether a prune can be played; a backup would make or mend the repository first."""
-    exists = Repository.exists(settings.repository)
-    return exists and not Repository.open_existing(settings.repository, action="Cannot prune").doubt
+    with doing("Cannot prune"):
+        return Repository.exists(settings.repository) and not Repository.open_existing(settings.repository).doubt
 
 
 def _prune_after_suspect(settings: Database, result: Result) -> None:
@@ -224,7 +226,7 @@ def list_one(settings: Database, _asked: Asked) -> Result:
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
     if asked["live"] and asked["backup"] != "latest":
-        raise UsageError("Cannot verify: both a backup and --live are given.", hint="Give one of them.")
+        raise UsageError("both a backup and --live are given.", action="Cannot verify", hint="Give one of them.")
     expected = options.expectations({**settings.options, "level": asked["level"]})
     if asked["live"]:
         timeout_seconds = options.seconds(settings.options, "timeout")
@@ -245,7 +247,9 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
 def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Put a backup in place of the database, or at ``dest``; with ``undo``, what the last restore replaced."""
     if asked["undo"] and (asked["before"] or asked["backup"] != "latest"):
-        raise UsageError("Cannot undo: a backup is chosen, too.", hint="--undo brings the newest undo set back.")
+        raise UsageError(
+            "a backup is chosen, too.", action="Cannot undo", hint="--undo brings the newest undo set back."
+        )
     given = {
         **settings.options,
         **dict.fromkeys(("owner", "group", "mode")),
@@ -265,7 +269,8 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
 def status(settings: Database, _asked: Asked) -> Result:
     """How much could be lost right now, whether that is more than the RPO allows, and what else is not well."""
     rpo = settings.options["rpo"]
-    seen.check(settings, action=f"Cannot tell the status of {settings.name}")
+    with doing(f"Cannot tell the status of {settings.name}"):
+        seen.check(settings)
     try:
         repository = _open(settings, "Cannot tell the status")
         rpo_seconds = options.seconds(settings.options, "rpo")
@@ -282,7 +287,7 @@ def _due(settings: Database) -> datetime | None:
     """When a run was due whose backup should be there; none before the schedule was as it is now."""
     planned = options.due(settings.options)
     due = planned.last_due(clock.now()) if planned else None
-    with translated(f"Cannot read {settings.file}"):
+    with doing(f"Cannot read {settings.file}"):
         return due if due and due.timestamp() > settings.file.stat().st_mtime else None
 
 
@@ -324,7 +329,8 @@ def diagnose(settings: Database, _asked: Asked) -> Result:
 def _same_repository(settings: Database) -> doctor.Finding:
     name, ok = "same repository", "The repository is the one that was used before, or the first."
     try:
-        seen.check(settings, action=f"Cannot use the repository of {settings.name}")
+        with doing(f"Cannot use the repository of {settings.name}"):
+            seen.check(settings)
         _open(settings, "Cannot use the repository")
     except BackupNotFoundError:
         return doctor.Finding(name, doctor.OK, ok)
@@ -346,11 +352,11 @@ def _retention(settings: Database) -> doctor.Finding:
 
 def _open(settings: Database, action: str) -> Repository:
     """The repository of the database. Raises when it is gone, or that of another one, whatever is wanted of it."""
-    action = f"{action} of {settings.name}"
-    if not Repository.exists(settings.repository):
-        seen.check(settings, action=action)
-    repository = Repository.open_existing(settings.repository, action=action)
-    repository.check_database(name=settings.name, source=settings.path, action=action)
+    with doing(f"{action} of {settings.name}"):
+        if not Repository.exists(settings.repository):
+            seen.check(settings)
+        repository = Repository.open_existing(settings.repository)
+        repository.check_database(name=settings.name, source=settings.path)
     return repository
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..sqlite import urls
 from ..system import clock
-from ..system.errors import RefusedError, UsageError, translated
+from ..system.errors import RefusedError, UsageError, doing
 from ..work import options
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
@@ -153,7 +153,7 @@ def names(configuration: Path) -> list[str]:
     """The names of all configured databases, whether their files are right or not."""
     place = configuration / DATABASES_NAME
     found = []
-    with translated(f"Cannot list {place}"), contextlib.suppress(FileNotFoundError):
+    with doing(f"Cannot list {place}"), contextlib.suppress(FileNotFoundError):
         found = os.listdir(place)
     # What is being put in place by a program has a dot in front.
     return sorted(name[: -len(_ENDING)] for name in found if name.endswith(_ENDING) and not name.startswith("."))
@@ -196,7 +196,7 @@ def _where(configuration: Path, name: str, source: str = "") -> _Where:
 def load(configuration: Path, name: str) -> Database:
     """The database ``name``; raises for whatever is wrong with its file, naming the database, the key and the file."""
     where = _where(configuration, name)
-    with translated(f"{name}: cannot read its configuration {where.file}"):
+    with doing(step=f"{name}: cannot read its configuration {where.file}"):
         for each in (where.file.parent, where.file):
             _check_private(each, name)
         content = _parse(where.file.read_bytes(), where)

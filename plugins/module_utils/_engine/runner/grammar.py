@@ -35,7 +35,7 @@ class _Parser(argparse.ArgumentParser):
     """One whose errors are the engine's."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"Cannot understand the command line: {message}.", hint=f"See {self.prog} --help.")
+        raise UsageError(f"{message}.", action="Cannot understand the command line", hint=f"See {self.prog} --help.")
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:

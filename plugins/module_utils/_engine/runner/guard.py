@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from ..sqlite.snapshot import Progress
-from ..system.errors import EngineError, ProgramMissingError, RefusedError, translated
+from ..system.errors import EngineError, ProgramMissingError, RefusedError, doing
 from . import commands
 from .commands import Asked, Result
 from .config import Database
@@ -51,7 +51,9 @@ def run(
     command = list(asked["command"])
     if shutil.which(command[0]) is None:
         raise ProgramMissingError(
-            f"Cannot run {quoted(command[:1])}: there is no such program.", hint="Nothing was done. Correct its name."
+            "there is no such program.",
+            action=f"Cannot run {quoted(command[:1])}",
+            hint="Nothing was done. Correct its name.",
         )
     backup_asked = {"type": None, "tags": [], "reason": asked["reason"], "pinned": True, "force": False}
     backup_asked["force_identity"] = False
@@ -96,13 +98,13 @@ def _after_failure(settings: Database, result: Result, *, restores: bool) -> Com
 
 def _run_command(command: Sequence[str], *, apart: bool) -> int:
     """Its exit code, as a shell would tell it."""
-    with translated(f"Cannot run {command[0]!r}"), _passing_on() as follow:
+    with doing(f"Cannot run {command[0]!r}"), _passing_on() as follow:
         try:
             # pylint: disable-next=ansible-bad-function
             process = subprocess.Popen(command, stdout=2 if apart else None)
         except FileNotFoundError:
             raise ProgramMissingError(
-                f"Cannot run {command[0]!r}: it, or the interpreter that it names, is missing.",
+                "it, or the interpreter that it names, is missing.",
                 hint="Look at the first line of the script.",
             ) from None
         follow(process)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..repository.repository import Repository
 from ..system import files, places
-from ..system.errors import EngineError, RefusedError, StorageFailedError, translated
+from ..system.errors import EngineError, RefusedError, StorageFailedError, doing
 from .config import SEEN_NAME, Database
 
 
@@ -23,7 +23,7 @@ def file_of(settings: Database) -> Path:
     return settings.file.parent.with_name(SEEN_NAME) / f"{settings.name}.json"
 
 
-def check(settings: Database, *, action: str) -> None:
+def check(settings: Database) -> None:
     """Raise ``StorageFailedError`` when the repository is gone that was used, ``RefusedError`` when it is another."""
     known = _known(settings)
     if known.get("repository") != str(settings.repository):
@@ -31,13 +31,13 @@ def check(settings: Database, *, action: str) -> None:
     hint = f"If a new one is meant to begin, remove {file_of(settings)}."
     if not Repository.exists(settings.repository):
         raise StorageFailedError(
-            f"{action}: the repository {settings.repository}, made at {known.get('created')}, is gone.",
+            f"the repository {settings.repository}, made at {known.get('created')}, is gone.",
             hint=f"See whether its disk is mounted. {hint}",
         )
-    repository = Repository.open_existing(settings.repository, action=action)
+    repository = Repository.open_existing(settings.repository)
     if not _is_same(repository, known):
         raise RefusedError(
-            f"{action}: the repository {settings.repository}, made at {repository.created}, is not the one that was "
+            f"the repository {settings.repository}, made at {repository.created}, is not the one that was "
             f"used before, made at {known.get('created')}.",
             hint=f"See whether the right disk is mounted there. {hint}",
         )
@@ -52,13 +52,12 @@ def _is_same(repository: Repository, known: Mapping[str, str]) -> bool:
 
 def note(settings: Database) -> str:
     """Write down which repository is used; what went wrong with that, empty when nothing did."""
-    action = "Cannot write down which repository is used"
     path = file_of(settings)
     try:
-        found = Repository.open_existing(settings.repository, action=action)
-        wanted = {"repository": str(settings.repository), "created": found.created, "id": found.id}
-        if _known(settings) != wanted:
-            with translated(action):
+        with doing("Cannot write down which repository is used"):
+            found = Repository.open_existing(settings.repository)
+            wanted = {"repository": str(settings.repository), "created": found.created, "id": found.id}
+            if _known(settings) != wanted:
                 files.own_directory(path.parent)
                 files.replace_private(path, (json.dumps(wanted, indent=2, sort_keys=True) + "\n").encode())
     except EngineError as error:

@@ -32,7 +32,7 @@ from ..system.errors import (
     ProgramMissingError,
     RefusedError,
     UsageError,
-    translated,
+    doing,
 )
 
 if TYPE_CHECKING:
@@ -147,22 +147,21 @@ def _first_line(interpreter: str) -> bytes:
     return line
 
 
-def find(path: Path, *, action: str) -> Runner | None:
+def find(path: Path) -> Runner | None:
     """The runner at ``path``, or None when nothing is there. Raises ``RefusedError`` for anything else."""
-    with translated(action):
-        try:
-            kind = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        if stat.S_ISDIR(kind):
-            raise UsageError(f"{action}: it is a directory.", hint="Name the file itself.")
-        version = _version_of(path) if stat.S_ISREG(kind) else ""
-        if not version:
-            raise RefusedError(
-                f"{action}: what is there is no runner of this collection.",
-                hint="Move it away if it is not needed, or name another path.",
-            )
-        return Runner(version, files.sha256_file(path))
+    try:
+        kind = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(kind):
+        raise UsageError("it is a directory.", hint="Name the file itself.")
+    version = _version_of(path) if stat.S_ISREG(kind) else ""
+    if not version:
+        raise RefusedError(
+            "what is there is no runner of this collection.",
+            hint="Move it away if it is not needed, or name another path.",
+        )
+    return Runner(version, files.sha256_file(path))
 
 
 def _version_of(path: Path) -> str:
@@ -183,48 +182,48 @@ def install(
     """
     action = f"Cannot install the runner {path}"
     data = build(main, interpreter)
-    before = find(path, action=action)
-    after = Runner(COLLECTION_VERSION, hashlib.sha256(data).hexdigest())
-    outcome = Outcome(before != after or stat.S_IMODE(os.stat(path).st_mode) != MODE, before, after)
-    for obstacle in filter(None, (_missing_directory(path, action), _unfit(interpreter, action))):
-        if not dry_run:
-            raise obstacle
-        outcome.warnings.append(str(obstacle))
-    if outcome.changed and not outcome.warnings:
-        _require_writable(path, action)
-        if not dry_run:
-            with translated(action):
+    with doing(action):
+        before = find(path)
+        after = Runner(COLLECTION_VERSION, hashlib.sha256(data).hexdigest())
+        outcome = Outcome(before != after or stat.S_IMODE(os.stat(path).st_mode) != MODE, before, after)
+        for obstacle in filter(None, (_missing_directory(path), _unfit(interpreter))):
+            obstacle.action = action
+            if not dry_run:
+                raise obstacle
+            outcome.warnings.append(str(obstacle))
+        if outcome.changed and not outcome.warnings:
+            _require_writable(path)
+            if not dry_run:
                 _replace(path, data)
     return outcome
 
 
 def remove(path: Path, *, dry_run: bool = False) -> Outcome:
     """Remove the runner at ``path``, if there is one; raises ``RefusedError`` for a file that is none."""
-    action = f"Cannot remove the runner {path}"
-    before = find(path, action=action)
-    if before is not None:
-        _require_writable(path, action)
-        if not dry_run:
-            with translated(action):
+    with doing(f"Cannot remove the runner {path}"):
+        before = find(path)
+        if before is not None:
+            _require_writable(path)
+            if not dry_run:
                 files.remove_file(path)
     return Outcome(before is not None, before, None)
 
 
-def _missing_directory(path: Path, action: str) -> EngineError | None:
+def _missing_directory(path: Path) -> EngineError | None:
     if path.parent.is_dir():
         return None
-    return UsageError(f"{action}: the directory {path.parent} does not exist.", hint="Create it first.")
+    return UsageError(f"the directory {path.parent} does not exist.", hint="Create it first.")
 
 
-def _require_writable(path: Path, action: str) -> None:
+def _require_writable(path: Path) -> None:
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionDeniedError(
-            f"{action}: this user may not write to {path.parent}.",
+            f"this user may not write to {path.parent}.",
             hint="Run as the owner of the directory, or as root.",
         )
 
 
-def _unfit(interpreter: str, action: str) -> EngineError | None:
+def _unfit(interpreter: str) -> EngineError | None:
     """Why ``interpreter`` cannot run the runner; None when it can.
 
     It may be another one than that of Ansible, and would fail only when the first scheduled backup begins.
@@ -241,7 +240,7 @@ def _unfit(interpreter: str, action: str) -> EngineError | None:
             return None
         said = probe.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return ProgramMissingError(
-        f"{action}: {interpreter} is no Python 3.9 or newer with the module sqlite3 ({said}).",
+        f"{interpreter} is no Python 3.9 or newer with the module sqlite3 ({said}).",
         hint="Install one on this host, and name it in interpreter.",
     )
 

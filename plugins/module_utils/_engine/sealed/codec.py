@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Protocol
 
 from ..system import files, places
-from ..system.errors import BackupDamagedError, EngineError, UsageError, from_os_error, translated
+from ..system.errors import BackupDamagedError, EngineError, UsageError, doing
 from . import encryption as encryptions
 from . import pipeline
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
@@ -41,11 +41,11 @@ def suffix(compression: str, encryption: str = "none") -> str:
     return SUFFIXES[compression] + encryptions.SUFFIXES[encryption]
 
 
-def check_known(compression: str, encryption: str, *, action: str) -> None:
+def check_known(compression: str, encryption: str) -> None:
     """Raise ``UsageError`` for a way to store that this version does not know."""
     for known, method in ((SUFFIXES, compression), (encryptions.SUFFIXES, encryption)):
         if method not in known:
-            raise UsageError(f"{action}: it is stored with {method!r}.", hint="Update the collection.")
+            raise UsageError(f"it is stored with {method!r}.", hint="Update the collection.")
 
 
 def choose_compression(wanted: str) -> str:
@@ -53,7 +53,7 @@ def choose_compression(wanted: str) -> str:
     if wanted == "auto":
         return "zstd" if shutil.which("zstd") else "gzip"
     if wanted not in SUFFIXES:
-        raise UsageError(f"Cannot compress with {wanted!r}.", hint=f"Use auto, {', '.join(SUFFIXES)}.")
+        raise UsageError(f"Cannot compress with {wanted!r}.", action="", hint=f"Use auto, {', '.join(SUFFIXES)}.")
     return wanted
 
 
@@ -64,7 +64,9 @@ def check_level(compression: str, level: int | None) -> int:
     allowed = _LEVELS[compression]
     if level not in allowed:
         raise UsageError(
-            f"Cannot compress with {compression} at level {level!r:.20}.", hint=f"Use {allowed[0]} to {allowed[-1]}."
+            f"Cannot compress with {compression} at level {level!r:.20}.",
+            action="",
+            hint=f"Use {allowed[0]} to {allowed[-1]}.",
         )
     return level
 
@@ -93,7 +95,7 @@ class ArtifactWriter:
         self._path = path
         self._encryption = encryption
         level = check_level(compression, level)
-        with self._translated(), contextlib.ExitStack() as stack:
+        with self._doing(), contextlib.ExitStack() as stack:
             self._file = _DigestedFile(path)
             stack.callback(self._file.close_file)
             commands = stack.enter_context(encryptions.encrypting(encryption))
@@ -116,24 +118,22 @@ class ArtifactWriter:
     ) -> None:
         with self._open:
             if kind is None:
-                with self._translated():
+                with self._doing():
                     self._filter.close()
                     self._file.sync()
                     encryptions.check_ciphertext(self._path, self._encryption)
 
     def write(self, data: bytes) -> None:
-        with self._translated():
+        with self._doing():
             self._filter.write(data)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        action = f"Cannot write {self._path}"
-        try:
-            yield
-        except OSError as error:
-            raise from_os_error(action, error) from error
-        except ProgramFailedError as error:
-            raise error.of_the_host(action) or EngineError(f"{action}: {error.message}") from error
+    def _doing(self) -> Iterator[None]:
+        with doing(f"Cannot write {self._path}"):
+            try:
+                yield
+            except ProgramFailedError as error:
+                raise error.of_the_host() or EngineError(error.cause) from error
 
     @property
     def stored_bytes(self) -> int:
@@ -245,10 +245,11 @@ def unpack_into(
 @contextlib.contextmanager
 def _opened(path: Path, compression: str, encryption: str, keys: Keys) -> Iterator[tuple[list[Command], BinaryIO]]:
     """The programs that an artifact goes through before Python sees it, and its file."""
-    check_known(compression, encryption, action=f"Cannot unpack {path}")
+    with doing(f"Cannot unpack {path}"):
+        check_known(compression, encryption)
     unpacking = [Command(("zstd", "-d", "-q", "-c"))] if compression == "zstd" else []
     with contextlib.ExitStack() as stack:
-        with translated(f"Cannot read {path}"):
+        with doing(f"Cannot read {path}"):
             file = stack.enter_context(places.reading(path, alone=False))
             decrypting = stack.enter_context(encryptions.decrypting(path, encryption, keys))
         yield [*decrypting, *unpacking], file
@@ -263,9 +264,10 @@ def _explained(path: Path, keys: Keys) -> Iterator[None]:
         raise _unpack_error(path, str(error)) from error
     except ProgramFailedError as error:
         if error.name in encryptions.SUFFIXES:
-            raise encryptions.explained(error, f"Cannot decrypt {path}", keys) from error
-        host = error.of_the_host(f"Cannot unpack {path}")
-        raise host or _unpack_error(path, error.words or "it cannot be read") from error
+            with doing(f"Cannot decrypt {path}"):
+                raise encryptions.explained(error, keys) from error
+        with doing(f"Cannot unpack {path}"):
+            raise error.of_the_host() or _unpack_error(path, error.words or "it cannot be read") from error
 
 
 def _unpacking(file: Readable, compression: str) -> Readable:
@@ -346,5 +348,5 @@ _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
 
 def _unpack_error(path: Path, cause: str) -> BackupDamagedError:
     return BackupDamagedError(
-        f"Cannot unpack {path}: {cause}.", hint="Use another backup, or a copy of this one from off-site."
+        f"{cause}.", action=f"Cannot unpack {path}", hint="Use another backup, or a copy of this one from off-site."
     )

@@ -27,7 +27,7 @@ from ..system.errors import (
     KeyRejectedError,
     ProgramMissingError,
     UsageError,
-    from_os_error,
+    doing,
 )
 from . import ciphertext, keyfiles, pipeline
 from .pipeline import Command, ProgramFailedError
@@ -78,47 +78,46 @@ class Encryption:
     recipients: tuple[str, ...] = ()
     passphrase_file: Path | None = None
 
-    def check(self, action: str) -> None:
+    def check(self) -> None:
         """Raise unless this can be done here, now, with these keys: encrypts nothing, and looks at the result.
 
         ``UsageError`` for options that do not fit together and for keys that the program does not take,
         ``ProgramMissingError``, and ``PermissionDeniedError`` for a file that may not be read.
         """
-        self.check_options(action)
+        self.check_options()
         if self.method == "none":
             return
-        self.readers(action)
-        _require_program(self.method, action)
+        self.readers()
+        _require_program(self.method)
         option = "passphrase_file" if self.passphrase_file else "recipients"
         hint = f"Correct {option} of encryption."
         try:
-            with encrypting(self) as commands, open(os.devnull, "rb") as nothing:
-                head = pipeline.output_of(commands[0], nothing, limit_bytes=ciphertext.HEAD_BYTES)
-            _check_head(head, self)
+            with doing(step="cannot encrypt"):
+                with encrypting(self) as commands, open(os.devnull, "rb") as nothing:
+                    head = pipeline.output_of(commands[0], nothing, limit_bytes=ciphertext.HEAD_BYTES)
+                _check_head(head, self)
         except ProgramFailedError as error:
-            host = error.of_the_host(f"{action}: cannot encrypt")
+            host = error.of_the_host("cannot encrypt")
             if host:
                 raise host from None
-            raise UsageError(f"{action}: cannot encrypt with these {option}: {error.message}", hint=hint) from None
+            raise UsageError(f"cannot encrypt with these {option}: {error.cause}", hint=hint) from None
         except ValueError as error:
-            raise UsageError(f"{action}: cannot encrypt with these {option}: {error}.", hint=hint) from None
-        except OSError as error:
-            raise from_os_error(f"{action}: cannot encrypt", error) from error
+            raise UsageError(f"cannot encrypt with these {option}: {error}.", hint=hint) from None
 
-    def check_options(self, action: str) -> None:
+    def check_options(self) -> None:
         """Raise ``UsageError`` for options that do not fit together, whatever the host; looks at no file."""
         wrong, hint = _misfit(self)
         if wrong:
-            raise UsageError(f"{action}: {wrong}.", hint=hint)
+            raise UsageError(f"{wrong}.", hint=hint)
 
-    def readers(self, action: str) -> list[str]:
+    def readers(self) -> list[str]:
         """Who can read, each once: age's recipients, or the SHA-256 of each of gpg's key files; none by passphrase."""
         if self.method == "age":
-            found = (each for given in self.recipients for each in keyfiles.age_recipients(given, action))
+            found = (each for given in self.recipients for each in keyfiles.age_recipients(given))
             return list(dict.fromkeys(found))
         if self.passphrase_file:
-            keyfiles.passphrase(self.passphrase_file, action)
-        return list(keyfiles.gpg_keys(self.recipients, action))
+            keyfiles.passphrase(self.passphrase_file)
+        return list(keyfiles.gpg_keys(self.recipients))
 
     def fingerprint(self, salt: bytes) -> str:
         """A text that changes when the method, a recipient, a key file or the passphrase does, and tells none of them.
@@ -126,9 +125,9 @@ class Encryption:
         With a passphrase it takes some tenths of a second, so that guessing from it is slow. Raises as ``check`` does
         for files that cannot be read.
         """
-        action = "Cannot tell for whom is encrypted"
-        secret = keyfiles.passphrase(self.passphrase_file, action) if self.passphrase_file else b""
-        text = json.dumps([self.method, sorted(self.readers(action))]).encode() + b"\0" + secret
+        with doing("Cannot tell for whom is encrypted"):
+            secret = keyfiles.passphrase(self.passphrase_file) if self.passphrase_file else b""
+            text = json.dumps([self.method, sorted(self.readers())]).encode() + b"\0" + secret
         return hashlib.pbkdf2_hmac("sha256", text, salt, _FINGERPRINT_ROUNDS if secret else 1).hex()
 
     def warning(self) -> str:
@@ -147,23 +146,23 @@ class Keys:
     identity_file: Path | None = None
     passphrase_file: Path | None = None
 
-    def check(self, method: str, action: str) -> None:
+    def check(self, method: str) -> None:
         """Raise unless there are keys to try on what ``method`` encrypted, and the program to do so."""
         if method == "none":
             return
         if method not in SUFFIXES:
-            raise UsageError(f"{action}: unknown encryption {method!r}.", hint="Update the collection.")
+            raise UsageError(f"unknown encryption {method!r}.", hint="Update the collection.")
         if not self.identity_file and (method == "age" or not self.passphrase_file):
             other = " or its passphrase in passphrase_file" if method == "gpg" else ""
             raise KeyRejectedError(
-                f"{action}: it is encrypted with {method}, and no key is given.",
+                f"it is encrypted with {method}, and no key is given.",
                 hint=f"Name the file of the secret key in identity_file{other}.",
             )
         if self.identity_file:
-            keyfiles.content(self.identity_file, "identity_file", action)
+            keyfiles.content(self.identity_file, "identity_file")
         if self.passphrase_file and method == "gpg":
-            keyfiles.passphrase(self.passphrase_file, action)
-        _require_program(method, action)
+            keyfiles.passphrase(self.passphrase_file)
+        _require_program(method)
 
     def warning(self) -> str:
         """What should be changed about the files; empty when they are private."""
@@ -193,9 +192,9 @@ def _misfit(encryption: Encryption) -> tuple[str, str]:
     return wrong, hint
 
 
-def _require_program(method: str, action: str) -> None:
+def _require_program(method: str) -> None:
     if not shutil.which(method):
-        raise ProgramMissingError(f"{action}: {method} is not installed.", hint=f"Install {method}.")
+        raise ProgramMissingError(f"{method} is not installed.", hint=f"Install {method}.")
 
 
 def check_ciphertext(path: Path, encryption: Encryption) -> None:
@@ -207,13 +206,15 @@ def check_ciphertext(path: Path, encryption: Encryption) -> None:
             _check_head(files.read_exactly(file, ciphertext.HEAD_BYTES), encryption)
     except ValueError as error:
         raise EngineError(
-            f"Cannot use {path}: {encryption.method} wrote something else than was asked for: {error}.",
+            f"{encryption.method} wrote something else than was asked for: {error}.",
+            action=f"Cannot use {path}",
             hint=f"Look at the configuration of {encryption.method} on this host, and at the program itself.",
         ) from None
 
 
 def _check_head(head: bytes, encryption: Encryption) -> None:
-    wanted = len(encryption.readers("Cannot check what was encrypted"))
+    with doing("Cannot check what was encrypted"):
+        wanted = len(encryption.readers())
     if encryption.method == "age":
         found = ciphertext.age_recipients(head)
         if "scrypt" in found or len(found) != wanted:
@@ -236,12 +237,14 @@ def encrypting(encryption: Encryption) -> Iterator[list[Command]]:
         if encryption.method == "none":
             yield []
         elif encryption.method == "age":
-            recipients = [word for each in encryption.readers(action) for word in ("-r", each)]
+            with doing(action):
+                recipients = [word for each in encryption.readers() for word in ("-r", each)]
             yield [Command(("age", *recipients))]
         else:
             way, environment = _gpg(stack)
             words, descriptors = _passphrase(stack, encryption.passphrase_file)
-            keys = keyfiles.gpg_keys(encryption.recipients, action).values()
+            with doing(action):
+                keys = keyfiles.gpg_keys(encryption.recipients).values()
             words += tuple(word for each in keys for word in ("--recipient-file", each))
             words += ("--trust-model", "always", "--no-encrypt-to", "--encrypt") if keys else ("--symmetric",)
             yield [Command((*way, *_WITHOUT_AGENT, *_STRONG, *words), descriptors, environment, proof=_ENCRYPTED)]
@@ -254,7 +257,8 @@ def decrypting(path: Path, method: str, keys: Keys) -> Iterator[list[Command]]:
     Raises ``KeyRejectedError`` when the keys are not of the kind that it needs, and ``BackupDamagedError`` when it does
     not begin as a file that ``method`` wrote.
     """
-    keys.check(method, f"Cannot decrypt {path}")
+    with doing(f"Cannot decrypt {path}"):
+        keys.check(method)
     with contextlib.ExitStack() as stack:
         yield [] if method == "none" else [_decrypts(stack, path, method, keys)]
 
@@ -263,33 +267,35 @@ def _decrypts(stack: contextlib.ExitStack, path: Path, method: str, keys: Keys) 
     action = f"Cannot decrypt {path}"
     with places.reading(path, alone=False) as file:
         head = files.read_exactly(file, ciphertext.HEAD_BYTES)
-    try:
-        if method == "age":
-            ciphertext.age_recipients(head)
-            return Command(("age", "-d", "-i", os.path.abspath(keys.identity_file or "")))
-        readers = ciphertext.openpgp_readers(head)
-    except ValueError as error:
-        raise _damaged(action, str(error)) from None
-    if not readers.public_keys and not keys.passphrase_file:
-        raise KeyRejectedError(f"{action}: it needs a passphrase.", hint="Name its file in passphrase_file.")
-    if readers.public_keys and not keys.identity_file:
-        raise KeyRejectedError(f"{action}: it needs a secret key.", hint="Name its file in identity_file.")
+    with doing(action):
+        try:
+            if method == "age":
+                ciphertext.age_recipients(head)
+                return Command(("age", "-d", "-i", os.path.abspath(keys.identity_file or "")))
+            readers = ciphertext.openpgp_readers(head)
+        except ValueError as error:
+            raise _damaged(str(error)) from None
+        if not readers.public_keys and not keys.passphrase_file:
+            raise KeyRejectedError("it needs a passphrase.", hint="Name its file in passphrase_file.")
+        if readers.public_keys and not keys.identity_file:
+            raise KeyRejectedError("it needs a secret key.", hint="Name its file in identity_file.")
     way, environment = _gpg(stack)
     words, descriptors = _passphrase(stack, keys.passphrase_file)
     if readers.public_keys:
         Path(environment["GNUPGHOME"], "gpg-agent.conf").write_text(_AGENT_SETTINGS, encoding="ascii")
-        _import(Command((*way, "--import"), (), environment), keys, action)
+        with doing(action):
+            _import(Command((*way, "--import"), (), environment), keys)
     else:
         words += _WITHOUT_AGENT
     return Command((*way, *words, "--decrypt"), descriptors, environment, proof=_DECRYPTED)
 
 
-def _import(command: Command, keys: Keys, action: str) -> None:
+def _import(command: Command, keys: Keys) -> None:
     with open(os.path.abspath(keys.identity_file or ""), "rb") as file:
         try:
             pipeline.output_of(command, file, limit_bytes=ciphertext.HEAD_BYTES)
         except ProgramFailedError as error:
-            raise explained(error, action, keys) from None
+            raise explained(error, keys) from None
 
 
 def _gpg(stack: contextlib.ExitStack) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -319,25 +325,25 @@ def _passphrase(stack: contextlib.ExitStack, path: Path | None) -> tuple[tuple[s
     return ("--passphrase-fd", str(descriptor)), (descriptor,)
 
 
-def explained(error: ProgramFailedError, action: str, keys: Keys) -> EngineError:
+def explained(error: ProgramFailedError, keys: Keys) -> EngineError:
     """What it means that age or gpg could not decrypt, as the engine's error. Quotes nothing about a key file."""
     method, said = error.name, error.said
-    host = error.of_the_host(action)
+    host = error.of_the_host()
     if host or _HOST.search(said):
-        return host or EngineError(f"{action}: {error.message}")
+        return host or EngineError(error.cause)
     if _CHANGED in said or not _KEY[method].search(said):
-        return _damaged(action, error.words or "it is not whole")
+        return _damaged(error.words or "it is not whole")
     file = keys.identity_file or keys.passphrase_file
     if _LOCKED[method] in said:
         return KeyRejectedError(
-            f"{action}: the key in {file} is itself protected by a passphrase.",
+            f"the key in {file} is itself protected by a passphrase.",
             hint="Give gpg's in passphrase_file; decrypt an identity of age with `age -d` first.",
         )
     return KeyRejectedError(
-        f"{action}: {method} cannot read it with the key in {file}.",
+        f"{method} cannot read it with the key in {file}.",
         hint="Give the key that it was encrypted for; if this is it, then the first bytes of the artifact are damaged.",
     )
 
 
-def _damaged(action: str, cause: str) -> BackupDamagedError:
-    return BackupDamagedError(f"{action}: {cause}.", hint="Use another backup, or a copy of this one from off-site.")
+def _damaged(cause: str) -> BackupDamagedError:
+    return BackupDamagedError(f"{cause}.", hint="Use another backup, or a copy of this one from off-site.")

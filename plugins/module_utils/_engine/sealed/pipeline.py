@@ -92,12 +92,12 @@ class ProgramFailedError(EngineError):
         text = "; ".join(_UNPRINTABLE.sub("?", line) for line in lines if line)
         return (text[:_WORDS_LENGTH] + " …" if len(text) > _WORDS_LENGTH else text).rstrip(".")
 
-    def of_the_host(self, action: str) -> EngineError | None:
+    def of_the_host(self, step: str = "") -> EngineError | None:
         """The engine's error when it failed for want of space or by a signal; None when it is about the content."""
         refused = self.disk_error()
         if refused:
-            return from_os_error(action, refused)
-        return EngineError(f"{action}: {self.message}", hint=self.hint) if self.exit_code < 0 else None
+            return from_os_error(refused, step)
+        return EngineError(f"{step}{step and ': '}{self.cause}", hint=self.hint) if self.exit_code < 0 else None
 
     def disk_error(self) -> OSError | None:
         """What a disk refused to the program; None when that is not why it failed."""
@@ -203,7 +203,9 @@ def _start(command: Command, source: _End, target: _End) -> subprocess.Popen[byt
         )
     except FileNotFoundError:
         raise ProgramMissingError(
-            f"Cannot run {command.name}: it is not installed.", hint=f"Install {command.name}, or name another method."
+            "it is not installed.",
+            action=f"Cannot run {command.name}",
+            hint=f"Install {command.name}, or name another method.",
         ) from None
 
 
@@ -219,7 +221,7 @@ def _widen(stream: IO[bytes] | None) -> None:
 def _piped(stream: IO[bytes] | None) -> BinaryIO:
     """One end of a pipe to a program that was asked for when it was started."""
     if stream is None:
-        raise EngineError("A program was started without the pipe that is needed.")
+        raise EngineError("A program was started without the pipe that is needed.", action="")
     return cast(BinaryIO, stream)
 
 
@@ -329,7 +331,7 @@ class Filter:
             raise self._failure
         self._row.finish()
         if not self._whole:
-            raise EngineError(f"What {self._name} wrote could not be taken.")
+            raise EngineError(f"What {self._name} wrote could not be taken.", action="")
 
     def close(self) -> None:
         self._finish()

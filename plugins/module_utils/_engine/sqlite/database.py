@@ -29,7 +29,6 @@ from ..system.errors import (
     SourceCorruptError,
     SourceMissingError,
     StorageFailedError,
-    translated,
 )
 from .library import sqlite3
 
@@ -130,34 +129,33 @@ def sidecar(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def locate(given: Path, *, action: str, allow_empty: bool = False) -> Source:
+def locate(given: Path, *, allow_empty: bool = False) -> Source:
     """Find the database that ``given`` names and look at its header; nothing is opened with SQLite.
 
     Raises ``SourceMissingError`` for what is missing, empty or no database, ``RefusedError`` for a file with a
     second hard link: its ``-wal`` is found by name, so through another name committed data would be missed.
     """
     given = Path(os.path.abspath(given))
-    with translated(action):
-        try:
-            path = places.resolved(given)
-            kind = os.lstat(path).st_mode
-        except (FileNotFoundError, NotADirectoryError):
-            raise SourceMissingError(f"{action}: the file does not exist.", hint="Check the path.") from None
-        if not stat.S_ISREG(kind):
-            what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
-            raise SourceMissingError(f"{action}: it is {what}.", hint="Name the database file itself.")
-        with places.reading(path, alone=False) as file:
-            status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)
-    check_sidecars(path, action=action)
+    try:
+        path = places.resolved(given)
+        kind = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise SourceMissingError("the file does not exist.", hint="Check the path.") from None
+    if not stat.S_ISREG(kind):
+        what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
+        raise SourceMissingError(f"it is {what}.", hint="Name the database file itself.")
+    with places.reading(path, alone=False) as file:
+        status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)
+    check_sidecars(path)
     if status.st_nlink > 1 and status.st_nlink - _undo_links(path, status) > 1:
         raise RefusedError(
-            f"{action}: the file has {status.st_nlink} hard links, and SQLite finds its -wal by name.",
+            f"the file has {status.st_nlink} hard links, and SQLite finds its -wal by name.",
             hint=f"Remove the other names (find them with: find DIR -samefile {path}), or name a symbolic link.",
         )
-    return Source(given, path, status, _checked_header(start, status, action=action, allow_empty=allow_empty))
+    return Source(given, path, status, _checked_header(start, status, allow_empty=allow_empty))
 
 
-def check_sidecars(path: Path, *, action: str) -> None:
+def check_sidecars(path: Path) -> None:
     """Raise ``RefusedError`` unless each of what lies beside ``path`` is a regular file of its own, or missing.
 
     SQLite would wait for ever for a fifo, and what a link leads to is not of this database. To be asked first of all
@@ -165,15 +163,14 @@ def check_sidecars(path: Path, *, action: str) -> None:
     """
     for suffix in SIDECARS:
         side = sidecar(path, suffix)
-        with translated(action):
-            try:
-                status = os.lstat(side)
-            except FileNotFoundError:
-                continue
+        try:
+            status = os.lstat(side)
+        except FileNotFoundError:
+            continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), f"a file with {status.st_nlink} hard links")
             raise RefusedError(
-                f"{action}: {side.name} beside it is {kind}, which SQLite never makes.",
+                f"{side.name} beside it is {kind}, which SQLite never makes.",
                 hint="Find out who put it there, and move it away.",
             )
 
@@ -193,17 +190,15 @@ def _undo_links(path: Path, status: os.stat_result) -> int:
     return count
 
 
-def _checked_header(start: bytes, status: os.stat_result, *, action: str, allow_empty: bool) -> Header | None:
+def _checked_header(start: bytes, status: os.stat_result, *, allow_empty: bool) -> Header | None:
     if status.st_size == 0:
         if allow_empty:
             return None
-        raise SourceMissingError(
-            f"{action}: the file has zero bytes.", hint="If an empty database is meant, set allow_empty."
-        )
+        raise SourceMissingError("the file has zero bytes.", hint="If an empty database is meant, set allow_empty.")
     header = parse_header(start)
     if header is None:
         raise SourceMissingError(
-            f"{action}: the file is not a database ({_describe(start, status.st_size)}).",
+            f"the file is not a database ({_describe(start, status.st_size)}).",
             hint="Name an SQLite 3 database; unpack an archive, export an encrypted database first.",
         )
     return header
@@ -313,32 +308,30 @@ def _may_open(path: Path) -> bool:
     return all(os.access(each, right, effective_ids=effective) for each, right in wanted)
 
 
-def from_sqlite_error(action: str, error: sqlite3.Error, path: Path) -> EngineError:
+def from_sqlite_error(error: sqlite3.Error, path: Path) -> EngineError:
     """The engine's error for what SQLite said. Its texts are stable: https://www.sqlite.org/rescode.html."""
     text = str(error)
     # First, since this one quotes a name from the schema, which may hold any of the words below.
     if any(words in text for words in ("malformed", "not a database", "unsupported file format")):
-        return SourceCorruptError(
-            f"{action}: SQLite says: {text}.", hint="Verify it, and restore the newest good backup."
-        )
+        return SourceCorruptError(f"SQLite says: {text}.", hint="Verify it, and restore the newest good backup.")
     if "I/O error" in text or ("unable to open" in text and _may_open(path) and not needs_recovery(path)):
         return StorageFailedError(
-            f"{action}: SQLite says: {text}.",
+            f"SQLite says: {text}.",
             hint="Look at the disks of the database and of the repository, and at the kernel's log, then run again.",
         )
     if any(words in text for words in ("locked", "busy", "interrupted")):
         cause = "the timeout passed" if "interrupted" in text else "another process keeps it locked"
-        return SourceBusyError(f"{action}: {cause}.", hint="Raise timeout, or find the long transaction.")
+        return SourceBusyError(f"{cause}.", hint="Raise timeout, or find the long transaction.")
     if ("readonly" in text or "unable to open" in text) and needs_recovery(path):
         return SourceCorruptError(
-            f"{action}: it needs recovery, an unfinished transaction is in {sidecar(path, JOURNAL).name}.",
+            f"it needs recovery, an unfinished transaction is in {sidecar(path, JOURNAL).name}.",
             hint="Start its application, or run: sqlite3 FILE 'SELECT 1' as its owner. Do not delete the journal.",
             needs_recovery=True,
         )
     if "readonly" in text or "unable to open" in text or "authorization denied" in text:
-        return PermissionDeniedError(f"{action}: {text}.", hint="Run as the owner of the database, or as root.")
+        return PermissionDeniedError(f"{text}.", hint="Run as the owner of the database, or as root.")
     if "disk is full" in text:
-        return NoSpaceError(f"{action}: {text}.", hint="Free some space, then run again.")
+        return NoSpaceError(f"{text}.", hint="Free some space, then run again.")
     if "no such module" in text:
-        return ProgramMissingError(f"{action}: {text}.", hint="Use a Python whose SQLite has that module.")
-    return EngineError(f"{action}: SQLite says: {text}.")
+        return ProgramMissingError(f"{text}.", hint="Use a Python whose SQLite has that module.")
+    return EngineError(f"SQLite says: {text}.")

@@ -43,7 +43,8 @@ def lack() -> ProgramMissingError:
     """What to say on a Python without SQLite."""
     version = ".".join(map(str, sys.version_info[:2]))
     return ProgramMissingError(
-        f"Cannot run: this Python {platform.python_version()} ({sys.executable}) has no SQLite module ({_why}).",
+        f"this Python {platform.python_version()} ({sys.executable}) has no SQLite module ({_why}).",
+        action="Cannot run",
         hint=f"Install it (Debian: libpython3-stdlib; FreeBSD: py{version.replace('.', '')}-sqlite3; where Python was "
         "built from source: build it again with SQLite's headers), or use another Python 3.9 or newer that has it.",
     )

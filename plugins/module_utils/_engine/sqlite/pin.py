@@ -26,7 +26,7 @@ from ..system.errors import (
     SourceCorruptError,
     SourceMissingError,
     StorageFailedError,
-    translated,
+    doing,
 )
 from . import database, processes, proof, schema
 from .database import JOURNAL, SHM, WAL, Source
@@ -91,7 +91,6 @@ def read(
     place: Path,
     work: Callable[[Pinned], Result],
     *,
-    action: str,
     deadline: Deadline,
     traceless: bool = False,
 ) -> Result:
@@ -113,15 +112,15 @@ def read(
             began = True
             return work(pinned)
 
-        _check_log_is_beside(source, action=action)
+        _check_log_is_beside(source)
         # First of all: a write after it must show, also one right after the look at whether the source is idle.
         before = _stamp(source.path)
         # Only once without a lock: an application that comes and goes would make every such attempt void.
         idle = attempt == 0 and _is_idle(source)
         in_place = idle or (not unable and may_open_in_place(source, traceless=traceless))
         try:
-            aside = None if in_place else _copy_aside(source, place, action=action, deadline=deadline)
-            with _pinned(source, aside, idle=idle, action=action, deadline=deadline) as pinned:
+            aside = None if in_place else _copy_aside(source, place, deadline=deadline)
+            with _pinned(source, aside, idle=idle, deadline=deadline) as pinned:
                 result = begun(pinned)
         except (NoSpaceError, StorageFailedError):
             # A -shm cannot be made on a full disk; read without one, such a database can still be backed up.
@@ -137,9 +136,9 @@ def read(
         else:
             if _is_still(before, _stamp(source.path), idle=idle):
                 return result
-        source = database.locate(source.given, action=action)
+        source = database.locate(source.given)
     raise SourceBusyError(
-        f"{action}: the file was replaced {_ATTEMPTS} times while it was read.",
+        f"the file was replaced {_ATTEMPTS} times while it was read.",
         hint="Find what replaces it, and back up when that is done.",
     )
 
@@ -154,7 +153,8 @@ def examine(
 ) -> list[Check]:
     """What ``work`` finds in ``source`` where it is, as ``read`` does it.
 
-    A source that cannot be read is a failed check; one that only needs recovery is no finding, and raises.
+    A source that cannot be read is a failed check, which tells the ``action``; one that only needs recovery is no
+    finding, and raises.
     """
     with scratch.directory() as place:
 
@@ -163,21 +163,15 @@ def examine(
             return work(pinned.connection)
 
         try:
-            return read(
-                source,
-                place,
-                look,
-                action=action,
-                deadline=deadline,
-                traceless=traceless,
-            )
+            with doing(action):
+                return read(source, place, look, deadline=deadline, traceless=traceless)
         except SourceCorruptError as error:
             if error.needs_recovery:
                 raise
             return [Check("readable", proof.FAILED, error.message)]
 
 
-def _check_log_is_beside(source: Source, *, action: str) -> None:
+def _check_log_is_beside(source: Source) -> None:
     """Raise ``RefusedError`` when somebody uses the database in WAL mode, with a log that is not beside this name.
 
     So it is when a single file was mounted out of a container, or somebody removed the log: what is in it would be
@@ -190,7 +184,7 @@ def _check_log_is_beside(source: Source, *, action: str) -> None:
             return
         if time.monotonic() - since > _STILL_SECONDS:
             raise RefusedError(
-                f"{action}: an application uses it in WAL mode, and {log.name}, which would hold its last commits, is "
+                f"an application uses it in WAL mode, and {log.name}, which would hold its last commits, is "
                 "not beside it.",
                 hint="Back it up where its directory is: mount the directory into the container, not the single file.",
             )
@@ -222,7 +216,7 @@ def _is_settled(stamp: Stamp) -> bool:
 
 
 @contextlib.contextmanager
-def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, deadline: Deadline) -> Iterator[Pinned]:
+def _pinned(source: Source, aside: Path | None, *, idle: bool, deadline: Deadline) -> Iterator[Pinned]:
     path, mode = (source.path, "ro") if aside is None else (aside, "rw")
     busy_seconds = deadline.remaining_seconds(_BUSY_SECONDS)
     try:
@@ -236,18 +230,18 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, action: str, dead
                 closed_first.enter_context(contextlib.closing(connection))
                 _begin_when_settled(connection, source, deadline)
             schema.load(connection, source.header)
-            _check_opened(path, action=action)
+            _check_opened(path)
             begin = time.monotonic()
             yield Pinned(connection, path, idle, begin, closed_last)
     except sqlite3.Error as error:
-        raise database.from_sqlite_error(action, error, source.path) from error
+        raise database.from_sqlite_error(error, source.path) from error
     finally:
         if aside is not None:
             for suffix in ("", *database.SIDECARS):
                 files.remove_file(database.sidecar(aside, suffix))
 
 
-def _check_opened(path: Path, *, action: str) -> None:
+def _check_opened(path: Path) -> None:
     """Raise ``SourceBusyError`` when SQLite, which opens by name, was led to another file. Only Linux can tell."""
     with contextlib.suppress(FileNotFoundError):
         expected = _identity(os.lstat(path))
@@ -256,7 +250,7 @@ def _check_opened(path: Path, *, action: str) -> None:
                 if _identity(os.stat(f"/proc/self/fd/{each}")) == expected:
                     return
         raise SourceBusyError(
-            f"{action}: another file took its place while it was opened.",
+            "another file took its place while it was opened.",
             hint="Find out who renames files there, then run again.",
         )
 
@@ -312,7 +306,7 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
         return not traceless and os.geteuid() in (0, source.status.st_uid) and writable
 
 
-def _copy_aside(source: Source, place: Path, *, action: str, deadline: Deadline) -> Path:
+def _copy_aside(source: Source, place: Path, *, deadline: Deadline) -> Path:
     """Copy a WAL database that must not be opened in place, with its ``-wal``, while nobody writes to it."""
     copy = place / "aside.sqlite"
     parts = ("", WAL)
@@ -322,13 +316,13 @@ def _copy_aside(source: Source, place: Path, *, action: str, deadline: Deadline)
             for suffix in parts:
                 files.remove_file(database.sidecar(copy, suffix))
                 part = database.sidecar(source.path, suffix)
-                with translated(action), contextlib.suppress(FileNotFoundError):
+                with doing(), contextlib.suppress(FileNotFoundError):
                     files.copy_private(part, database.sidecar(copy, suffix), alone=bool(suffix))
             if _stamps(source) == before:
                 return copy
         if deadline.passed():
             raise SourceBusyError(
-                f"{action}: it is written to, and this user may not join its readers.",
+                "it is written to, and this user may not join its readers.",
                 hint="Run as the owner of the database, or as root.",
             )
         time.sleep(_BUSY_SLEEP_SECONDS)
@@ -350,5 +344,5 @@ def _stamp(path: Path) -> Stamp:
     try:
         status = os.stat(path)
     except FileNotFoundError:
-        raise SourceMissingError(f"Cannot read {path}: it was removed.", hint="Check the path.") from None
+        raise SourceMissingError("it was removed.", action=f"Cannot read {path}", hint="Check the path.") from None
     return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)

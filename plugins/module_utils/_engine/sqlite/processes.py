@@ -101,7 +101,8 @@ def kept_out(path: Path, *, force: bool) -> Iterator[None]:
     users = [] if force or not path.exists() else users_of(path)
     if users:
         raise RefusedError(
-            f"Cannot replace {path}: the database is open in {', '.join(users)}.",
+            f"the database is open in {', '.join(users)}.",
+            action=f"Cannot replace {path}",
             hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
         )
     with contextlib.ExitStack() as stack:
@@ -111,7 +112,8 @@ def kept_out(path: Path, *, force: bool) -> Iterator[None]:
             users = _by_descriptors(path)
             if users:
                 raise RefusedError(
-                    f"Cannot replace {path}: {', '.join(users)} opened the database just now.",
+                    f"{', '.join(users)} opened the database just now.",
+                    action=f"Cannot replace {path}",
                     hint="Keep the application from starting, then run again.",
                 )
         yield

@@ -219,7 +219,7 @@ def _problems(connection: sqlite3.Connection, pragma: str) -> list[str]:
     for each in problems:
         code = _UNREAD.search(each)
         if code and int(code[1]) & 0xFF not in _VERDICTS:
-            raise StorageFailedError(f"Cannot check the database: SQLite says: {each}.", hint=_LOOK)
+            raise StorageFailedError(f"SQLite says: {each}.", action="Cannot check the database", hint=_LOOK)
     return [] if problems in ([], ["ok"]) else problems
 
 
@@ -229,10 +229,12 @@ def judge(error: sqlite3.Error) -> str:
     if "interrupted" in text:
         raise error
     if "disk is full" in text:
-        raise NoSpaceError(f"Cannot check the database: {text}.", hint="Free some space, then run again.") from error
+        raise NoSpaceError(
+            f"{text}.", action="Cannot check the database", hint="Free some space, then run again."
+        ) from error
     # Elsewhere in the text it is a name that is quoted.
     if text.startswith(_NO_VERDICT):
-        raise StorageFailedError(f"Cannot check the database: SQLite says: {text}.", hint=_LOOK) from error
+        raise StorageFailedError(f"SQLite says: {text}.", action="Cannot check the database", hint=_LOOK) from error
     return text
 
 

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 
 from ..system import files
 from ..system.clock import Deadline
-from ..system.errors import SourceBusyError, SourceCorruptError, translated
+from ..system.errors import SourceBusyError, SourceCorruptError, doing
 from . import database, pin, schema, wal
 from .database import SHM, WAL, Source
 from .library import sqlite3
@@ -132,12 +132,11 @@ class DirectSnapshot(Snapshot):
     log does not start again from its beginning while a reader uses it (https://www.sqlite.org/wal.html#concurrency).
     """
 
-    def __init__(self, pinned: Pinned, frames: wal.Frames | None, deadline: Deadline, *, action: str) -> None:
+    def __init__(self, pinned: Pinned, frames: wal.Frames | None, deadline: Deadline) -> None:
         self._pinned = pinned
         self._file = pinned.open()
         self._frames = frames
         self._deadline = deadline
-        self._action = action
         self.connection = pinned.connection
         (self.page_size,) = pinned.connection.execute("PRAGMA page_size").fetchone()
         (self.page_count,) = pinned.connection.execute("PRAGMA page_count").fetchone()
@@ -153,11 +152,11 @@ class DirectSnapshot(Snapshot):
     def read(self, first_page: int, count: int) -> bytes:
         if self._deadline.passed():
             raise SourceBusyError(
-                f"{self._action}: the timeout passed at page {first_page} of {self.page_count}.",
+                f"the timeout passed at page {first_page} of {self.page_count}.",
                 hint="Raise timeout, or run when the host is less busy.",
             )
         count = min(count, self.page_count - first_page + 1)
-        with translated(self._action):
+        with doing():
             self._file.seek((first_page - 1) * self.page_size)
             data = files.read_exactly(self._file, count * self.page_size)
         logged = self._frames.pages(first_page, count) if self._frames else ()
@@ -172,7 +171,7 @@ class DirectSnapshot(Snapshot):
         missing = next((page for page in behind_the_end if page not in elsewhere), None)
         if missing is not None:
             raise SourceCorruptError(
-                f"{self._action}: the file ends before page {missing}.",
+                f"the file ends before page {missing}.",
                 hint="Verify it, and restore the newest good backup.",
             )
 
@@ -184,7 +183,7 @@ class DirectSnapshot(Snapshot):
                 begin = (page - first_page) * self.page_size
                 merged[begin : begin + self.page_size] = frames.read(frame)
         except ValueError as error:
-            raise SourceBusyError(f"{self._action}: {error}.", hint="Run again.") from None
+            raise SourceBusyError(f"{error}.", hint="Run again.") from None
         return bytes(merged)
 
     def close(self) -> None:
@@ -196,7 +195,6 @@ def use(
     directory: Path,
     work: Callable[[Snapshot], Result],
     *,
-    action: str,
     deadline: Deadline,
     progress: Progress | None = None,
     traceless: bool = False,
@@ -210,20 +208,20 @@ def use(
     in_place = source.header is not None and os.name != "nt" and (hasty or source.header.wal)
 
     def work_in_place(pinned: Pinned) -> tuple[Result] | None:
-        with translated(action):
-            image = _open_in_place(pinned, deadline, action=action)
+        with doing():
+            image = _open_in_place(pinned, deadline)
         return (work(image),) if image else None
 
     done = None
     if in_place:
-        done = pin.read(source, directory, work_in_place, action=action, deadline=deadline, traceless=traceless)
+        done = pin.read(source, directory, work_in_place, deadline=deadline, traceless=traceless)
     if done is None:
-        with take(source, directory, action=action, deadline=deadline, progress=progress, traceless=traceless) as image:
+        with take(source, directory, deadline=deadline, progress=progress, traceless=traceless) as image:
             done = (work(image),)
     return done[0]
 
 
-def _open_in_place(pinned: Pinned, deadline: Deadline, *, action: str) -> DirectSnapshot | None:
+def _open_in_place(pinned: Pinned, deadline: Deadline) -> DirectSnapshot | None:
     """The pinned image where it is; None when the write-ahead log cannot be matched with what SQLite sees."""
     (journal_mode,) = pinned.connection.execute("PRAGMA journal_mode").fetchone()
     frames = None
@@ -234,7 +232,7 @@ def _open_in_place(pinned: Pinned, deadline: Deadline, *, action: str) -> Direct
             return None
         if not matched:
             return None
-    return DirectSnapshot(pinned, frames, deadline, action=action)
+    return DirectSnapshot(pinned, frames, deadline)
 
 
 def _match_log(pinned: Pinned) -> tuple[bool, wal.Frames | None]:
@@ -264,7 +262,6 @@ def take(
     source: Source,
     directory: Path,
     *,
-    action: str,
     deadline: Deadline,
     progress: Progress | None = None,
     traceless: bool = False,
@@ -276,7 +273,7 @@ def take(
     """
     image = directory / "snapshot.sqlite"
     copy_bytes = source.status.st_size + files.size_of(database.sidecar(source.path, WAL))
-    files.require_space(directory, copy_bytes, action=action)
+    files.require_space(directory, copy_bytes)
     if source.header is None:
         files.write_private(image, b"")
         return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False)
@@ -287,12 +284,12 @@ def take(
         begin = pinned.begin
         files.remove_file(image)
         files.write_private(image, b"")
-        _copy(pinned.connection, image, action=action, deadline=deadline, progress=progress)
+        _copy(pinned.connection, image, deadline=deadline, progress=progress)
         if source.header is not None and not source.header.wal:
-            with translated(action):
+            with doing():
                 _keep_header(pinned, image)
 
-    pin.read(source, directory, copy, action=action, deadline=deadline, traceless=traceless)
+    pin.read(source, directory, copy, deadline=deadline, traceless=traceless)
     return CopiedSnapshot(image, pinned_seconds=time.monotonic() - begin, writers_waited=not source.header.wal)
 
 
@@ -309,20 +306,18 @@ def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
     """The bytes of a source that SQLite cannot read, as they are: better than nothing for whoever repairs it."""
     image = directory / "snapshot.sqlite"
     files.remove_file(image)
-    with translated(f"Cannot copy {source.given}"):
+    with doing(f"Cannot copy {source.given}"):
         files.copy_private(source.path, image, alone=False)
     return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False, corruption=corruption)
 
 
-def _copy(
-    connection: sqlite3.Connection, image: Path, *, action: str, deadline: Deadline, progress: Progress | None
-) -> None:
+def _copy(connection: sqlite3.Connection, image: Path, *, deadline: Deadline, progress: Progress | None) -> None:
     """Copy the pinned image in steps; the source's transaction is open, so no commit restarts the copy."""
 
     def on_step(_status: int, remaining: int, total: int) -> None:
         if deadline.passed():
             raise SourceBusyError(
-                f"{action}: only {total - remaining} of {total} pages were copied before the timeout.",
+                f"only {total - remaining} of {total} pages were copied before the timeout.",
                 hint="Raise timeout, or run when the database is less busy.",
             )
         if progress is not None:

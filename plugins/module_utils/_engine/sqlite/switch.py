@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ..system import clock, files, locks, owners, places
-from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, translated
+from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, doing
 from . import database, journal, processes
 from .database import JOURNAL, SHM, WAL
 from .library import sqlite3
@@ -34,7 +34,7 @@ _MARK = ".before-restore."
 
 
 @contextlib.contextmanager
-def workplace(dest: Path, *, action: str, timeout_seconds: float, warnings: list[str]) -> Iterator[Path]:
+def workplace(dest: Path, *, timeout_seconds: float, warnings: list[str]) -> Iterator[Path]:
     """A private directory beside ``dest`` to prepare its new content in; one run at a time has it.
 
     What an earlier, killed run left there is put in order first: an undo set that is complete is published. What of
@@ -42,7 +42,7 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float, warnings: list
     """
     directory = database.restoring_directory(dest)
     with contextlib.ExitStack() as stack:
-        while not _is_entered(stack, directory, action=action, timeout_seconds=timeout_seconds):
+        while not _is_entered(stack, directory, timeout_seconds=timeout_seconds):
             pass  # Another run removed the directory just before we locked it.
         _settle_leftovers(dest, directory)
         try:
@@ -65,20 +65,20 @@ def _remove_workplace(directory: Path) -> None:
             os.rmdir(name, dir_fd=parent)
 
 
-def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, timeout_seconds: float) -> bool:
+def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds: float) -> bool:
     """Make the workplace and lock it; whether it is still the one that has the name."""
-    with translated(f"{action}: cannot prepare in {directory.parent}"):
+    with doing(step=f"cannot prepare in {directory.parent}"):
         files.own_directory(directory)
         strangers = sorted(set(places.names(directory)) - {*_OURS, _LOCK})
     if strangers:
         raise RefusedError(
-            f"{action}: {directory}, where a restore prepares, holds {strangers[0]!r}, which no restore makes.",
+            f"{directory}, where a restore prepares, holds {strangers[0]!r}, which no restore makes.",
             hint="Find out what that is, and move it away.",
         )
     lock = directory / _LOCK
     with contextlib.ExitStack() as attempt:
         try:
-            descriptor = attempt.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action))
+            descriptor = attempt.enter_context(locks.held(lock, timeout_seconds=timeout_seconds))
             entered = os.stat(lock).st_ino == os.fstat(descriptor).st_ino
         except FileNotFoundError:
             return False
@@ -94,10 +94,10 @@ def _is_entered(stack: contextlib.ExitStack, directory: Path, *, action: str, ti
         return entered
 
 
-def settle(dest: Path, *, action: str, timeout_seconds: float) -> None:
+def settle(dest: Path, *, timeout_seconds: float) -> None:
     """Finish what a killed restore of ``dest`` left beside it, if there is anything."""
     if database.restoring_directory(dest).exists():
-        with workplace(dest, action=action, timeout_seconds=timeout_seconds, warnings=[]):
+        with workplace(dest, timeout_seconds=timeout_seconds, warnings=[]):
             pass
 
 
@@ -162,12 +162,11 @@ def undo_sets(dest: Path) -> list[Path]:
     return sorted(each for each in found if places.is_directory(each))
 
 
-def newest_undo_set(dest: Path, *, action: str) -> Path:
+def newest_undo_set(dest: Path) -> Path:
     """The undo set of the last restore of ``dest``; raises ``BackupNotFoundError`` without any."""
-    with translated(action):
-        found = undo_sets(dest)
+    found = undo_sets(dest)
     if not found:
-        raise BackupNotFoundError(f"{action}: no undo set is beside {dest}.", hint="Restore a backup instead.")
+        raise BackupNotFoundError(f"no undo set is beside {dest}.", hint="Restore a backup instead.")
     return found[-1]
 
 
@@ -223,14 +222,14 @@ def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None]
     the database open, unless ``force``; SQLite's own lock keeps it that way until the switch is done.
     """
     with processes.kept_out(dest, force=force):
-        with translated(f"Cannot save the old database {dest}"):
+        with doing(f"Cannot save the old database {dest}"):
             _save(dest, directory)
         try:
-            with translated(f"Cannot replace {dest}"):
+            with doing(f"Cannot replace {dest}"):
                 _make_standalone(dest, directory / "old")
                 _place(dest, new, directory / "new")
             check()
-            with translated(f"Cannot keep the old database of {dest}"):
+            with doing(f"Cannot keep the old database of {dest}"):
                 return publish_undo(dest, directory)
         except BaseException as error:
             _put_back(dest, directory, error)
@@ -253,8 +252,10 @@ def _put_back(dest: Path, directory: Path, cause: BaseException) -> None:
             _place(dest, saved, directory / "back", keep=True)
         files.remove_tree(undo)
     except (OSError, EngineError) as failure:
-        raise type(cause if isinstance(cause, EngineError) else EngineError(""))(
+        first = cause if isinstance(cause, EngineError) else EngineError("", action="")
+        raise type(first)(
             f"{cause} And the old content could not be put back: {failure}",
+            action=None if first.action is None else "",
             hint=f"Live is now {_content_of(dest, undo)}; the old database is whole in {undo}. Look at the disk, then "
             "restore again, or undo: either puts it in order first.",
         ) from failure
@@ -334,9 +335,10 @@ def _folded(path: Path, scratch: Path) -> Path | None:
             connection.execute("PRAGMA user_version").fetchone()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error as error:
-        failure = database.from_sqlite_error(f"Cannot fold the log of {path} into a copy of it", error, copy)
+        failure = database.from_sqlite_error(error, copy)
         if isinstance(failure, (NoSpaceError, StorageFailedError)):
-            raise failure from error
+            with doing(f"Cannot fold the log of {path} into a copy of it"):
+                raise failure from error
         return None
     if _has_sidecars(copy):
         return None

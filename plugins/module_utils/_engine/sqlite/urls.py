@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from ..system.errors import SourceMissingError, UsageError
+from ..system.errors import SourceMissingError, UsageError, doing
 
 
 def path(url: str, *, chdir: Path | None = None) -> Path:
@@ -23,8 +23,9 @@ def path(url: str, *, chdir: Path | None = None) -> Path:
     A relative path counts from ``chdir`` (for Prisma: the directory of ``schema.prisma``). Raises ``UsageError`` for
     anything else.
     """
-    scheme, name, _other = _split_url(url)
-    return _named(url, scheme, name, chdir)
+    with doing(f"Cannot use the database URL {url!r}"):
+        scheme, name, _other = _split_url(url)
+        return _named(url, scheme, name, chdir)
 
 
 def found(url: str, *, chdir: Path | None = None, must_exist: bool = False) -> Path:
@@ -40,16 +41,13 @@ def found(url: str, *, chdir: Path | None = None, must_exist: bool = False) -> P
         return first
     if not os.path.lexists(other) or (os.path.lexists(first) and _is_same(first, other)):
         return first
-    if os.path.lexists(first):
-        raise UsageError(
-            f"Cannot use the database URL {url!r}: it may mean {first} or {other}, and both exist.",
-            hint="Name the right one with path.",
-        )
-    if must_exist:
-        raise SourceMissingError(
-            f"Cannot use the database URL {url!r}: {first} does not exist, but {other} does.",
-            hint="If that is the database, name it with path.",
-        )
+    with doing(f"Cannot use the database URL {url!r}"):
+        if os.path.lexists(first):
+            raise UsageError(f"it may mean {first} or {other}, and both exist.", hint="Name the right one with path.")
+        if must_exist:
+            raise SourceMissingError(
+                f"{first} does not exist, but {other} does.", hint="If that is the database, name it with path."
+            )
     return first
 
 
@@ -65,7 +63,7 @@ def _split_url(url: str) -> tuple[str, str, str]:
     match = re.fullmatch(r"(file|sqlite3?):(.*)", url, re.DOTALL)
     if not match:
         raise UsageError(
-            f"Cannot use the database URL {url!r}: it does not start with file: or sqlite:.",
+            "it does not start with file: or sqlite:.",
             hint="Only SQLite databases can be backed up.",
         )
     plain = match[2].split("?", 1)[0]
@@ -79,19 +77,23 @@ def _named(url: str, scheme: str, name: str, chdir: Path | None) -> Path:
         host = re.match(r"//([^/]*)", name)
         if host and host[1] not in ("", "localhost"):
             raise UsageError(
-                f"Cannot use the database URL {url!r}: it names another host.", hint="Write file:///absolute.db."
+                "it names another host.",
+                hint="Write file:///absolute.db.",
             )
         name = name[host.end() :] if host else name
     elif not name.startswith("///"):
         raise UsageError(
-            f"Cannot use the database URL {url!r}.", hint="Write sqlite:///relative.db or sqlite:////absolute.db."
+            f"Cannot use the database URL {url!r}.",
+            action="",
+            hint="Write sqlite:///relative.db or sqlite:////absolute.db.",
         )
     else:
         name = name[3:]
     if not name or "\0" in name or name == ":memory:":
-        raise UsageError(f"Cannot use the database URL {url!r}: it names no file.", hint="Name a database on disk.")
+        raise UsageError("it names no file.", hint="Name a database on disk.")
     if not os.path.isabs(name) and chdir is None:
         raise UsageError(
-            f"Cannot use the database URL {url!r}: its path is relative.", hint="Set chdir, or write an absolute path."
+            "its path is relative.",
+            hint="Set chdir, or write an absolute path.",
         )
     return Path(os.path.abspath(Path(chdir or "/", name)))

@@ -117,7 +117,8 @@ def _offset(text: str | None) -> timezone | None:
 
 def _unreadable(text: str) -> UsageError:
     return UsageError(
-        f"Cannot read the time {text!r:.60}: it is no date, alone or with a time.",
+        "it is no date, alone or with a time.",
+        action=f"Cannot read the time {text!r:.60}",
         hint="Write it like 2025-12-30T12:00:00Z, or like 2025-12-30 12:00 for the clock of this host.",
     )
 
@@ -142,10 +143,11 @@ def zone(name: str) -> tzinfo:
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         if zoneinfo.available_timezones():
             raise UsageError(
-                f"There is no time zone {name!r}.", hint="Write it like Europe/Berlin, or use UTC."
+                f"There is no time zone {name!r}.", action="", hint="Write it like Europe/Berlin, or use UTC."
             ) from None
         raise ProgramMissingError(
-            f"Cannot use the time zone {name!r}: this host has no time zone data.",
+            "this host has no time zone data.",
+            action=f"Cannot use the time zone {name!r}",
             hint="Install the package tzdata there, or use UTC.",
         ) from None
 
@@ -156,12 +158,16 @@ def parse_duration(text: str) -> float:
     parts = _PART.findall(compact) if _DURATION.fullmatch(compact) else [(compact, "s")]
     if not all(_NUMBER.fullmatch(number) for number, _unit in parts):
         raise UsageError(
-            f"Cannot read the duration {text!r:.60}.", hint="Write a number and a unit: 30s, 15m, 1h, 7d, 4w."
+            f"Cannot read the duration {text!r:.60}.",
+            action="",
+            hint="Write a number and a unit: 30s, 15m, 1h, 7d, 4w.",
         )
     # Of very many digits a float is infinite, where an int would not be made.
     seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in parts)
     if seconds > LONGEST_SECONDS:
-        raise UsageError(f"Cannot use the duration {text!r:.60}: it is more than 100 years.", hint="Use a shorter one.")
+        raise UsageError(
+            "it is more than 100 years.", action=f"Cannot use the duration {text!r:.60}", hint="Use a shorter one."
+        )
     return seconds
 
 

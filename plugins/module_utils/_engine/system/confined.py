@@ -103,10 +103,12 @@ def _killed(number: int) -> EngineError:
     if number == signal.SIGALRM:
         return SourceBusyError(
             "The timeout passed in a step of SQLite that nothing can interrupt.",
+            action="",
             hint="Look at the schema of the database: a generated column, an index on an expression, a check.",
         )
     return StorageFailedError(
         f"The work was ended by the signal {signal.Signals(number).name}.",
+        action="",
         hint="A file was cut short while it was read, the memory is too small, or somebody killed it: see the log.",
     )
 

@@ -36,24 +36,30 @@ class EngineError(Exception):
     """A failure that an operator can act on.
 
     ``message`` says action, object and cause in one sentence; ``hint`` says what to do next, with the ``ways``.
-    ``code`` is the exit code of the runner and ``error.code`` of the modules.
+    Whoever raises it says the ``cause``; ``doing`` says the ``action`` ("Cannot back up /x"), which is None until then,
+    and empty when the cause is a whole sentence. ``code`` is the exit code of the runner and ``error.code`` of the
+    modules.
     """
 
     code = 1
+    place = ""
+    """A path that the message names as well, unless it does already."""
 
-    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = ()) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, cause: str, *, action: str | None = None, hint: str = "", ways: Sequence[Way] = ()) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.action = action
         self.advice = hint
         self.ways = tuple(ways)
         self.hint = " ".join(filter(None, (hint, *map(str, ways))))
 
+    @property
+    def message(self) -> str:
+        said = f"{self.action}: {self.cause}" if self.action else self.cause
+        return said if self.place in said else f"{said.removesuffix('.')} ({self.place})."
+
     def __str__(self) -> str:
         return " ".join(f"{self.message} {self.hint}".split("\n")).rstrip()
-
-    def cause(self, action: str) -> str:
-        """The message without ``action`` in front and the stop behind: to go on with in another sentence."""
-        return self.message.removeprefix(f"{action}: ").removeprefix("SQLite says: ").rstrip(".")
 
 
 class UsageError(EngineError):
@@ -79,8 +85,16 @@ class SourceCorruptError(EngineError):
 
     code = 12
 
-    def __init__(self, message: str, *, hint: str = "", ways: Sequence[Way] = (), needs_recovery: bool = False) -> None:
-        super().__init__(message, hint=hint, ways=ways)
+    def __init__(
+        self,
+        cause: str,
+        *,
+        action: str | None = None,
+        hint: str = "",
+        ways: Sequence[Way] = (),
+        needs_recovery: bool = False,
+    ) -> None:
+        super().__init__(cause, action=action, hint=hint, ways=ways)
         self.needs_recovery = needs_recovery
 
 
@@ -199,42 +213,59 @@ _STORAGE = {
 }
 
 
-def from_os_error(action: str, error: OSError) -> EngineError:
-    """The engine's error for ``error``, which happened while doing ``action`` ("Cannot write /x")."""
-    cause = os.strerror(error.errno).lower() if error.errno else str(error)
+def from_os_error(error: OSError, step: str = "", *, action: str | None = None) -> EngineError:
+    """The engine's error for ``error``; ``step`` ("cannot write /x") begins its cause."""
+    kind, hint = _meaning(error.errno)
+    cause = _cause(step, os.strerror(error.errno).lower() if error.errno else str(error))
+    failure = kind(cause, action=action, hint=hint)
     # Where a descriptor was used, that is the name; it tells nobody anything.
-    name = "" if isinstance(error.filename, int) else os.fsdecode(error.filename or "")
-    where = f" ({name})" if name and name not in action else ""
-    message = f"{action}: {cause}{where}."
-    if error.errno in _NO_SPACE:
-        return NoSpaceError(message, hint="Free some space there, then run again; nothing that existed was changed.")
-    if error.errno == errno.EROFS:
+    failure.place = "" if isinstance(error.filename, int) else os.fsdecode(error.filename or "")
+    return failure
+
+
+def _meaning(code: int | None) -> tuple[type[EngineError], str]:
+    """The class for a code of the operating system, and what to do."""
+    if code in _NO_SPACE:
+        return NoSpaceError, "Free some space there, then run again; nothing that existed was changed."
+    if code == errno.EROFS:
         # Also for root, after the kernel found an error on the disk.
-        return PermissionDeniedError(message, hint="Mount it for writing; if it was, look at the kernel's log first.")
-    if error.errno in _NO_PERMISSION:
-        return PermissionDeniedError(message, hint="Run as the owner of the files, or as root.")
-    if error.errno in _STORAGE:
-        return StorageFailedError(message, hint="Look at the disk, the mount and the kernel's log, then run again.")
-    if error.errno in _BUSY:
-        return SourceBusyError(message, hint="Find out what holds it, then run again.")
-    if error.errno in _ODD:
-        return RefusedError(
-            message, hint="There are links in a circle, or too many directories: look, and remove them."
-        )
-    if error.errno in _CHANGED:
-        return RefusedError(message, hint="It is not, or no more, what it has to be: see who changes what is there.")
-    return EngineError(message)
+        return PermissionDeniedError, "Mount it for writing; if it was, look at the kernel's log first."
+    if code in _NO_PERMISSION:
+        return PermissionDeniedError, "Run as the owner of the files, or as root."
+    if code in _STORAGE:
+        return StorageFailedError, "Look at the disk, the mount and the kernel's log, then run again."
+    if code in _BUSY:
+        return SourceBusyError, "Find out what holds it, then run again."
+    if code in _ODD:
+        return RefusedError, "There are links in a circle, or too many directories: look, and remove them."
+    if code in _CHANGED:
+        return RefusedError, "It is not, or no more, what it has to be: see who changes what is there."
+    return EngineError, ""
+
+
+def _cause(step: str, what: str) -> str:
+    return f"{step}{step and ': '}{what}."
 
 
 @contextlib.contextmanager
-def translated(action: str) -> Iterator[None]:
-    """Turn every ``OSError`` inside the block into the engine's error for it."""
+def doing(action: str | None = None, *, step: str = "") -> Iterator[None]:
+    """Name what the block does: ``action`` ("Cannot back up /x") begins the message of what fails in it.
+
+    An error keeps the action that it has: the innermost block knows best. An ``OSError`` becomes the engine's error for
+    it, and ``step`` ("cannot write /x") begins its cause.
+    """
     try:
-        yield
-    except OSError as error:
-        raise from_os_error(action, error) from error
-    except RecursionError as error:
-        raise RefusedError(f"{action}: what is there is nested too deeply.", hint="Look, and remove it.") from error
+        try:
+            yield
+        except OSError as error:
+            raise from_os_error(error, step) from error
+        except RecursionError as error:
+            hint = "Look, and remove it."
+            raise RefusedError(_cause(step, "what is there is nested too deeply"), hint=hint) from error
+    except EngineError as error:
+        if error.action is None:
+            error.action = action
+        raise
 
 
 def explained(error: BaseException) -> EngineError:
@@ -242,12 +273,15 @@ def explained(error: BaseException) -> EngineError:
     if isinstance(error, EngineError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return CancelledError("Interrupted.", hint="What was complete before stays, and nothing half-made counts.")
+        hint = "What was complete before stays, and nothing half-made counts."
+        return CancelledError("Interrupted.", action="", hint=hint)
+    action = "An unexpected failure"
     if isinstance(error, OSError):
-        return from_os_error("An unexpected failure", error)
+        return from_os_error(error, action=action)
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({os.path.basename(frames[-1].filename)}, line {frames[-1].lineno})" if frames else ""
     return EngineError(
-        f"An unexpected failure: {type(error).__name__}: {error}{where}.",
+        f"{type(error).__name__}: {error}{where}.",
+        action=action,
         hint=f"Please report it, with this message and the version of Python, {sys.version.split()[0]}.",
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from . import owners, places
-from .errors import NoSpaceError, RefusedError, StorageFailedError, translated
+from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
 
 CHUNK_BYTES = 1024 * 1024
 PRIVATE_FILE_MODE = 0o600
@@ -104,7 +104,8 @@ def own_directory(path: Path) -> None:
     trusted = (os.geteuid(), around.st_uid)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid not in trusted or status.st_mode & 0o022:
         raise RefusedError(
-            f"Cannot work in {path}: it is there already, and is no directory of this user that is closed to others.",
+            "it is there already, and is no directory of this user that is closed to others.",
+            action=f"Cannot work in {path}",
             hint="Find out who put it there, and move it away.",
         )
 
@@ -218,7 +219,7 @@ def remove_tree(path: Path) -> None:
 
     Of a symbolic link in its place, only the link.
     """
-    with translated(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError), places.at(path) as (name, parent):
+    with doing(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError), places.at(path) as (name, parent):
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
         elif parent is None:
@@ -254,7 +255,8 @@ def copy_private(source: Path, dest: Path, *, alone: bool = True) -> None:
         writer.seek(0)
         if digest_of(writer) != read.hexdigest():
             raise StorageFailedError(
-                f"Cannot copy {source}: {dest} does not hold what was written to it.",
+                f"{dest} does not hold what was written to it.",
+                action=f"Cannot copy {source}",
                 hint="Look at the disk and its quota, then run again.",
             )
 
@@ -317,12 +319,12 @@ def tree_bytes(directory: Path) -> int:
     return total_bytes
 
 
-def require_space(directory: Path, needed_bytes: int, *, action: str) -> None:
+def require_space(directory: Path, needed_bytes: int) -> None:
     """Raise ``NoSpaceError`` unless the filesystem of ``directory`` has room for ``needed_bytes``."""
     existing = next(each for each in (directory, *directory.parents) if each.is_dir())
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes + _SPACE_MARGIN_BYTES:
         raise NoSpaceError(
-            f"{action}: {needed_bytes + _SPACE_MARGIN_BYTES} bytes are needed in {existing}, {free_bytes} are free.",
+            f"{needed_bytes + _SPACE_MARGIN_BYTES} bytes are needed in {existing}, {free_bytes} are free.",
             hint="Free some space there, or use a directory on a larger filesystem.",
         )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import files, places
-from .errors import RepositoryLockedError, translated
+from .errors import RepositoryLockedError, doing
 
 _POLL_SECONDS = 0.1
 _HOLDER_BYTES = 4096
@@ -50,18 +50,18 @@ else:
 
 
 @contextlib.contextmanager
-def held(path: Path, *, timeout_seconds: float, action: str, shared: bool = False) -> Iterator[int]:
+def held(path: Path, *, timeout_seconds: float, shared: bool = False) -> Iterator[int]:
     """Hold the lock ``path`` for the block, which gets its descriptor; the file is created 0600 and stays.
 
     Raises ``RepositoryLockedError``, which names the holder, when ``timeout_seconds`` pass without the lock.
     The kernel releases the lock when the process ends in any way, so a lock is never stale.
     """
-    unusable = f"{action}: the lock {path} cannot be used"
-    with translated(unusable):
+    unusable = f"the lock {path} cannot be used"
+    with doing(step=unusable):
         descriptor = files.open_private(path)
     try:
-        with translated(unusable):
-            _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, action=action, shared=shared)
+        with doing(step=unusable):
+            _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, shared=shared)
             if not shared:
                 _write_holder(descriptor)
         yield descriptor
@@ -69,9 +69,9 @@ def held(path: Path, *, timeout_seconds: float, action: str, shared: bool = Fals
         os.close(descriptor)
 
 
-def is_held(path: Path, *, action: str) -> bool:
+def is_held(path: Path) -> bool:
     """Whether somebody holds the lock ``path``, alone or shared, right now. No file is created."""
-    with translated(f"{action}: the lock {path} cannot be used"):
+    with doing(step=f"the lock {path} cannot be used"):
         try:
             descriptor = places.open_regular(path, os.O_RDWR)
         except FileNotFoundError:
@@ -82,12 +82,12 @@ def is_held(path: Path, *, action: str) -> bool:
             os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int, path: Path, *, timeout_seconds: float, action: str, shared: bool) -> None:
+def _wait_for_lock(descriptor: int, path: Path, *, timeout_seconds: float, shared: bool) -> None:
     end = time.monotonic() + timeout_seconds
     while not _try_lock(descriptor, shared=shared):
         if time.monotonic() >= end:
             raise RepositoryLockedError(
-                f"{action}: {path} is locked by {_read_holder(descriptor)}.",
+                f"{path} is locked by {_read_holder(descriptor)}.",
                 hint="Wait until that run ends, or raise lock_timeout.",
             )
         time.sleep(_POLL_SECONDS)

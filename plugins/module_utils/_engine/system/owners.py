@@ -267,5 +267,5 @@ def _numeric(name: str, look_up: Callable[[str], int], kind: str) -> int:
         if _NUMBER.fullmatch(name) and int(name) <= _LAST_ID:
             return int(name)
         raise UsageError(
-            f"The {kind} {name!r} does not exist on this host.", hint=f"Create the {kind} first."
+            f"The {kind} {name!r} does not exist on this host.", action="", hint=f"Create the {kind} first."
         ) from None

@@ -66,7 +66,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) ->
 
 def _refusal(path: Path) -> RefusedError:
     return RefusedError(
-        f"Cannot use {path}: it is a link, or no regular file, or has more names than this one.",
+        "it is a link, or no regular file, or has more names than this one.",
+        action=f"Cannot use {path}",
         hint="Find out who put it there, and remove it.",
     )
 
@@ -243,6 +244,7 @@ def _step(name: str, here: int) -> int:
 
 def _led_astray(path: Path) -> RefusedError:
     return RefusedError(
-        f"Cannot use {path}: a link on the way belongs to a user, and leads to nowhere or to what is not that user's.",
+        "a link on the way belongs to a user, and leads to nowhere or to what is not that user's.",
+        action=f"Cannot use {path}",
         hint="Root follows no such link. Find out who made it, or name the place that is meant.",
     )

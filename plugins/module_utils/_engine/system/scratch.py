@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import locks
-from .errors import EngineError
+from .errors import EngineError, doing
 
 _PREFIX = "sqlite-backup-scratch-"
 _LOCK = "lock"
@@ -29,7 +29,9 @@ def directory() -> Iterator[Path]:
     _remove_leftovers(top)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=top))
     try:
-        with locks.held(path / _LOCK, timeout_seconds=0, action=f"Cannot work in {path}"):
+        with contextlib.ExitStack() as stack:
+            with doing(f"Cannot work in {path}"):
+                stack.enter_context(locks.held(path / _LOCK, timeout_seconds=0))
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
@@ -44,5 +46,5 @@ def _remove_leftovers(top: Path) -> None:
                 continue
             if time.time() - status.st_mtime < _SETTLED_SECONDS:
                 continue
-            if not locks.is_held(path / _LOCK, action=f"Cannot look at {path}"):
+            if not locks.is_held(path / _LOCK):
                 shutil.rmtree(path, ignore_errors=True)

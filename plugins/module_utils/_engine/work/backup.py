@@ -24,7 +24,7 @@ from ..sqlite.proof import Check
 from ..sqlite.snapshot import Progress
 from ..system import clock, files, interrupts, owners
 from ..system.clock import Deadline, Phases
-from ..system.errors import EngineError, SourceCorruptError, Way, explained, meaning, translated
+from ..system.errors import EngineError, SourceCorruptError, Way, doing, explained, meaning
 from . import preview
 from .backup_request import Outcome, Request
 from .draft import Draft, Drafting, Wanted
@@ -43,7 +43,8 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     """
     with interrupts.Shield() as shield:
         try:
-            outcome = _run(request, shield, dry_run=dry_run, progress=progress)
+            with doing(f"Cannot back up {request.path}"):
+                outcome = _run(request, shield, dry_run=dry_run, progress=progress)
         except (EngineError, KeyboardInterrupt) as failure:
             if not dry_run and Repository.exists(request.repository):
                 _record_failure(request, explained(failure))
@@ -54,11 +55,10 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
 
 def _record_failure(request: Request, error: EngineError) -> None:
     # The audit log must not hide the failure itself.
-    with contextlib.suppress(EngineError):
-        action = "Cannot write the audit log"
-        repository = Repository.open_existing(request.repository, action=action)
+    with contextlib.suppress(EngineError), doing():
+        repository = Repository.open_existing(request.repository)
         # In the log of another database it would look like a failure of that one.
-        repository.check_database(name=request.database_name, source=request.path, action=action)
+        repository.check_database(name=request.database_name, source=request.path)
         # A message may quote what only the encrypted files may tell: a name, a word of the schema.
         message = error.message if request.encryption.method == "none" else _untold(error)
         repository.record("backup", outcome="failed", code=error.code, message=message)
@@ -69,19 +69,16 @@ def _untold(error: EngineError) -> str:
 
 
 def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:
-    action = f"Cannot back up {request.path}"
-    source = database.locate(request.path, action=action, allow_empty=request.allow_empty)
-    included = include.gather(
-        request.include, source=source.path, action=action, deadline=Deadline(request.timeout_seconds)
-    )
+    source = database.locate(request.path, allow_empty=request.allow_empty)
+    included = include.gather(request.include, source=source.path, deadline=Deadline(request.timeout_seconds))
     compression = codec.choose_compression(request.compression)
     codec.check_level(compression, request.compression_level)
-    request.encryption.check(action)
+    request.encryption.check()
     if dry_run and not Repository.exists(request.repository):
-        check_new_place(request.repository, action=action)
-        return preview.first(request, source, action=action)
-    repository = _open_repository(request, source, action=action, dry_run=dry_run)
-    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
+        check_new_place(request.repository)
+        return preview.first(request, source)
+    repository = _open_repository(request, source, dry_run=dry_run)
+    with repository.locked(timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
         backups = published.own(repository.backups())
@@ -98,19 +95,19 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
             # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
             now=clock.now(),
         )
-        job = _Job(request, repository, backups, wanted, shield, action=action, dry_run=dry_run)
+        job = _Job(request, repository, backups, wanted, shield, dry_run=dry_run)
         return job.run(source, progress)
 
 
-def _open_repository(request: Request, source: Source, *, action: str, dry_run: bool) -> Repository:
+def _open_repository(request: Request, source: Source, *, dry_run: bool) -> Repository:
     name = request.database_name
     if dry_run:
-        repository = Repository.open_existing(request.repository, action=action)
-        repository.check_database(name=name, source=source.given, action=action)
+        repository = Repository.open_existing(request.repository)
+        repository.check_database(name=name, source=source.given)
         return repository
     timeout_seconds = request.lock_timeout_seconds
     return Repository.open_or_create(
-        request.repository, name=name, source=source.given, action=action, timeout_seconds=timeout_seconds
+        request.repository, name=name, source=source.given, timeout_seconds=timeout_seconds
     )
 
 
@@ -125,7 +122,6 @@ class _Job:
         wanted: Wanted,
         shield: interrupts.Shield,
         *,
-        action: str,
         dry_run: bool,
     ) -> None:
         self.request = request
@@ -134,7 +130,6 @@ class _Job:
         self.newest = backups[-1] if backups else None
         self.wanted = wanted
         self.shield = shield
-        self.action = action
         self.dry_run = dry_run
         self.encrypted = wanted.encryption.method != "none"
         self.phases = Phases()
@@ -145,14 +140,13 @@ class _Job:
         self.warnings = [*filter(None, [wanted.encryption.warning()]), *repository.warnings()]
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
-        files.require_space(self.repository.path, 0, action=self.action)
+        files.require_space(self.repository.path, 0)
         with self.repository.staging(f"{clock.to_stamp(self.wanted.now)}-{os.getpid()}") as staging:
             with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
                 drafting = Drafting(
                     self.wanted,
                     found,
                     staging,
-                    action=self.action,
                     dry_run=self.dry_run,
                     full_bytes=self._full_bytes(source),
                     progress=progress,
@@ -210,7 +204,7 @@ class _Job:
             draft = drafting.draft(image, deadline if image.held else Deadline(None))
             if draft.evidence.suspect and not image.corruption and image.image_bytes < source.status.st_size:
                 # What a torn header does not count is perhaps all that there is to repair it with.
-                raise SourceCorruptError(f"{self.action}: {proof.first_failure(draft.evidence.checks)}.")
+                raise SourceCorruptError(f"{proof.first_failure(draft.evidence.checks)}.")
             return draft
 
         try:
@@ -218,7 +212,6 @@ class _Job:
                 source,
                 staging,
                 work,
-                action=self.action,
                 deadline=deadline,
                 progress=progress,
                 traceless=self.dry_run,
@@ -227,7 +220,9 @@ class _Job:
         except SourceCorruptError as error:
             if error.needs_recovery:
                 raise
-            with snapshot.salvage(source, staging, corruption=error.cause(self.action)) as image:
+            with snapshot.salvage(
+                source, staging, corruption=error.cause.removeprefix("SQLite says: ").rstrip(".")
+            ) as image:
                 return work(image)
 
     def _warn(self, draft: Draft, found: Base | None) -> None:
@@ -276,7 +271,7 @@ class _Job:
 
     def _publish(self, draft: Draft, drafting: Drafting, source: Source) -> Backup:
         if draft.stored is None:
-            raise EngineError(f"{self.action}: nothing was staged.")
+            raise EngineError("nothing was staged.")
         storage = drafting.storage
         included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
         stored = [draft.stored, *included]
@@ -286,7 +281,7 @@ class _Job:
         document = self._manifest(draft, stored, source)
         drafting.keep_index(self.repository.index_path(document.id))
         if self.encrypted and draft.evidence.proof is not None:
-            with translated(self.action):
+            with doing():
                 self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
         return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
 
@@ -356,7 +351,7 @@ class _Job:
                 **facts,
             )
             self._record_acceptance(published)
-            with translated(f"Cannot write to the repository {self.repository.path}"):
+            with doing(f"Cannot write to the repository {self.repository.path}"):
                 self.repository.adopt_source(source.given)
                 self.repository.remove_old_indexes(document.id)
         except EngineError as failure:
@@ -368,7 +363,8 @@ class _Job:
         good = next((each.id for each in reversed(self.backups) if each.verified), None)
         kept = f" Its bytes are kept in {suspect.id}, marked suspect." if suspect else ""
         return SourceCorruptError(
-            f"The source {self.request.path} is corrupt: {proof.first_failure(checks)}.{kept}",
+            f"{proof.first_failure(checks)}.{kept}",
+            action=f"The source {self.request.path} is corrupt",
             hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
             ways=[Way("To restore it", "restore", {"backup": good})] if good else [],
         )

@@ -14,50 +14,44 @@ from ..repository.manifest import Manifest
 from ..sqlite import database, processes
 from ..sqlite.proof import Proof
 from ..system import files, owners, places
-from ..system.errors import EngineError, RefusedError, UsageError, Way, translated
+from ..system.errors import RefusedError, UsageError, Way, doing
 
 
-def checked(dest: Path, *, action: str) -> Path:
+def checked(dest: Path) -> Path:
     """The file to replace, behind all symbolic links."""
     try:
-        with translated(action):
-            path = places.resolved(dest)
-    except EngineError as error:
-        if not isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
-            raise
+        path = places.resolved(dest)
+    except (FileNotFoundError, NotADirectoryError):
         # A directory on the way is missing, which is said below.
         path = Path(os.path.abspath(dest))
     if dest.is_symlink() and not path.exists():
         raise RefusedError(
-            f"{action}: {dest} is a link to {path}, which does not exist.",
+            f"{dest} is a link to {path}, which does not exist.",
             hint="Name the file that is meant, or make sure that the link leads to it.",
         )
     if not path.parent.is_dir():
-        raise UsageError(
-            f"{action}: the directory {path.parent} does not exist.", hint="Create it with its owner and mode."
-        )
+        raise UsageError(f"the directory {path.parent} does not exist.", hint="Create it with its owner and mode.")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{action}: {path} is no regular file.", hint="Name the database file itself in dest.")
-    database.check_sidecars(path, action=action)
+        raise UsageError(f"{path} is no regular file.", hint="Name the database file itself in dest.")
+    database.check_sidecars(path)
     return path
 
 
-def told_by(repository: Path, source: str, *, action: str) -> Path:
+def told_by(repository: Path, source: str) -> Path:
     """The path ``source`` that a repository tells. Of another user's repository root believes only what is that user's.
 
     Whoever owns a repository can have written there what to replace, and all of it fits together.
     """
-    with translated(action):
-        owner = owners.other_owner(repository)
-        if owner is not None:
-            place = None
-            with contextlib.suppress(OSError, RefusedError):
-                place = owners.other_owner(Path(source).parent)
-            if place is None or place.st_uid != owner.st_uid:
-                raise RefusedError(
-                    f"{action}: {repository} belongs to another user, and says that the database was {source}.",
-                    hint="Set dest, if that is the file to replace.",
-                )
+    owner = owners.other_owner(repository)
+    if owner is not None:
+        place = None
+        with contextlib.suppress(OSError, RefusedError):
+            place = owners.other_owner(Path(source).parent)
+        if place is None or place.st_uid != owner.st_uid:
+            raise RefusedError(
+                f"{repository} belongs to another user, and says that the database was {source}.",
+                hint="Set dest, if that is the file to replace.",
+            )
     return Path(source)
 
 
@@ -73,19 +67,19 @@ def holds(dest: Path, document: Manifest) -> bool:
         return False
     if not dest.exists() or dest.stat().st_size != document.image.bytes:
         return False
-    with translated(f"Cannot read {dest}"):
+    with doing(f"Cannot read {dest}"):
         return files.sha256_file(dest) == document.image.sha256
 
 
-def require_space(dest: Path, new_bytes: int, *, action: str) -> None:
+def require_space(dest: Path, new_bytes: int) -> None:
     """Raise ``NoSpaceError`` unless there is room beside ``dest`` for what comes, and for what its switch needs."""
     old_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL))
     # With a -wal or journal to fold, a copy of the old main file is needed for a moment, too.
     folding_bytes = 2 * old_bytes + files.size_of(dest) if old_bytes else 0
-    files.require_space(dest.parent, new_bytes + folding_bytes, action=action)
+    files.require_space(dest.parent, new_bytes + folding_bytes)
 
 
-def check_identity(dest: Path, document: Manifest, proven: Proof | None, *, action: str) -> None:
+def check_identity(dest: Path, document: Manifest, proven: Proof | None) -> None:
     """Raise ``RefusedError`` when ``dest`` is a database of another application than the backup."""
     ways = [Way("If that is meant", "restore", {"force_identity": True})]
     known_names = {
@@ -94,23 +88,23 @@ def check_identity(dest: Path, document: Manifest, proven: Proof | None, *, acti
         f"{document.database.name}{dest.suffix}",
     }
     if dest.name not in known_names:
-        raise RefusedError(f"{action}: the backup is of {document.database.source}, another name.", ways=ways)
+        raise RefusedError(f"the backup is of {document.database.source}, another name.", ways=ways)
     header = database.read_header(dest)
     expected = proven.header.get("application_id") if proven else None
     if header is not None and identity.is_other_application(expected, header.application_id):
         raise RefusedError(
-            f"{action}: the database there has the application_id {header.application_id}, the backup {expected}.",
+            f"the database there has the application_id {header.application_id}, the backup {expected}.",
             ways=ways,
         )
 
 
-def check_not_in_use(dest: Path, *, action: str) -> None:
+def check_not_in_use(dest: Path) -> None:
     """Raise ``RefusedError`` while another process has ``dest`` open."""
     if not dest.exists():
         return
     users = processes.users_of(dest)
     if users:
         raise RefusedError(
-            f"{action}: the database is open in {', '.join(users)}.",
+            f"the database is open in {', '.join(users)}.",
             hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
         )

@@ -27,6 +27,6 @@ def examine(request: Request, *, mounts: str | None = None) -> list[Finding]:
         try:
             found.append(check(facts, name))
         except OSError as error:
-            failure = from_os_error(f"Cannot look at {name}", error)
+            failure = from_os_error(error, action=f"Cannot look at {name}")
             found.append(Finding(name, PROBLEM, failure.message, failure.hint or "Look at it, then run again."))
     return found

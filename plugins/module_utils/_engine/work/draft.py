@@ -21,7 +21,7 @@ from ..sealed.encryption import Encryption
 from ..sqlite.snapshot import Progress, Snapshot
 from ..system import files
 from ..system.clock import Deadline
-from ..system.errors import translated
+from ..system.errors import doing
 
 _INDEX_NAME = "index"
 
@@ -59,7 +59,7 @@ class Draft:
 class Drafting:
     """Makes the draft in ``staging``: artifacts in ``backup``, the page index beside it.
 
-    ``action`` begins every message. With ``dry_run`` the same is decided and nothing is written. ``full_bytes`` is what
+    With ``dry_run`` the same is decided and nothing is written. ``full_bytes`` is what
     must be free at least before a full backup is begun.
     """
 
@@ -69,7 +69,6 @@ class Drafting:
         found: Base | None,
         staging: Path,
         *,
-        action: str,
         dry_run: bool,
         full_bytes: int = 0,
         progress: Progress | None = None,
@@ -78,7 +77,6 @@ class Drafting:
         self.found = found
         self.directory = staging / "backup"
         self.index = staging / _INDEX_NAME
-        self.action = action
         self.dry_run = dry_run
         self._full_bytes = full_bytes
         self._progress = progress
@@ -90,7 +88,7 @@ class Drafting:
     def draft(self, image: Snapshot, deadline: Deadline) -> Draft:
         """Read ``image`` and stage what is wanted of it; may be called again, for another image."""
         files.remove_tree(self.directory)
-        with translated(self.action):
+        with doing():
             files.make_private_directory(self.directory)
         why_full = base.why_full(self.found, image, self.wanted.encryption, self.wanted.policy, self.wanted.now)
         with Beside(image, lambda: examination.examine(image, self.wanted.check)) as checks:
@@ -139,7 +137,7 @@ class Drafting:
         looked_into = found.newest.looked_deep(examination.week_ago()) and not found.newest.failed
         due = self.wanted.check == "full" and not looked_into
         if (found.document.suspect or due) and not image.corruption:
-            looked = checks.result(deadline, action=self.action)
+            looked = checks.result(deadline)
             if looked.suspect != found.document.suspect:
                 return None
         return Draft("", found.document.image, 0, looked)
@@ -155,7 +153,7 @@ class Drafting:
                 pass
             if self._is_same(image, reading, found) and (same := self._unchanged(found, image, checks, deadline)):
                 return same
-            return self._done("incremental", image, reading, checks.result(deadline, action=self.action), None)
+            return self._done("incremental", image, reading, checks.result(deadline), None)
         index = pages.IndexWriter()
         reading = Reading(image, index, self._progress)
         stream = reading.changes(old, limit_pages=limit_pages)
@@ -166,7 +164,7 @@ class Drafting:
         stream = itertools.chain([first], stream)
         stored = self._store("incremental", stream)
         self._write_index(index, reading)
-        return self._done("incremental", image, reading, checks.result(deadline, action=self.action), stored)
+        return self._done("incremental", image, reading, checks.result(deadline), stored)
 
     def _is_same(self, image: Snapshot, reading: Reading, found: Base) -> bool:
         """Whether what was read is just the newest backup; while pages are still to come, it is not."""
@@ -174,9 +172,9 @@ class Drafting:
         return same and reading.sha256 == found.document.image.sha256 and self._is_enough(found)
 
     def _full(self, image: Snapshot, checks: Beside[Evidence], deadline: Deadline, why_full: str) -> Draft:
-        files.require_space(self.directory, self._full_bytes, action=self.action)
+        files.require_space(self.directory, self._full_bytes)
         if self.dry_run:
-            found = checks.result(deadline, action=self.action)
+            found = checks.result(deadline)
             return self._done("full", image, Reading(image), found, None, why_full)
         checks.start()
         index = pages.IndexWriter() if image.page_size and not image.corruption else None
@@ -184,12 +182,12 @@ class Drafting:
         stored = self._store("full", reading.whole())
         if index is not None:
             self._write_index(index, reading)
-        return self._done("full", image, reading, checks.result(deadline, action=self.action), stored, why_full)
+        return self._done("full", image, reading, checks.result(deadline), stored, why_full)
 
     def keep_index(self, path: Path) -> None:
         """Give the page index its place. Without it the next backup is a full one, no worse."""
         if self.index.exists():
-            with translated(self.action):
+            with doing():
                 files.own_directory(path.parent)
                 files.move_file(self.index, path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..sqlite import database, switch
 from ..sqlite.database import SIDECARS, Source
 from ..system import files, owners
-from ..system.errors import EngineError, RefusedError
+from ..system.errors import EngineError, RefusedError, doing
 from ..system.files import counted, readable
 from .findings import OK, OTHERS_WRITE, PROBLEM, WARNING, Checks, Facts, Finding, Request, existing
 
@@ -24,7 +24,8 @@ _TRANSACTION_SECONDS = 0.5
 def look_at_source(request: Request) -> tuple[Source | None, Finding]:
     """The database, None when it cannot be backed up, and what there is to say of that."""
     try:
-        source = database.locate(request.path, action=f"Cannot back up {request.path}", allow_empty=True)
+        with doing(f"Cannot back up {request.path}"):
+            source = database.locate(request.path, allow_empty=True)
     except EngineError as error:
         name = "hard links" if isinstance(error, RefusedError) else "source"
         return None, Finding(name, PROBLEM, error.message, error.hint)

@@ -17,7 +17,7 @@ from ..repository.manifest import Manifest
 from ..repository.published import Backup
 from ..repository.repository import Repository
 from ..system import clock, owners
-from ..system.errors import BackupNotFoundError, EngineError
+from ..system.errors import BackupNotFoundError, EngineError, doing
 from ..system.files import counted, readable
 from .findings import OK, OTHERS, OTHERS_WRITE, PROBLEM, WARNING, Checks, Facts, Finding, Request, existing
 
@@ -26,8 +26,9 @@ def look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
     """All backups, and whether they can be listed and are described as they should be."""
     name, path = "repository", request.repository
     try:
-        repository = Repository.open_existing(path, action=f"Cannot use the repository {path}")
-        listed = repository.backups()
+        with doing(f"Cannot use the repository {path}"):
+            repository = Repository.open_existing(path)
+            listed = repository.backups()
     except BackupNotFoundError:
         return [], Finding(name, WARNING, f"There is no repository at {path}.", "Make the first backup.")
     except EngineError as error:

@@ -18,7 +18,7 @@ from ..repository.include import Include
 from ..sealed.encryption import NOT_ENCRYPTED, Encryption, Keys
 from ..sqlite import urls
 from ..system import clock
-from ..system.errors import EngineError, ProgramMissingError, UsageError
+from ..system.errors import EngineError, ProgramMissingError, UsageError, doing
 from ..watch import schedule
 from ..watch.schedule import Schedule
 
@@ -95,7 +95,7 @@ def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
     policy = prune_request(given).policy
     checks: dict[str, Callable[[], object]] = {
         "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
-        "encryption": lambda: encryption(given["encryption"]).check_options("Cannot encrypt"),
+        "encryption": doing("Cannot encrypt")(lambda: encryption(given["encryption"]).check_options()),
         "include": lambda: [include.checked_name(each["name"] or Path(each["src"]).name) for each in given["include"]],
         "keep_*": lambda: retention.check_rules(policy),
         "timezone": lambda: clock.zone(policy.timezone),
@@ -180,7 +180,7 @@ def seconds(given: Options, option: str) -> float | None:
 def _count(given: Options, option: str) -> int:
     count: int = given[option]
     if count < 0:
-        raise UsageError(f"Cannot use {option} {count!r:.20}: it is negative.", hint="Use 0 or more.")
+        raise UsageError("it is negative.", action=f"Cannot use {option} {count!r:.20}", hint="Use 0 or more.")
     return count
 
 

@@ -15,7 +15,7 @@ from ..repository.pins import Pin
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..system import clock, interrupts
-from ..system.errors import EngineError, UsageError
+from ..system.errors import EngineError, UsageError, doing
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,19 @@ class Outcome:
 def run(request: Request, *, dry_run: bool = False) -> Outcome:
     """Let the backup be pinned as the request says. Of one with a damaged manifest nothing can be promised."""
     event = "pin" if request.pinned else "unpin"
-    action = f"Cannot {event} {request.backup} in {request.repository}"
-    _check_end(request, action)
-    repository = Repository.open_existing(request.repository, action=action)
+    with doing(f"Cannot {event} {request.backup} in {request.repository}"):
+        return _run(request, event, dry_run=dry_run)
+
+
+def _run(request: Request, event: str, *, dry_run: bool) -> Outcome:
+    _check_end(request)
+    repository = Repository.open_existing(request.repository)
     timeout_seconds = request.lock_timeout_seconds
     # Alone: a prune that began before the pin would still remove the backup.
-    locked = repository.locked(action=action, timeout_seconds=timeout_seconds, dry_run=dry_run)
+    locked = repository.locked(timeout_seconds=timeout_seconds, dry_run=dry_run)
     with locked, interrupts.Shield() as shield:
         backups = repository.backups()
-        backup = repository.find(request.backup, action=action, among=backups)
+        backup = repository.find(request.backup, among=backups)
         backup.trusted()
         wanted = _wanted(request, backup)
         outcome = Outcome(wanted is not None, facts(backup), facts(backup))
@@ -63,7 +67,7 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
             outcome.after = _facts(backup.id, wanted)
             if not dry_run:
                 shield.begin()
-                repository.note_pin(backup, wanted, action=action)
+                repository.note_pin(backup, wanted)
                 try:
                     repository.record(event, backup=backup.id, until=wanted.until, outcome="passed")
                 except EngineError as failure:
@@ -83,14 +87,14 @@ def _facts(identity: str, pin: Pin) -> dict[str, Any]:
     return {"id": identity, "pinned": pin.pinned, "since": since or None, "until": pin.until or None}
 
 
-def _check_end(request: Request, action: str) -> None:
+def _check_end(request: Request) -> None:
     if request.until is None:
         return
     if not request.pinned:
-        raise UsageError(f"{action}: until is given, too.", hint="Only a pin has an end.")
+        raise UsageError("until is given, too.", hint="Only a pin has an end.")
     if request.until <= clock.now():
         raise UsageError(
-            f"{action}: its end {clock.with_offset(request.until)} is in the past.", hint="Give a later one, or unpin."
+            f"its end {clock.with_offset(request.until)} is in the past.", hint="Give a later one, or unpin."
         )
 
 

@@ -14,7 +14,7 @@ from ..system.errors import SourceCorruptError
 from .backup_request import Outcome, Request
 
 
-def first(request: Request, source: Source, *, action: str) -> Outcome:
+def first(request: Request, source: Source) -> Outcome:
     """What a first backup would find: the source is read where it is, since there is no repository to copy it to."""
     checks: list[Check] = []
     page_count = 0
@@ -26,8 +26,9 @@ def first(request: Request, source: Source, *, action: str) -> Outcome:
 
     if source.header is not None:
         deadline = Deadline(request.timeout_seconds)
+        action = f"Cannot back up {request.path}"
         checks = pin.examine(source, examine, action=action, deadline=deadline, traceless=True)
     corrupt = proof.overall(checks) == proof.FAILED
     cause = proof.first_failure(checks)
-    suspicion = SourceCorruptError(f"The source {request.path} is corrupt: {cause}.") if corrupt else None
+    suspicion = SourceCorruptError(f"{cause}.", action=f"The source {request.path} is corrupt") if corrupt else None
     return Outcome(True, None, None, page_count, error=suspicion)

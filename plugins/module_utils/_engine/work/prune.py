@@ -18,7 +18,7 @@ from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..repository.retention import Decision, Entry, Policy
 from ..system import clock, files, interrupts
-from ..system.errors import EngineError, RefusedError, RepositoryLockedError, explained
+from ..system.errors import EngineError, RefusedError, RepositoryLockedError, doing, explained
 
 _UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -64,13 +64,14 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
     outcome = Outcome()
     with interrupts.Shield() as shield:
         try:
-            _run(request, outcome, shield, dry_run=dry_run)
+            with doing(f"Cannot prune {request.repository}"):
+                _run(request, outcome, shield, dry_run=dry_run)
         except (EngineError, KeyboardInterrupt) as failure:
             if not dry_run and Repository.exists(request.repository):
                 error = explained(failure)
                 # The audit log must not hide the failure itself.
-                with contextlib.suppress(EngineError):
-                    repository = Repository.open_existing(request.repository, action="Cannot write the audit log")
+                with contextlib.suppress(EngineError), doing():
+                    repository = Repository.open_existing(request.repository)
                     _record(repository, outcome, outcome="failed", code=error.code, message=error.message)
             raise
     shield.deliver()
@@ -98,17 +99,16 @@ def outlook(repository: Repository, backups: Sequence[Backup], policy: Policy) -
 
 
 def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_run: bool) -> None:
-    action = f"Cannot prune {request.repository}"
     # A policy that is refused must not wait for a lock first.
     if not request.after_suspect:
         retention.check(request.policy)
-    repository = _certain(request.repository, action=action)
-    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
+    repository = _certain(request.repository)
+    with repository.locked(timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         # A backup may have given it an id since: with the old one, all that is new would be foreign.
-        repository = _certain(request.repository, action=action)
+        repository = _certain(request.repository)
         if not dry_run:
             repository.remove_leftovers()
-        _Job(request, repository, outcome, action=action).run(dry_run=dry_run)
+        _Job(request, repository, outcome).run(dry_run=dry_run)
         if outcome.removed and not dry_run:
             shield.begin()
             try:
@@ -118,11 +118,11 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
                 outcome.warnings.append(failure.message)
 
 
-def _certain(path: Path, *, action: str) -> Repository:
+def _certain(path: Path) -> Repository:
     """The repository; which backups are foreign, and which database it is of, must be certain before one goes."""
-    repository = Repository.open_existing(path, action=action)
+    repository = Repository.open_existing(path)
     if repository.doubt:
-        raise RefusedError(f"{action}: {repository.doubt}", hint="Nothing is removed until then.")
+        raise RefusedError(repository.doubt, hint="Nothing is removed until then.")
     return repository
 
 
@@ -134,11 +134,10 @@ def _record(repository: Repository, done: Outcome, **facts: Any) -> None:
 class _Job:
     """One run under the lock of the repository."""
 
-    def __init__(self, request: Request, repository: Repository, outcome: Outcome, *, action: str) -> None:
+    def __init__(self, request: Request, repository: Repository, outcome: Outcome) -> None:
         self.request = request
         self.repository = repository
         self.outcome = outcome
-        self.action = action
         self.now = clock.now()
         self.backups = {each.id: each for each in repository.backups()}
         self.in_use = repository.in_use()
@@ -170,7 +169,7 @@ class _Job:
             try:
                 if not dry_run:
                     shield.begin()
-                    self.repository.remove(backup, action=self.action)
+                    self.repository.remove(backup)
             except RepositoryLockedError:
                 self.in_use.add(identity)
                 return False

@@ -29,8 +29,7 @@ from ..system.errors import (
     RefusedError,
     StorageFailedError,
     UsageError,
-    from_os_error,
-    translated,
+    doing,
 )
 from . import destination
 
@@ -82,18 +81,31 @@ class Outcome:
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
     """Make ``dest`` hold exactly the chosen backup. Until that is proven, the live database is not touched."""
     if request.repository is None:
-        raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
-    repository = Repository.open_existing(request.repository, action="Cannot restore")
+        raise UsageError("no repository is given.", action="Cannot restore", hint="Set repository.")
+    with doing("Cannot restore"):
+        repository = Repository.open_existing(request.repository)
     wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
     chosen = choice.choose(repository, wanted)
     backup, document = chosen.backup, chosen.backup.trusted()
-    action = f"Cannot restore {backup.id}"
-    told = request.dest or destination.told_by(request.repository, document.database.source, action=action)
-    dest = destination.checked(told, action=action)
-    action = f"Cannot restore {backup.id} to {dest}"
+    with doing(f"Cannot restore {backup.id}"):
+        dest = destination.checked(request.dest or destination.told_by(request.repository, document.database.source))
+    with doing(f"Cannot restore {backup.id} to {dest}"):
+        return _run(request, repository, chosen, dest, dry_run=dry_run, progress=progress)
+
+
+def _run(
+    request: Request,
+    repository: Repository,
+    chosen: choice.Chosen,
+    dest: Path,
+    *,
+    dry_run: bool,
+    progress: Progress | None,
+) -> Outcome:
+    backup, document = chosen.backup, chosen.backup.trusted()
     phases = Phases()
     timeout_seconds = request.lock_timeout_seconds
-    with repository.reading(backup, action=action, timeout_seconds=timeout_seconds, dry_run=dry_run):
+    with repository.reading(backup, timeout_seconds=timeout_seconds, dry_run=dry_run):
         with phases.phase("check_artifacts"), chosen.naming_another():
             links = chain.links(repository, backup)
             chain.check_artifacts(links)
@@ -106,18 +118,18 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
             if not dry_run:
-                switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
+                switch.settle(dest, timeout_seconds=timeout_seconds)
             outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
             return outcome
-        _check_switch_is_safe(request, links, expected, dest, action=action)
+        _check_switch_is_safe(request, links, expected, dest)
         if dry_run:
             return outcome
         # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
-        workplace = switch.workplace(dest, action=action, timeout_seconds=timeout_seconds, warnings=outcome.warnings)
+        workplace = switch.workplace(dest, timeout_seconds=timeout_seconds, warnings=outcome.warnings)
         with interrupts.Shield() as shield, workplace as directory:
-            staging = _Staging(request, links, expected, dest, directory, action=action)
+            staging = _Staging(request, links, expected, dest, directory)
             with phases.phase("stage"):
-                written = image.write_image(links, staging.staged, request.keys, action=action, progress=progress)
+                written = image.write_image(links, staging.staged, request.keys, progress=progress)
             with phases.phase("check"):
                 outcome.warnings.extend(staging.prove(written))
             shield.begin()
@@ -126,7 +138,7 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
                     dest,
                     written.path,
                     directory,
-                    check=lambda: _compare_installed(dest, document, action=action),
+                    check=lambda: _compare_installed(dest, document),
                     force=request.force,
                 )
             outcome.undo_set = str(undo_set or "")
@@ -141,27 +153,29 @@ def _too_late(shield: interrupts.Shield) -> list[str]:
 
 def undo(request: Request, *, dry_run: bool = False) -> Outcome:
     """Bring back what the last restore of ``dest`` replaced; what is there now becomes the new undo set."""
-    dest = _undo_dest(request)
-    action = f"Cannot undo the restore of {dest}"
+    with doing("Cannot undo a restore"):
+        dest = _undo_dest(request)
+    with doing(f"Cannot undo the restore of {dest}"):
+        return _undo(request, dest, dry_run=dry_run)
+
+
+def _undo(request: Request, dest: Path, *, dry_run: bool) -> Outcome:
     phases = Phases()
     outcome = Outcome(True, dest, durations=phases.seconds)
     with interrupts.Shield() as shield, contextlib.ExitStack() as stack:
         if not dry_run:
-            workplace = switch.workplace(
-                dest, action=action, timeout_seconds=request.lock_timeout_seconds, warnings=outcome.warnings
-            )
+            workplace = switch.workplace(dest, timeout_seconds=request.lock_timeout_seconds, warnings=outcome.warnings)
             directory = stack.enter_context(workplace)
-        undo_set = switch.newest_undo_set(dest, action=action)
+        undo_set = switch.newest_undo_set(dest)
         if not (undo_set / dest.name).exists():
             raise RefusedError(
-                f"{action}: {undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
+                f"{undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
                 hint="There was no database before that restore; remove it by hand if that is meant.",
             )
         if not request.force:
-            destination.check_not_in_use(dest, action=action)
+            destination.check_not_in_use(dest)
         outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
-        with translated(action):
-            destination.require_space(dest, int(outcome.after["bytes"]), action=action)
+        destination.require_space(dest, int(outcome.after["bytes"]))
         if dry_run:
             return outcome
         with phases.phase("copy"):
@@ -172,15 +186,16 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
             saved = switch.install(dest, copy, directory, check=lambda: None, force=request.force)
         outcome.undo_set = str(saved or "")
         outcome.warnings.extend(switch.retire(undo_set))
-        _record_undo(request, outcome, action=action)
+        _record_undo(request, outcome)
     outcome.warnings.extend(_too_late(shield))
     return outcome
 
 
-def _record_undo(request: Request, outcome: Outcome, *, action: str) -> None:
+def _record_undo(request: Request, outcome: Outcome) -> None:
     if request.repository is not None and Repository.exists(request.repository):
         try:
-            repository = Repository.open_existing(request.repository, action=action)
+            with doing(f"Cannot undo the restore of {outcome.dest}"):
+                repository = Repository.open_existing(request.repository)
         except EngineError as error:
             outcome.warnings.append(error.message)
             return
@@ -198,26 +213,22 @@ def _record(repository: Repository, outcome: Outcome, event: str, **facts: str) 
 
 def _undo_dest(request: Request) -> Path:
     if request.dest is not None:
-        return destination.checked(request.dest, action="Cannot undo a restore")
+        return destination.checked(request.dest)
     if request.repository is None:
-        raise UsageError("Cannot undo a restore: neither dest nor repository is given.", hint="Set dest.")
-    action = "Cannot undo a restore"
-    repository = Repository.open_existing(request.repository, action=action)
-    told = destination.told_by(request.repository, repository.source, action=action)
-    return destination.checked(told, action=action)
+        raise UsageError("neither dest nor repository is given.", hint="Set dest.")
+    repository = Repository.open_existing(request.repository)
+    told = destination.told_by(request.repository, repository.source)
+    return destination.checked(told)
 
 
-def _check_switch_is_safe(
-    request: Request, links: Sequence[Backup], expected: Proof | None, dest: Path, *, action: str
-) -> None:
+def _check_switch_is_safe(request: Request, links: Sequence[Backup], expected: Proof | None, dest: Path) -> None:
     if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
-        raise RefusedError(f"{action}: that is inside the repository.", hint="Restore to another directory.")
+        raise RefusedError("that is inside the repository.", hint="Restore to another directory.")
     if dest.exists() and not request.force_identity:
-        destination.check_identity(dest, links[-1].trusted(), expected, action=action)
+        destination.check_identity(dest, links[-1].trusted(), expected)
     if not request.force:
-        destination.check_not_in_use(dest, action=action)
-    with translated(action):
-        destination.require_space(dest, image.needed_bytes(links), action=action)
+        destination.check_not_in_use(dest)
+    destination.require_space(dest, image.needed_bytes(links))
 
 
 class _Staging:
@@ -230,8 +241,6 @@ class _Staging:
         expected: Proof | None,
         dest: Path,
         directory: Path,
-        *,
-        action: str,
     ) -> None:
         self.request = request
         self.links = links
@@ -239,13 +248,12 @@ class _Staging:
         self.expected = expected
         self.dest = dest
         self.staged = directory / "restored"
-        self.action = action
 
     def prove(self, written: image.Written) -> Sequence[str]:
         """Raises unless the image is the right one; afterwards only the switch is left. Says what could not be had."""
-        image.prove(self.links[-1], written, self._check, action=self.action)
+        image.prove(self.links[-1], written, self._check)
         warnings: Sequence[str] = ()
-        with translated(f"{self.action}: cannot set owner and mode"):
+        with doing(step="cannot set owner and mode"):
             if self.dest.exists():
                 right = owners.copy_attributes(self.dest, self.staged, with_group=not self.request.group)
                 warnings = _not_given(*_owner_and_group(self.dest), right, self.request)
@@ -285,7 +293,7 @@ class _Staging:
         failed = [each for each in checks if each.outcome == proof.FAILED]
         if failed:
             raise ProofFailedError(
-                f"{self.action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
+                f"the restored image fails {failed[0].name}: {failed[0].detail}.",
                 hint="The live database was not touched. Choose another backup.",
             )
 
@@ -309,15 +317,13 @@ def _has_passed(document: Manifest) -> bool:
     )
 
 
-def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
+def _compare_installed(dest: Path, document: Manifest) -> None:
     """Open the live database again: it must have the size of the image and SQLite must be able to read it."""
     try:
         with places.reading(dest) as file:
             size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes != document.image.bytes:
-            raise ProofFailedError(
-                f"{action}: the file in place has another size.", hint="The old content was put back."
-            )
+            raise ProofFailedError("the file in place has another size.", hint="The old content was put back.")
         if document.image.bytes and not document.suspect:
             with contextlib.ExitStack() as stack:
                 # By its name: whoever owns the directory may put a fifo there.
@@ -325,13 +331,15 @@ def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
                 stack.enter_context(owners.acting_as_owner(dest))
                 connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
                 _read_twice(connection)
-    except OSError as error:
-        raise from_os_error(f"{action}: cannot read the file in place", error) from error
+    except OSError:
+        with doing(step="cannot read the file in place"):
+            raise
     except sqlite3.Error as error:
-        failure = database.from_sqlite_error(f"{action}: the file in place", error, dest)
+        failure = database.from_sqlite_error(error, dest)
+        cause = f"the file in place: {failure.cause}"
         if isinstance(failure, StorageFailedError):
-            raise failure from error
-        raise ProofFailedError(failure.message, hint="The old content was put back.") from error
+            raise StorageFailedError(cause, hint=failure.hint) from error
+        raise ProofFailedError(cause, hint="The old content was put back.") from error
 
 
 def _read_twice(connection: sqlite3.Connection) -> None:
@@ -360,6 +368,6 @@ def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
     wrong_owner = uid not in (-1, before.st_uid) or gid not in (-1, before.st_gid)
     wrong_mode = bool(request.mode) and int(request.mode, 8) != before.st_mode & 0o7777
     if (wrong_owner or wrong_mode) and not dry_run:
-        with translated(f"Cannot set owner and mode of {dest}"):
+        with doing(f"Cannot set owner and mode of {dest}"):
             _apply_wanted(dest, request)
     return wrong_owner or wrong_mode

@@ -31,6 +31,7 @@ from ..system.errors import (
     ProofFailedError,
     SourceCorruptError,
     Way,
+    doing,
     sentence,
 )
 
@@ -74,14 +75,15 @@ def verify_database(
 ) -> Verification:
     """Check a live database, or any SQLite file, where it is; nothing is written to it."""
     action = f"Cannot verify {path}"
-    source = database.locate(path, action=action)
-    checks = pin.examine(
-        source,
-        lambda connection: _content_checks(connection, expected),
-        action=action,
-        deadline=Deadline(timeout_seconds),
-        traceless=dry_run,
-    )
+    with doing(action):
+        source = database.locate(path)
+        checks = pin.examine(
+            source,
+            lambda connection: _content_checks(connection, expected),
+            action=action,
+            deadline=Deadline(timeout_seconds),
+            traceless=dry_run,
+        )
     return Verification(checks, _failure(checks, f"The database {path}", SourceCorruptError))
 
 
@@ -100,18 +102,19 @@ def verify_backups(
     With more than one, each check's name begins with the backup's id, and the first failure is the error.
     """
     action = f"Cannot verify {repository.path}"
-    listed = repository.backups()
-    backups = published.own(listed) if wanted == "all" else [repository.find(wanted, action=action, among=listed)]
-    if not backups:
-        hint = " ".join([*map(sentence, published.told_of_foreign(listed)), "Make a backup first."])
-        raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
+    with doing(action):
+        listed = repository.backups()
+        backups = published.own(listed) if wanted == "all" else [repository.find(wanted, among=listed)]
+        if not backups:
+            hint = " ".join([*map(sentence, published.told_of_foreign(listed)), "Make a backup first."])
+            raise BackupNotFoundError("it holds no backup.", hint=hint)
     passed_over = published.passed_over(listed, backups[-1]) if wanted == "latest" else []
     total = Verification(warnings=[*passed_over, *repository.warnings(listed)])
     damaged: list[Backup] = []
     for number, each in enumerate(backups):
         share = _share(progress, number, len(backups))
         try:
-            with repository.reading(each, action=action, timeout_seconds=lock_timeout_seconds, dry_run=dry_run):
+            with doing(action), repository.reading(each, timeout_seconds=lock_timeout_seconds, dry_run=dry_run):
                 single = _verify_backup(repository, each, expected, keys, share)
         except BackupNotFoundError:
             # Among all of them, one that retention removed meanwhile is none that is missed.
@@ -133,7 +136,7 @@ def _naming_a_good_one(error: BackupDamagedError, damaged: Sequence[Backup], lis
     """``error`` with the newest backup in ``listed`` that is good as far as anybody knows."""
     told, best = choice.good(listed, damaged)
     ways = [Way("If the database is lost, restore that one", "restore", {"backup": best.id})] if best else []
-    return BackupDamagedError(error.message, hint=told, ways=ways)
+    return BackupDamagedError(error.cause, action=error.action, hint=told, ways=ways)
 
 
 def _share(progress: Progress | None, number: int, count: int) -> Progress:
@@ -173,7 +176,7 @@ def _verify_backup(
         if document.suspect:
             result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
         elif expected.level == "full" or expected.about_content:
-            with scratch.directory() as place:
+            with scratch.directory() as place, doing(f"Cannot verify {backup.id}"):
                 result.checks.extend(_restored_checks(links, place, expected, keys, progress))
     except BackupDamagedError as error:
         result.checks.append(Check("artifacts", proof.FAILED, error.message))
@@ -191,9 +194,8 @@ def _restored_checks(
 ) -> list[Check]:
     """The checks of the content, on an image that was restored into ``place``."""
     backup = links[-1]
-    action = f"Cannot verify {backup.id}"
     document = backup.trusted()
-    files.require_space(place, image.needed_bytes(links), action=action)
+    files.require_space(place, image.needed_bytes(links))
     restored = place / "restored.sqlite"
     proven = examination.proof_of(backup, keys)
 
@@ -207,8 +209,8 @@ def _restored_checks(
             checks.extend(_content_checks(connection, expected))
         return checks
 
-    written = image.write_image(links, restored, keys, action=action, progress=progress)
-    return image.prove(backup, written, check, action=action)
+    written = image.write_image(links, restored, keys, progress=progress)
+    return image.prove(backup, written, check)
 
 
 def _content_checks(connection: sqlite3.Connection, expected: Expectations) -> list[Check]:
