@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,10 @@ class EngineError(Exception):
 
     def __str__(self) -> str:
         return " ".join(f"{self.message} {self.hint}".split("\n")).rstrip()
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; the text for people is ``str`` of it."""
+        return {"code": self.code, "class": type(self).__name__, "hint": self.hint}
 
     def cause(self, action: str) -> str:
         """The message without ``action`` in front and the stop behind: to go on with in another sentence."""

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ..system import options
 from ..system.errors import UsageError
+from ..system.options import Options
 
 _DAYS_BACK = 2
 
@@ -41,6 +43,12 @@ class Schedule:
                     due = shown.astimezone(moment.tzinfo)
                     if due.astimezone().replace(tzinfo=None) == shown:
                         yield due
+
+
+def requested(given: Options) -> Schedule | None:
+    """When a run of a configured database is due; None when nobody says."""
+    told = given["due"]
+    return None if told is None else parse(told["minute"], told["hour"], options.seconds(told, "grace") or 0.0)
 
 
 def parse(minute: str, hour: str, grace_seconds: float) -> Schedule:

@@ -26,10 +26,10 @@ from ..system import clock, files, interrupts, owners
 from ..system.clock import Deadline, Phases
 from ..system.errors import EngineError, SourceCorruptError, Way, explained, meaning, translated
 from . import preview
-from .backup_request import Outcome, Request
+from .backup_request import Outcome, Request, requested
 from .draft import Draft, Drafting, Wanted
 
-__all__ = ["Outcome", "Request", "run"]
+__all__ = ["Outcome", "Request", "requested", "run"]
 
 # Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
 # is encrypted: a plain copy in the repository would stay there when the run is killed.
