@@ -28,9 +28,9 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "work": (
         ("backup",),
-        ("doctor", "preview"),
+        ("doctor", "draft", "preview"),
         ("backup_request", "findings_host", "findings_live", "findings_stored", "info", "restore"),
-        ("backup_facts", "destination", "draft", "findings", "pinning", "prune", "restore_request", "verify"),
+        ("backup_facts", "destination", "findings", "pinning", "prune", "restore_request", "verify"),
     ),
     "watch": (("health", "schedule"),),
     "repository": (

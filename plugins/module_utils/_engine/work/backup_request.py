@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..repository import base
+from ..repository.base import Policy
 from ..repository.include import Include
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS
@@ -48,6 +49,10 @@ class Request:
     force: bool = False
     allow_empty: bool = False
     force_identity: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        return Policy(self.type, self.full_every_seconds, self.max_chain)
 
     @property
     def database_name(self) -> str:
