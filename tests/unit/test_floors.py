@@ -128,6 +128,14 @@ def test_room_is_no_higher_than_it_must_be(room: str) -> None:
     assert HEIGHT_OF[room][1] == max((HEIGHT_OF[each][1] + 1 for each in below), default=lowest)
 
 
+@pytest.mark.parametrize("wing", WINGS)
+def test_document_lists_the_rooms_of_a_wing_from_the_top_down(wing: str) -> None:
+    """A newcomer looks there first."""
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = document.split(f"\n### {wing}\n")[1].split("\n#")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [room for floor in WINGS[wing] for room in floor]
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_room_imports_only_the_standard_library(room: str) -> None:
     """On a host there is nothing else, and the engine must run without Ansible."""
