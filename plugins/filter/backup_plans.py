@@ -22,11 +22,10 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, mistakes
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import options
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
@@ -59,9 +58,12 @@ class Profile:
     keep: Mapping[str, int | str]
 
 
-_KEEP: Mapping[str, int | str] = {"keep_within": "1d", "keep_daily": 7, "keep_weekly": 4, "keep_monthly": 12}
+_KEEP = {
+    name: config.KEYS[name].default
+    for name in ("keep_within", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly")
+}
 PROFILES = {
-    "production": Profile("1h", "0-23", {**_KEEP, "keep_hourly": 24}),
+    "production": Profile("1h", "0-23", _KEEP),
     "development": Profile("1d", "7", {**_KEEP, "keep_hourly": 0}),
 }
 
@@ -271,7 +273,7 @@ def _check(content: Mapping[str, Any], where: str) -> None:
     """By the rules of the engine: with what it refuses, every run would fail."""
     file = Path("/", content["name"])
     settings = config.checked(content, content["name"], file=file, told=where)
-    for key, error in options.mistakes(settings.options):
+    for key, error in mistakes.find(settings.options):
         raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint)
 
 

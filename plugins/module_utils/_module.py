@@ -20,10 +20,8 @@ from ansible.module_utils.basic import AnsibleModule
 IS_NEW_ENOUGH = sys.version_info >= (3, 9)
 
 if IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Keys
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import library
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError, explained
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options
 
 _ANOTHER_PYTHON = "Name another Python of this host in ansible_python_interpreter"
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
@@ -66,14 +64,7 @@ def _fail_as_too_old(module: AnsibleModule) -> NoReturn:
 
 def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:
     """Fail with the message of ``error``, and its code and hint for programs."""
-    module.fail_json(msg=str(error), error=answers.error(error), **facts)
-
-
-def keys(module: AnsibleModule) -> Keys:
-    """How to decrypt, from the options in ``KEYS``."""
-    given = options.keys(module.params)
-    warn_all(module, [given.warning()])
-    return given
+    module.fail_json(msg=str(error), error=error.to_json(), **facts)
 
 
 def warn_all(module: AnsibleModule, warnings: list[str]) -> None:

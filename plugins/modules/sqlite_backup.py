@@ -408,7 +408,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, backup, options
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},
@@ -461,11 +461,11 @@ def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
         "after": {"latest": newest if outcome.changed else previous},
     }
     changed = outcome.changed or bool(outcome.accepted)
-    return {"changed": changed, "backup": answers.backed_up(outcome), "diff": diff}
+    return {"changed": changed, "backup": outcome.to_json(), "diff": diff}
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = options.backup_request(module.params)
+    request = backup.requested(module.params)
     outcome = confined.run(lambda: backup.run(request, dry_run=module.check_mode), request.path, request.repository)
     _module.warn_all(module, outcome.warnings)
     answer = _answer(request, outcome)

@@ -302,8 +302,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import encryption
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import options
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import doing
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info, options
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info
 
 ARGUMENT_SPEC = {
     "repository": {"type": "list", "elements": "path", "required": True},
@@ -316,7 +318,8 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
     rpo_seconds = options.seconds(module.params, "rpo")
     with doing("Cannot list"):
         opened = [Repository.open_existing(Path(each)) for each in module.params["repository"]]
-    keys = _module.keys(module)
+    keys = encryption.keys(module.params)
+    _module.warn_all(module, [keys.warning()])
     described = [info.describe_repository(each, rpo_seconds=rpo_seconds, keys=keys) for each in opened]
     _module.warn_all(module, [warning for each in described for warning in each["warnings"]])
     return {"changed": False, "repositories": described}

@@ -136,7 +136,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import options, pinning
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import pinning
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path", "required": True},
@@ -148,7 +148,7 @@ ARGUMENT_SPEC = {
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = options.pin_request(module.params)
+    request = pinning.requested(module.params)
     outcome = pinning.run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
     diff = {

@@ -197,7 +197,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, prune
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import prune
 
 POLICY_SPEC: dict[str, Any] = {
     "keep_last": {"type": "int", "default": 0},
@@ -218,7 +218,7 @@ ARGUMENT_SPEC = {
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = options.prune_request(module.params)
+    request = prune.requested(module.params)
     outcome = prune.run(request, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
     diff = {
@@ -227,7 +227,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "before": {"backups": outcome.before},
         "after": {"backups": outcome.after},
     }
-    return {"changed": outcome.changed, **answers.pruned(outcome), "diff": diff}
+    return {"changed": outcome.changed, **outcome.to_json(), "diff": diff}
 
 
 def main() -> None:

@@ -199,7 +199,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, restore
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path"},
@@ -219,7 +219,7 @@ ARGUMENT_SPEC = {
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
-    request = options.restore_request(module.params)
+    request = restore.requested(module.params)
     _module.warn_all(module, [request.keys.warning()])
     run = restore.undo if module.params["undo"] else restore.run
     outcome = confined.run(lambda: run(request, dry_run=module.check_mode), request.dest, request.repository)
@@ -230,7 +230,7 @@ def _work(module: AnsibleModule) -> dict[str, Any]:
         "before": outcome.before,
         "after": {**outcome.after, "backup": outcome.backup} if outcome.changed else outcome.before,
     }
-    return {"changed": outcome.changed, "restore": answers.restored(outcome), "diff": diff}
+    return {"changed": outcome.changed, "restore": outcome.to_json(), "diff": diff}
 
 
 def main() -> None:

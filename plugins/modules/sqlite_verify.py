@@ -170,9 +170,10 @@ from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import encryption
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined, options
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import doing
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, verify
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import verify
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},
@@ -194,7 +195,7 @@ ARGUMENT_SPEC = {
 
 def _verify(module: AnsibleModule) -> verify.Verification:
     params = module.params
-    expected = options.expectations(params)
+    expected = verify.expected(params)
     if params["path"]:
         path = Path(params["path"])
         seconds = options.seconds(params, "timeout")
@@ -203,12 +204,14 @@ def _verify(module: AnsibleModule) -> verify.Verification:
         )
     with doing("Cannot verify"):
         repository = Repository.open_existing(Path(params["repository"]))
+    keys = encryption.keys(params)
+    _module.warn_all(module, [keys.warning()])
     return verify.verify_backups(
         repository,
         params["backup"],
         expected,
         dry_run=module.check_mode,
-        keys=_module.keys(module),
+        keys=keys,
         lock_timeout_seconds=options.seconds(params, "lock_timeout") or 0.0,
     )
 
@@ -216,7 +219,7 @@ def _verify(module: AnsibleModule) -> verify.Verification:
 def _work(module: AnsibleModule) -> dict[str, Any]:
     result = _verify(module)
     _module.warn_all(module, result.warnings)
-    described = answers.verified(result)
+    described = result.to_json()
     if result.error is not None:
         _module.fail(module, result.error, verification=described)
     return {"changed": False, "verification": described}

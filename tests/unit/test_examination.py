@@ -137,9 +137,9 @@ def test_empty_image_has_an_empty_proof(tmp_path: Path) -> None:
 
 
 CHECKS = (
-    Check("quick_check", "passed"),
-    Check("integrity_check", "failed", "row 3 missing from index secret_index"),
-    Check("foreign_key_check", "passed", "2 rows without their parent, in secret_table"),
+    proof.whole("quick_check", "passed"),
+    proof.whole("integrity_check", "failed", "row 3 missing from index secret_index"),
+    proof.whole("foreign_key_check", "passed", "2 rows without their parent, in secret_table"),
     Check("virtual table secret_table", "inconclusive", "unverifiable: needs module secret_module"),
     Check("table secret_table", "failed", "the table does not exist"),
     Check("assertion SELECT secret", "failed", "expected 5"),

@@ -24,13 +24,13 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("console", "guard"),
         ("commands", "grammar"),
         ("manual", "seen", "selection"),
-        ("config", "wording", "zipapp"),
+        ("config", "mistakes", "wording", "zipapp"),
     ),
     "work": (
-        ("answers", "options"),
-        ("backup", "doctor"),
-        ("findings_host", "findings_live", "findings_stored", "preview", "restore"),
-        ("backup_request", "destination", "draft", "findings", "info", "pinning", "prune", "verify"),
+        ("backup",),
+        ("doctor", "draft", "preview"),
+        ("backup_request", "findings_host", "findings_live", "findings_stored", "info", "restore"),
+        ("backup_facts", "destination", "findings", "pinning", "prune", "restore_request", "verify"),
     ),
     "watch": (("health", "schedule"),),
     "repository": (
@@ -55,7 +55,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("scratch",),
         ("locks",),
         ("confined", "files"),
-        ("owners",),
+        ("options", "owners"),
         ("clock", "places"),
         ("errors", "interrupts", "mounts"),
     ),
@@ -126,6 +126,14 @@ def test_room_is_no_higher_than_it_must_be(room: str) -> None:
     below = [each for each in imported_rooms(source_of(room), wing) if each.startswith(f"{wing}/")]
     lowest = -len(WINGS[wing]) + 1
     assert HEIGHT_OF[room][1] == max((HEIGHT_OF[each][1] + 1 for each in below), default=lowest)
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_document_lists_the_rooms_of_a_wing_from_the_top_down(wing: str) -> None:
+    """A newcomer looks there first."""
+    document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = document.split(f"\n### {wing}\n")[1].split("\n#")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == [room for floor in WINGS[wing] for room in floor]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -247,7 +247,7 @@ def test_staging_that_throws_leaves_nothing(repository: Repository) -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_backups_are_listed(repository: Repository) -> None:
-    """The time is the benchmark's to judge; here it only must not explode, and the order must hold."""
+    """In their order; the time is the benchmark's to judge."""
     template = repository.backups()[-1].trusted()
     for number in range(10_000):
         identity = f"2020{number // 86400 + 101:04}T{number // 3600:02}{number // 60 % 60:02}{number % 60:02}Z-full"
@@ -255,9 +255,7 @@ def test_ten_thousand_backups_are_listed(repository: Repository) -> None:
         directory.mkdir()
         document = dataclasses.replace(template, id=identity, sequence=100_000 - number)
         (directory / "manifest.json").write_bytes(manifest.to_bytes(document))
-    begin = time.monotonic()
     listed = repository.backups()
-    assert time.monotonic() - begin < 30
     assert len(listed) == 10_003
     sequences = [each.trusted().sequence for each in listed]
     assert sequences == sorted(sequences)

@@ -29,8 +29,6 @@ from .reading import Storage
 SCHEMA_NAME = "schema.sql"
 PROOF_NAME = "proof.json"
 _LONGEST_BYTES = 64 * 1024 * 1024
-# The checks whose names tell nothing about the content.
-_NEUTRAL = ("quick_check", "integrity_check", "foreign_key_check", "readable", "rows", "schema")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def week_ago() -> datetime:
 def examine(image: Snapshot, level: str) -> Evidence:
     """Check the image and count its rows; what cannot be read makes the backup suspect, never fails the copy."""
     if image.connection is None:
-        return Evidence((Check("readable", proofs.FAILED, image.corruption),))
+        return Evidence((proofs.whole("readable", proofs.FAILED, image.corruption),))
     checks = tuple(proofs.check_schema(image.connection))
     if level != "none":
         checks = tuple(proofs.check_structure(image.connection, level))
@@ -82,7 +80,7 @@ def examine(image: Snapshot, level: str) -> Evidence:
         schema = proofs.schema_sql(image.connection, image.header)
         proven = proofs.of_image(image.connection, schema, image.header)
     except sqlite3.DatabaseError as error:
-        return Evidence((*checks, Check("rows", proofs.FAILED, proofs.judge(error))))
+        return Evidence((*checks, proofs.whole("rows", proofs.FAILED, proofs.judge(error))))
     return Evidence(checks, proven, schema)
 
 
@@ -119,7 +117,7 @@ def told(checks: tuple[Check, ...], *, encrypted: bool) -> tuple[Check, ...]:
     """The checks as the manifest may tell them: of an encrypted backup without names and details."""
     if not encrypted:
         return checks
-    return tuple(Check(each.name if each.name in _NEUTRAL else "content", each.outcome) for each in checks)
+    return tuple(Check(each.name if each.kind == proofs.WHOLE else "content", each.outcome) for each in checks)
 
 
 def proof_of(backup: Backup, keys: Keys) -> Proof | None:

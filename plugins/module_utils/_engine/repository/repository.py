@@ -137,11 +137,6 @@ class Repository:
                 hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file away.",
             )
 
-    def adopt_source(self, source: Path) -> None:
-        """Remember that the database lives at ``source`` now."""
-        if str(source) != self.source and not self.doubt:
-            self._describe(dataclasses.replace(self.described, source=str(source)))
-
     def make_private(self) -> None:
         """Take the rights of all others away, should somebody have made the directory before."""
         mode = stat.S_IMODE(os.stat(self.path).st_mode)
@@ -285,20 +280,37 @@ class Repository:
         """Where it is kept which database encrypted backups are of."""
         return self.path / _INDEX_NAME / "identity.json"
 
-    def remove_old_indexes(self, newest: str) -> None:
-        directory = self.path / _INDEX_NAME
-        if not places.is_directory(directory):
-            return
-        for name in os.listdir(directory):
-            if name != newest and published.ID.fullmatch(name):
-                files.remove_file(directory / name)
+    def publish(
+        self,
+        staging: Path,
+        document: Manifest,
+        *,
+        index: Path | None = None,
+        committing: Callable[[], None] = lambda: None,
+    ) -> Backup:
+        """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename.
 
-    def publish(self, staging: Path, document: Manifest, *, committing: Callable[[], None] = lambda: None) -> Backup:
-        """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename."""
+        Its page ``index``, if there is one at that path, gets its place first. Without it the next backup is a full
+        one, no worse.
+        """
         with doing(f"Cannot publish the backup {document.id} in {self.path}"):
+            if index is not None and index.exists():
+                place = self.index_path(document.id)
+                files.own_directory(place.parent)
+                files.move_file(index, place)
             files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
             files.publish_directory(staging, self.path / document.id, committing=committing)
         return Backup(document.id, self.path / document.id, document)
+
+    def settle(self, newest: Backup, source: Path) -> None:
+        """After ``newest`` was published: remember that the database lives at ``source`` now, drop older indexes."""
+        if str(source) != self.source and not self.doubt:
+            self._describe(dataclasses.replace(self.described, source=str(source)))
+        directory = self.path / _INDEX_NAME
+        with doing(f"Cannot write to the repository {self.path}"):
+            for name in os.listdir(directory) if places.is_directory(directory) else []:
+                if name != newest.id and published.ID.fullmatch(name):
+                    files.remove_file(directory / name)
 
     def confirm(
         self, backup: Backup, moment: datetime, *, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS

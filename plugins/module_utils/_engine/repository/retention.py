@@ -29,6 +29,11 @@ APART = "of another database, and the old one is back"
 _Key = tuple[int, ...]
 
 
+KEEP_WITHIN, KEEP_SUSPECT = "1d", "7d"
+COUNTS = ("keep_last", "keep_hourly", "keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
+"""The rules that are a number of backups."""
+
+
 @dataclass(frozen=True)
 class Policy:
     """How many backups each rule keeps, or for how long; 0 turns a rule off. Periods begin and end in ``timezone``.
@@ -42,9 +47,9 @@ class Policy:
     keep_weekly: int = 4
     keep_monthly: int = 12
     keep_yearly: int = 0
-    keep_within_seconds: float = 86400.0
+    keep_within_seconds: float = clock.parse_duration(KEEP_WITHIN)
     timezone: str = "UTC"
-    keep_suspect_seconds: float = 604800.0
+    keep_suspect_seconds: float = clock.parse_duration(KEEP_SUSPECT)
 
 
 @dataclass(frozen=True)

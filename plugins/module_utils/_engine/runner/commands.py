@@ -18,8 +18,9 @@ from typing import Any
 
 from ..repository import retention
 from ..repository.repository import Repository
+from ..sealed import encryption
 from ..sqlite.snapshot import Progress
-from ..system import clock
+from ..system import clock, options
 from ..system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -39,8 +40,8 @@ from ..system.errors import (
     doing,
     explained,
 )
-from ..watch import health
-from ..work import answers, backup, doctor, info, options, pinning, prune, restore, verify
+from ..watch import health, schedule
+from ..work import backup, doctor, info, pinning, prune, restore, verify
 from . import seen
 from .config import Database
 
@@ -78,7 +79,7 @@ def code_of(results: Sequence[Result]) -> int:
 
 def failure(error: EngineError | None) -> dict[str, Any] | None:
     """An error as the runner's JSON has it."""
-    return {**answers.error(error), "message": error.message} if error else None
+    return {**error.to_json(), "message": error.message} if error else None
 
 
 def attempt(name: str, work: Callable[[], Result]) -> Result:
@@ -100,13 +101,13 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
         "tags": [*settings.options["tags"], *asked["tags"]],
         **{name: asked[name] for name in ("reason", "pinned", "force", "force_identity")},
     }
-    request = options.backup_request(given)
+    request = backup.requested(given)
     with doing(f"Cannot back up {request.path}"):
         seen.check(settings)
     outcome = backup.run(request, dry_run=asked["dry_run"], progress=progress)
     if not asked["dry_run"] and (unnoted := seen.note(settings)):
         outcome.warnings.append(unnoted)
-    made = answers.backed_up(outcome)
+    made = outcome.to_json()
     changed = outcome.changed or bool(outcome.accepted)
     facts = {"changed": changed, "stored": outcome.changed, "backup": made, "pruned": None}
     result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
@@ -132,7 +133,7 @@ def try_out(settings: Database, asked: Asked, *, progress: Progress | None = Non
     """
     if asked["if_backed_up"] and not _has_backups(settings):
         return Result(settings.name, None, [], {"tried": False})
-    request = options.prune_request(settings.options)
+    request = prune.requested(settings.options)
     retention.check(request.policy)
     run = {"type": None, "tags": (), "reason": "", **dict.fromkeys(("pinned", "force", "force_identity"), False)}
     run.update(prune=True, dry_run=True)
@@ -188,9 +189,9 @@ def _prune_after_suspect(settings: Database, result: Result) -> None:
 
 def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
     _open(settings, "Cannot prune the backups")
-    request = dataclasses.replace(options.prune_request(settings.options), after_suspect=after_suspect)
+    request = dataclasses.replace(prune.requested(settings.options), after_suspect=after_suspect)
     outcome = prune.run(request, dry_run=asked["dry_run"])
-    facts = {"changed": outcome.changed, **answers.pruned(outcome)}
+    facts = {"changed": outcome.changed, **outcome.to_json()}
     return Result(settings.name, None, outcome.warnings, facts)
 
 
@@ -198,7 +199,7 @@ def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Resu
     """Pin a backup that exists; with ``state`` absent, take that back."""
     _open(settings, f"Cannot {'pin' if state == 'present' else 'unpin'} a backup")
     given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
-    outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
+    outcome = pinning.run(pinning.requested(given), dry_run=asked["dry_run"])
     return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
 
 
@@ -215,7 +216,7 @@ def list_one(settings: Database, _asked: Asked) -> Result:
     warnings = [*described["warnings"], *filter(None, (each.pin_warning for each in backups))]
     found: dict[str, dict[str, Any]] = {}
     try:
-        found = prune.outlook(repository, backups, options.prune_request(settings.options).policy)
+        found = prune.outlook(repository, backups, prune.requested(settings.options).policy)
     except EngineError as error:
         warnings.append(f"what retention would keep is not known: {error}")
     for each in described["backups"]:
@@ -227,7 +228,7 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
     """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
     if asked["live"] and asked["backup"] != "latest":
         raise UsageError("both a backup and --live are given.", action="Cannot verify", hint="Give one of them.")
-    expected = options.expectations({**settings.options, "level": asked["level"]})
+    expected = verify.expected({**settings.options, "level": asked["level"]})
     if asked["live"]:
         timeout_seconds = options.seconds(settings.options, "timeout")
         found = verify.verify_database(settings.path, expected, timeout_seconds=timeout_seconds)
@@ -236,12 +237,12 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
             _open(settings, "Cannot verify the backups"),
             asked["backup"],
             expected,
-            keys=options.keys(settings.options),
+            keys=encryption.keys(settings.options),
             lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
             progress=progress,
         )
     warnings = [*_key_warnings(settings), *found.warnings]
-    return Result(settings.name, found.error, warnings, {"verification": answers.verified(found)})
+    return Result(settings.name, found.error, warnings, {"verification": found.to_json()})
 
 
 def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -256,13 +257,13 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
         **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
         "dest": asked["dest"] or settings.path,
     }
-    request, dry_run = options.restore_request(given), asked["dry_run"]
+    request, dry_run = restore.requested(given), asked["dry_run"]
     if asked["undo"]:
         outcome = restore.undo(request, dry_run=dry_run)
     else:
         _open(settings, "Cannot restore a backup")
         outcome = restore.run(request, dry_run=dry_run, progress=progress)
-    facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
+    facts = {"changed": outcome.changed, "restore": outcome.to_json()}
     return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
 
 
@@ -285,7 +286,7 @@ def status(settings: Database, _asked: Asked) -> Result:
 
 def _due(settings: Database) -> datetime | None:
     """When a run was due whose backup should be there; none before the schedule was as it is now."""
-    planned = options.due(settings.options)
+    planned = schedule.requested(settings.options)
     due = planned.last_due(clock.now()) if planned else None
     with doing(f"Cannot read {settings.file}"):
         return due if due and due.timestamp() > settings.file.stat().st_mtime else None
@@ -317,7 +318,7 @@ def _is_missing(path: Path) -> bool:
 
 def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
-    findings = doctor.examine(options.doctor_request(settings.options, configuration=settings.file))
+    findings = doctor.examine(doctor.requested(settings.options, configuration=settings.file))
     findings.extend((_same_repository(settings), _retention(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
@@ -343,7 +344,7 @@ def _retention(settings: Database) -> doctor.Finding:
     """A policy that cannot be carried out here: backups are made, and each run fails afterwards."""
     name = "retention"
     try:
-        retention.check(options.prune_request(settings.options).policy)
+        retention.check(prune.requested(settings.options).policy)
     except EngineError as error:
         detail = f"No old backup of {settings.name} can be removed: {error.message}"
         return doctor.Finding(name, doctor.PROBLEM, detail, error.hint)
@@ -361,4 +362,4 @@ def _open(settings: Database, action: str) -> Repository:
 
 
 def _key_warnings(settings: Database) -> list[str]:
-    return [warning] if (warning := options.keys(settings.options).warning()) else []
+    return [warning] if (warning := encryption.keys(settings.options).warning()) else []

@@ -21,10 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..repository import retention
+from ..repository.retention import Policy
 from ..sqlite import urls
 from ..system import clock
 from ..system.errors import RefusedError, UsageError, doing
-from ..work import options
+from ..watch import schedule
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
 # That of root; the role puts the one of another user beside it, with the name of that user behind.
@@ -80,15 +82,10 @@ KEYS: Mapping[str, Key] = {
     "timeout": Key("duration", "1h"),
     "lock_timeout": Key("duration", "1m"),
     "allow_empty": Key("flag", default=False),
-    "keep_last": Key("number", 0),
-    "keep_within": Key("duration", "1d"),
-    "keep_hourly": Key("number", 24),
-    "keep_daily": Key("number", 7),
-    "keep_weekly": Key("number", 4),
-    "keep_monthly": Key("number", 12),
-    "keep_yearly": Key("number", 0),
-    "keep_suspect": Key("duration", "7d"),
-    "timezone": Key("text", "UTC"),
+    "keep_within": Key("duration", retention.KEEP_WITHIN),
+    **{name: Key("number", getattr(Policy, name)) for name in retention.COUNTS},
+    "keep_suspect": Key("duration", retention.KEEP_SUSPECT),
+    "timezone": Key("text", Policy.timezone),
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
     "rpo": Key("duration"),
@@ -125,7 +122,7 @@ class Database:
 
     @property
     def path(self) -> Path:
-        return options.database_path(self.options)
+        return urls.requested(self.options)
 
     @property
     def repository(self) -> Path:
@@ -326,7 +323,7 @@ def _check_together(values: Mapping[str, Any], where: _Where) -> None:
     if values["name"] not in (None, where.name):
         wrong = f" is {values['name']!r}, it must be that of the file"
         raise where.error("name", wrong, hint="Rename the file, or leave the key name away.")
-    _check_key("due", lambda: options.due(values), where)
+    _check_key("due", lambda: schedule.requested(values), where)
     if values["database_url"] is not None:
         chdir = Path(values["chdir"]) if values["chdir"] else None
         _check_key("database_url", lambda: urls.path(values["database_url"], chdir=chdir), where)

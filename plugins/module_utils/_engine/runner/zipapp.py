@@ -142,6 +142,7 @@ def _first_line(interpreter: str) -> bytes:
     if not interpreter.startswith("/") or not interpreter.isprintable() or len(line) > _LONGEST_FIRST_LINE_BYTES:
         raise UsageError(
             f"Cannot use the interpreter {interpreter!r}.",
+            action="",
             hint=f"Write {DEFAULT_INTERPRETER}, or an absolute path of at most {_LONGEST_FIRST_LINE_BYTES - 3} bytes.",
         )
     return line

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system import files, places, scratch
+from ..system import files, options, places, scratch
 from ..system.errors import (
     BackupDamagedError,
     EngineError,
@@ -29,6 +29,7 @@ from ..system.errors import (
     UsageError,
     doing,
 )
+from ..system.options import Options
 from . import ciphertext, keyfiles, pipeline
 from .pipeline import Command, ProgramFailedError
 
@@ -64,6 +65,18 @@ _KEY = {
     ),
 }
 _LOCKED = {"age": "passphrase", "gpg": "can't get input"}
+
+
+def requested(given: Options | None) -> Encryption:
+    """How to encrypt, from the values below the option ``encryption``."""
+    if given is None:
+        return NOT_ENCRYPTED
+    return Encryption(given["method"], tuple(given["recipients"]), options.path(given, "passphrase_file"))
+
+
+def keys(given: Options) -> Keys:
+    """How to decrypt, from option values."""
+    return Keys(options.path(given, "identity_file"), options.path(given, "passphrase_file"))
 
 
 @dataclass(frozen=True)

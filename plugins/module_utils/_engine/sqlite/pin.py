@@ -168,7 +168,7 @@ def examine(
         except SourceCorruptError as error:
             if error.needs_recovery:
                 raise
-            return [Check("readable", proof.FAILED, error.message)]
+            return [proof.whole("readable", proof.FAILED, error.message)]
 
 
 def _check_log_is_beside(source: Source) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..system import confined
@@ -58,16 +58,24 @@ _UNUSED = re.compile(r"\*\*\* in database main \*\*\*|Page \d+ is never used")
 _MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
 
 
+# What a check is about: the file as a whole, something in it that the schema names, or what an operator expects.
+WHOLE, OBJECT, EXPECTATION = "whole", "object", "expectation"
+
+
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked: ``outcome`` is passed, failed or inconclusive, ``detail`` is for a person."""
+    """One thing that was checked: ``outcome`` is passed, failed or inconclusive, ``detail`` is for a person.
+
+    ``kind`` says what it is about, and is not stored: the name of a ``WHOLE`` one tells nothing of the content.
+    """
 
     name: str
     outcome: str
     detail: str = ""
+    kind: str = field(default=OBJECT, compare=False)
 
     def to_json(self) -> dict[str, str]:
-        return asdict(self)
+        return {"name": self.name, "outcome": self.outcome, "detail": self.detail}
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,11 @@ class Proof:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def whole(name: str, outcome: str, detail: str = "") -> Check:
+    """A check whose name may be told of an encrypted database, too."""
+    return Check(name, outcome, detail, WHOLE)
 
 
 def overall(checks: Sequence[Check]) -> str:
@@ -167,7 +180,7 @@ def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
 def check_schema(connection: sqlite3.Connection) -> list[Check]:
     """A check for what could not be parsed of the schema, if there is any."""
     trouble = schema.trouble(connection)
-    return [Check("schema", FAILED if trouble.damage else INCONCLUSIVE, trouble.text)] if trouble else []
+    return [whole("schema", FAILED if trouble.damage else INCONCLUSIVE, trouble.text)] if trouble else []
 
 
 def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
@@ -193,19 +206,19 @@ def _image_bytes(connection: sqlite3.Connection) -> int:
 def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
     unparsed = check_schema(connection)
     if overall(unparsed) == FAILED:
-        return Check(pragma, FAILED, unparsed[0].detail)
+        return whole(pragma, FAILED, unparsed[0].detail)
     try:
         # A page that the disk did not give is a problem in SQLite's list like any other: what is not there when it is
         # looked at again was none of the database.
         problems = _problems(connection, pragma) and _problems(connection, pragma)
     except sqlite3.DatabaseError as error:
         if lack := _lack(error):
-            return Check(pragma, INCONCLUSIVE, lack)
+            return whole(pragma, INCONCLUSIVE, lack)
         problems = [judge(error)]
     if not problems:
-        return Check(pragma, INCONCLUSIVE, unparsed[0].detail) if unparsed else Check(pragma, PASSED)
+        return whole(pragma, INCONCLUSIVE, unparsed[0].detail) if unparsed else whole(pragma, PASSED)
     shown = "; ".join(problems[:_SHOWN_PROBLEMS])
-    return Check(
+    return whole(
         pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
     )
 
@@ -252,7 +265,7 @@ def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
             "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage = 0 AND name IS NOT NULL"
         ).fetchall()
     except sqlite3.DatabaseError as error:
-        return [Check("schema", FAILED, judge(error))]
+        return [whole("schema", FAILED, judge(error))]
     for (name,) in names:
         try:
             connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 0").fetchall()
@@ -263,25 +276,26 @@ def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
 
 def _judge_virtual_table(name: str, error: sqlite3.Error) -> Check:
     """What keeps a virtual table from being used is damage, a lack of this SQLite, or odd content in a whole file."""
+    checked = f"virtual table {name}"
     if lack := _lack(error):
-        return Check(f"virtual table {name}", INCONCLUSIVE, lack)
+        return Check(checked, INCONCLUSIVE, lack)
     text = judge(error)
     gone = _GONE.fullmatch(text)
     # Its own tables begin with its name; another one may be dropped by whoever likes.
     if gone and not gone[1].startswith(f"{name}_"):
-        return Check(f"virtual table {name}", PASSED, f"{ODD}the virtual table {name} cannot be used: {text}")
-    return Check(f"virtual table {name}", FAILED, text)
+        return Check(checked, PASSED, f"{ODD}the virtual table {name} cannot be used: {text}")
+    return Check(checked, FAILED, text)
 
 
 def _check_foreign_keys(connection: sqlite3.Connection) -> Check:
     try:
         orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
     except sqlite3.Error as error:
-        return Check("foreign_key_check", PASSED, f"not checked: {judge(error)}")
+        return whole("foreign_key_check", PASSED, f"not checked: {judge(error)}")
     if not orphans:
-        return Check("foreign_key_check", PASSED)
+        return whole("foreign_key_check", PASSED)
     tables = sorted({str(row[0]) for row in orphans})
-    return Check("foreign_key_check", PASSED, f"{len(orphans)} rows without their parent, in {', '.join(tables)}")
+    return whole("foreign_key_check", PASSED, f"{len(orphans)} rows without their parent, in {', '.join(tables)}")
 
 
 def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
@@ -289,7 +303,7 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
     try:
         rows = table_rows(connection)
     except sqlite3.DatabaseError as error:
-        return [Check("rows", FAILED, judge(error))]
+        return [whole("rows", FAILED, judge(error))]
     # What one of the two could not count is no difference.
     uncounted = [name for name, count in rows.items() if count is None]
     names = {*rows, *proof.tables} - {*proof.uncounted, *uncounted}
@@ -297,15 +311,15 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
     if different:
         name = min(different)
         found, expected = rows.get(name), proof.tables.get(name)
-        return [Check("rows", FAILED, f"table {name} has {found} rows, the manifest says {expected}")]
+        return [whole("rows", FAILED, f"table {name} has {found} rows, the manifest says {expected}")]
     unparsed = check_schema(connection)
     if unparsed:
-        return [Check("rows", INCONCLUSIVE, unparsed[0].detail)]
+        return [whole("rows", INCONCLUSIVE, unparsed[0].detail)]
     if uncounted:
-        return [Check("rows", INCONCLUSIVE, f"unverifiable: the rows of {', '.join(uncounted)} cannot be counted here")]
+        return [whole("rows", INCONCLUSIVE, f"unverifiable: the rows of {', '.join(uncounted)} cannot be counted here")]
     counts = [rows[name] or 0 for name in names]
     unknown = f", the manifest does not have those of {', '.join(proof.uncounted)}" if proof.uncounted else ""
-    return [Check("rows", PASSED, f"{sum(counts)} rows in {len(counts)} tables{unknown}")]
+    return [whole("rows", PASSED, f"{sum(counts)} rows in {len(counts)} tables{unknown}")]
 
 
 def check_expectations(
@@ -321,14 +335,18 @@ def check_expectations(
     return checks
 
 
+def _expected(name: str, outcome: str, detail: str = "") -> Check:
+    return Check(name, outcome, detail, EXPECTATION)
+
+
 def _check_table(connection: sqlite3.Connection, table: str) -> Check:
     name = f"table {table}"
     query = "SELECT 1 FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')"
     try:
         found = connection.execute(query, (table,)).fetchone() is not None
     except sqlite3.DatabaseError as error:
-        return Check(name, FAILED, f"SQLite says: {judge(error)}")
-    return Check(name, PASSED) if found else Check(name, FAILED, "the table does not exist")
+        return _expected(name, FAILED, f"SQLite says: {judge(error)}")
+    return _expected(name, PASSED) if found else _expected(name, FAILED, "the table does not exist")
 
 
 def _check_assertion(connection: sqlite3.Connection, sql: str, expected: Any) -> Check:
@@ -337,11 +355,11 @@ def _check_assertion(connection: sqlite3.Connection, sql: str, expected: Any) ->
         connection.execute("PRAGMA query_only=ON")
         rows = [list(row) for row in connection.execute(sql)]
     except (sqlite3.Error, sqlite3.Warning) as error:
-        return Check(name, FAILED, f"SQLite says: {error}")
+        return _expected(name, FAILED, f"SQLite says: {error}")
     found: Any = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else rows
     if found == expected or str(found) == str(expected):
-        return Check(name, PASSED, f"{found!r}")
-    return Check(name, FAILED, f"expected {expected!r}, found {found!r}")
+        return _expected(name, PASSED, f"{found!r}")
+    return _expected(name, FAILED, f"expected {expected!r}, found {found!r}")
 
 
 def first_failure(checks: Sequence[Check]) -> str:

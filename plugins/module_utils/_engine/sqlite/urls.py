@@ -10,7 +10,9 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from ..system import options
 from ..system.errors import SourceMissingError, UsageError, doing
+from ..system.options import Options
 
 
 def path(url: str, *, chdir: Path | None = None) -> Path:
@@ -49,6 +51,12 @@ def found(url: str, *, chdir: Path | None = None, must_exist: bool = False) -> P
                 f"{first} does not exist, but {other} does.", hint="If that is the database, name it with path."
             )
     return first
+
+
+def requested(given: Options, *, must_exist: bool = False) -> Path:
+    """The database that ``path`` names, or else ``database_url``; raises when that URL may mean another one."""
+    named = options.path(given, "path")
+    return named or found(given["database_url"], chdir=options.path(given, "chdir"), must_exist=must_exist)
 
 
 def _is_same(one: Path, other: Path) -> bool:

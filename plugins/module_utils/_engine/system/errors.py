@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class EngineError(Exception):
 
     def __str__(self) -> str:
         return " ".join(f"{self.message} {self.hint}".split("\n")).rstrip()
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; the text for people is ``str`` of it."""
+        return {"code": self.code, "class": type(self).__name__, "hint": self.hint}
 
 
 class UsageError(EngineError):

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ..system import options
 from ..system.errors import UsageError
+from ..system.options import Options
 
 _DAYS_BACK = 2
 
@@ -43,6 +45,12 @@ class Schedule:
                         yield due
 
 
+def requested(given: Options) -> Schedule | None:
+    """When a run of a configured database is due; None when nobody says."""
+    told = given["due"]
+    return None if told is None else parse(told["minute"], told["hour"], options.seconds(told, "grace") or 0.0)
+
+
 def parse(minute: str, hour: str, grace_seconds: float) -> Schedule:
     """The schedule of two fields of crontab(5), each a list of numbers or ``*``; raises ``UsageError`` for others."""
     return Schedule(_numbers("minute", minute, 60), _numbers("hour", hour, 24), timedelta(seconds=grace_seconds))
@@ -55,6 +63,7 @@ def _numbers(name: str, text: str, count: int) -> tuple[int, ...]:
     if len(numbers) != len(text.split(",")) or max(numbers) >= count:
         raise UsageError(
             f"Cannot use the {name} {text!r:.60} of a schedule.",
+            action="",
             hint=f"Write numbers below {count} with commas between, or *.",
         )
     return numbers

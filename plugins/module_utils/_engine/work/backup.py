@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import socket
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..repository import base, examination, identity, include, manifest, published
-from ..repository.base import Base, Policy
+from ..repository.base import Base
+from ..repository.include import Included
 from ..repository.manifest import Manifest, Origin, StoredFile
 from ..repository.published import Backup
 from ..repository.repository import Repository, check_new_place
@@ -26,10 +28,10 @@ from ..system import clock, files, interrupts, owners
 from ..system.clock import Deadline, Phases
 from ..system.errors import EngineError, SourceCorruptError, Way, doing, explained, meaning
 from . import preview
-from .backup_request import Outcome, Request
-from .draft import Draft, Drafting, Wanted
+from .backup_request import Outcome, Request, requested
+from .draft import Draft, Drafting
 
-__all__ = ["Outcome", "Request", "run"]
+__all__ = ["Outcome", "Request", "requested", "run"]
 
 # Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
 # is encrypted: a plain copy in the repository would stay there when the run is killed.
@@ -82,20 +84,8 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
         if not dry_run:
             repository.remove_leftovers()
         backups = published.own(repository.backups())
-        wanted = Wanted(
-            policy=Policy(request.type, request.full_every_seconds, request.max_chain),
-            compression=compression,
-            level=request.compression_level,
-            encryption=request.encryption,
-            check=examination.level(request.check, backups),
-            included=included,
-            tags=request.tags,
-            pinned=request.pinned,
-            force=request.force,
-            # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
-            now=clock.now(),
-        )
-        job = _Job(request, repository, backups, wanted, shield, dry_run=dry_run)
+        settled = dataclasses.replace(request, compression=compression, check=examination.level(request.check, backups))
+        job = _Job(settled, included, repository, backups, shield, dry_run=dry_run)
         return job.run(source, progress)
 
 
@@ -117,9 +107,9 @@ class _Job:
     def __init__(
         self,
         request: Request,
+        included: Sequence[Included],
         repository: Repository,
         backups: list[Backup],
-        wanted: Wanted,
         shield: interrupts.Shield,
         *,
         dry_run: bool,
@@ -128,23 +118,26 @@ class _Job:
         self.repository = repository
         self.backups = backups
         self.newest = backups[-1] if backups else None
-        self.wanted = wanted
+        self.included = included
+        # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
+        self.now = clock.now()
         self.shield = shield
         self.dry_run = dry_run
-        self.encrypted = wanted.encryption.method != "none"
+        self.encrypted = request.encryption.method != "none"
         self.phases = Phases()
         self.standing = identity.Standing(repository.identity_path(), backups)
         self.doubt = ""
         self.apart = False
         self.accepted: list[str] = []
-        self.warnings = [*filter(None, [wanted.encryption.warning()]), *repository.warnings()]
+        self.warnings = [*filter(None, [request.encryption.warning()]), *repository.warnings()]
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
         files.require_space(self.repository.path, 0)
-        with self.repository.staging(f"{clock.to_stamp(self.wanted.now)}-{os.getpid()}") as staging:
+        with self.repository.staging(f"{clock.to_stamp(self.now)}-{os.getpid()}") as staging:
             with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
                 drafting = Drafting(
-                    self.wanted,
+                    self.request,
+                    self.included,
                     found,
                     staging,
                     dry_run=self.dry_run,
@@ -180,7 +173,7 @@ class _Job:
         """Note beside what was held apart that it is meant, before a newer backup makes it look given up."""
         if self.doubt and not self.apart:
             for each in self.standing.to_accept():
-                self.repository.accept(each, self.wanted.now)
+                self.repository.accept(each, self.now)
 
     def _record_acceptance(self, made: Backup) -> None:
         """``made`` is the backup of the database as it is now, which is meant."""
@@ -189,7 +182,7 @@ class _Job:
 
     def _full_bytes(self, source: Source) -> int:
         """A lower bound of what a full backup will take: about what the last one took."""
-        if self.wanted.compression == "none":
+        if self.request.compression == "none":
             return source.status.st_size
         fulls = [each.manifest for each in self.backups if each.manifest and each.manifest.type == "full"]
         return fulls[-1].stored_bytes if fulls else 0
@@ -215,7 +208,7 @@ class _Job:
                 deadline=deadline,
                 progress=progress,
                 traceless=self.dry_run,
-                hasty=self.encrypted or (self.wanted.compression in _FAST_COMPRESSIONS and self.wanted.check != "full"),
+                hasty=self._is_hasty(),
             )
         except SourceCorruptError as error:
             if error.needs_recovery:
@@ -224,6 +217,10 @@ class _Job:
                 source, staging, corruption=error.cause.removeprefix("SQLite says: ").rstrip(".")
             ) as image:
                 return work(image)
+
+    def _is_hasty(self) -> bool:
+        """Whether the image may be stored while writers wait for it."""
+        return self.encrypted or (self.request.compression in _FAST_COMPRESSIONS and self.request.check != "full")
 
     def _warn(self, draft: Draft, found: Base | None) -> None:
         self.warnings.extend(draft.evidence.doubts)
@@ -237,7 +234,7 @@ class _Job:
                 f"the journal mode made writers wait for {draft.writers_waited_seconds} s; WAL mode would not"
             )
         newest = self.newest.manifest if self.newest else None
-        if newest is not None and newest.started > clock.to_text(self.wanted.now):
+        if newest is not None and newest.started > clock.to_text(self.now):
             self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
 
     def _confirm(self, newest: Backup, draft: Draft) -> Outcome:
@@ -246,11 +243,11 @@ class _Job:
             self.shield.begin()
             self._accept()
             self._record_acceptance(newest)
-            newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
+            newest = self.repository.confirm(newest, self.now, timeout_seconds=timeout_seconds)
             # What a verification found is for a verification to take back.
             if draft.evidence.checks and not newest.failed:
                 outcome = proof.overall(draft.evidence.checks)
-                newest = self.repository.note_verification(newest, level=self.wanted.check, outcome=outcome)
+                newest = self.repository.note_verification(newest, level=self.request.check, outcome=outcome)
             told = "suspect" if newest.trusted().suspect else "passed"
             self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome=told)
         document = newest.trusted()
@@ -273,23 +270,22 @@ class _Job:
         if draft.stored is None:
             raise EngineError("nothing was staged.")
         storage = drafting.storage
-        included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
+        included, names = include.store(self.included, storage.write, opaque=self.encrypted)
         stored = [draft.stored, *included]
         if draft.corruption:
             stored.extend(examination.store_sidecars(source, storage))
         stored.extend(examination.store(draft.evidence, names, storage))
         document = self._manifest(draft, stored, source)
-        drafting.keep_index(self.repository.index_path(document.id))
         if self.encrypted and draft.evidence.proof is not None:
             with doing():
                 self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
-        return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
+        return self.repository.publish(drafting.directory, document, index=drafting.index, committing=self.shield.begin)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
         ownership = owners.ownership(source.status)
         parent = self._parent(draft)
         return Manifest(
-            id=self.repository.new_id(self.wanted.now, draft.type),
+            id=self.repository.new_id(self.now, draft.type),
             sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
             type=draft.type,
             parent=parent.id if parent else None,
@@ -299,7 +295,7 @@ class _Job:
             tags=self.request.tags,
             pinned=self.request.pinned,
             suspect=draft.evidence.suspect,
-            started=clock.to_text(self.wanted.now),
+            started=clock.to_text(self.now),
             finished=clock.to_text(clock.now()),
             image=draft.image,
             proof=None if self.encrypted else draft.evidence.proof,
@@ -351,9 +347,7 @@ class _Job:
                 **facts,
             )
             self._record_acceptance(published)
-            with doing(f"Cannot write to the repository {self.repository.path}"):
-                self.repository.adopt_source(source.given)
-                self.repository.remove_old_indexes(document.id)
+            self.repository.settle(published, source.given)
         except EngineError as failure:
             self.warnings.append(failure.message)
         return self._outcome(draft, published)

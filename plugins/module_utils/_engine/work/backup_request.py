@@ -1,19 +1,26 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a backup is asked for, and what came of it."""
+"""What a backup is asked for, from option values, and what came of it, as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..repository import base
+from ..repository.base import Policy
 from ..repository.include import Include
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS
+from ..sealed import encryption
 from ..sealed.encryption import NOT_ENCRYPTED, Encryption
+from ..sqlite import urls
+from ..system import options
 from ..system.errors import EngineError
+from ..system.options import Options
+from . import backup_facts
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,36 @@ class Request:
     force_identity: bool = False
 
     @property
+    def policy(self) -> Policy:
+        return Policy(self.type, self.full_every_seconds, self.max_chain)
+
+    @property
     def database_name(self) -> str:
         return self.name or self.path.stem
+
+
+def requested(given: Options) -> Request:
+    return Request(
+        path=urls.requested(given, must_exist=True),
+        repository=Path(given["repository"]),
+        name=given["name"] or "",
+        type=given["type"],
+        full_every_seconds=options.seconds(given, "full_every") or 0.0,
+        max_chain=options.count(given, "max_chain"),
+        compression=given["compression"],
+        compression_level=given["compression_level"],
+        encryption=encryption.requested(given["encryption"]),
+        check=given["check"],
+        include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in given["include"]),
+        reason=given["reason"],
+        tags=tuple(given["tags"]),
+        pinned=given["pinned"],
+        timeout_seconds=options.seconds(given, "timeout"),
+        lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
+        force=given["force"],
+        allow_empty=given["allow_empty"],
+        force_identity=given["force_identity"],
+    )
 
 
 @dataclass
@@ -69,3 +104,13 @@ class Outcome:
     error: EngineError | None = None
     apart: bool = False
     accepted: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs, as the module answers."""
+        described: dict[str, Any] = {"type": self.type, "parent": self.parent}
+        if self.backup is not None:
+            # Just stored, it is known even of an encrypted backup what is in it.
+            described = {**backup_facts.describe(self.backup), "tables": self.tables}
+        described.update(apart=self.apart, accepted=self.accepted)
+        facts = {"changed_pages": self.changed_pages, "durations": self.durations, "warnings": self.warnings}
+        return {**described, **facts}

@@ -8,13 +8,28 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..sealed import encryption
+from ..sqlite import urls
 from ..system.errors import from_os_error
+from ..system.options import Options
 from . import findings_host, findings_live, findings_stored
 from .findings import NOTE, OK, PROBLEM, WARNING, Checks, Facts, Finding, Request
 
-__all__ = ["NOTE", "OK", "PROBLEM", "WARNING", "Finding", "Request", "examine"]
+__all__ = ["NOTE", "OK", "PROBLEM", "WARNING", "Finding", "Request", "examine", "requested"]
 
 _CHECKS: Checks = {**findings_stored.CHECKS, **findings_live.CHECKS, **findings_host.CHECKS}
+
+
+def requested(given: Options, *, configuration: Path | None = None) -> Request:
+    """``configuration`` is the file that the options come from."""
+    return Request(
+        path=urls.requested(given, must_exist=True),
+        repository=Path(given["repository"]),
+        configuration=configuration,
+        compression=given["compression"],
+        encryption=encryption.requested(given["encryption"]),
+        keys=encryption.keys(given),
+    )
 
 
 def examine(request: Request, *, mounts: str | None = None) -> list[Finding]:

@@ -8,38 +8,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from ..repository import base, examination, manifest, pages
-from ..repository.base import Base, Policy
+from ..repository.base import Base
 from ..repository.examination import Evidence
 from ..repository.include import Included
 from ..repository.manifest import Image, StoredFile
 from ..repository.reading import Beside, Reading, Storage, TooManyChangesError, is_image_of
-from ..sealed.encryption import Encryption
 from ..sqlite.snapshot import Progress, Snapshot
-from ..system import files
+from ..system import clock, files
 from ..system.clock import Deadline
 from ..system.errors import doing
+from .backup_request import Request
 
 _INDEX_NAME = "index"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the backup is to be. ``check`` is the level of the snapshot's check, ``now`` the start of the run."""
-
-    policy: Policy
-    compression: str
-    level: int | None
-    encryption: Encryption
-    check: str
-    included: Sequence[Included]
-    tags: Sequence[str]
-    pinned: bool
-    force: bool
-    now: datetime
 
 
 @dataclass(frozen=True)
@@ -57,15 +40,17 @@ class Draft:
 
 
 class Drafting:
-    """Makes the draft in ``staging``: artifacts in ``backup``, the page index beside it.
+    """Makes the draft in ``staging``: artifacts in ``backup``, the page index beside it, if the backup has one.
 
+    ``request`` is settled: its compression and check are not to be chosen any more.
     With ``dry_run`` the same is decided and nothing is written. ``full_bytes`` is what
     must be free at least before a full backup is begun.
     """
 
     def __init__(
         self,
-        wanted: Wanted,
+        request: Request,
+        included: Sequence[Included],
         found: Base | None,
         staging: Path,
         *,
@@ -73,7 +58,8 @@ class Drafting:
         full_bytes: int = 0,
         progress: Progress | None = None,
     ) -> None:
-        self.wanted = wanted
+        self.request = request
+        self.included = included
         self.found = found
         self.directory = staging / "backup"
         self.index = staging / _INDEX_NAME
@@ -83,15 +69,16 @@ class Drafting:
 
     @property
     def storage(self) -> Storage:
-        return Storage(self.directory, self.wanted.compression, self.wanted.level, self.wanted.encryption)
+        request = self.request
+        return Storage(self.directory, request.compression, request.compression_level, request.encryption)
 
     def draft(self, image: Snapshot, deadline: Deadline) -> Draft:
         """Read ``image`` and stage what is wanted of it; may be called again, for another image."""
         files.remove_tree(self.directory)
         with doing():
             files.make_private_directory(self.directory)
-        why_full = base.why_full(self.found, image, self.wanted.encryption, self.wanted.policy, self.wanted.now)
-        with Beside(image, lambda: examination.examine(image, self.wanted.check)) as checks:
+        why_full = base.why_full(self.found, image, self.request.encryption, self.request.policy, clock.now())
+        with Beside(image, lambda: examination.examine(image, self.request.check)) as checks:
             if self.found is not None and self.found.index is not None and not why_full:
                 try:
                     return self._incremental(image, self.found, self.found.index, checks, deadline)
@@ -105,14 +92,14 @@ class Drafting:
 
     def _is_enough(self, found: Base) -> bool:
         """Whether the newest backup, when its image is right, is also in all other ways what is wanted."""
-        wanted, document = self.wanted, found.document
+        wanted, document = self.request, found.document
         return (
             not wanted.force
             and found.damage is None
             and ((found.newest.pinned and not found.newest.pinned_until) or not wanted.pinned)
             and set(wanted.tags) <= set(document.tags)
-            and (wanted.policy.type != "full" or document.type == "full")
-            and found.holds(wanted.included)
+            and (wanted.type != "full" or document.type == "full")
+            and found.holds(self.included)
             and found.is_for(wanted.encryption)
         )
 
@@ -135,7 +122,7 @@ class Drafting:
         """
         looked = Evidence(())
         looked_into = found.newest.looked_deep(examination.week_ago()) and not found.newest.failed
-        due = self.wanted.check == "full" and not looked_into
+        due = self.request.check == "full" and not looked_into
         if (found.document.suspect or due) and not image.corruption:
             looked = checks.result(deadline)
             if looked.suspect != found.document.suspect:
@@ -145,7 +132,7 @@ class Drafting:
     def _incremental(
         self, image: Snapshot, found: Base, old: pages.Index, checks: Beside[Evidence], deadline: Deadline
     ) -> Draft:
-        limit_pages = image.page_count // 2 if self.wanted.policy.type == "auto" else None
+        limit_pages = image.page_count // 2 if self.request.type == "auto" else None
         old.rewind()
         if self.dry_run:
             reading = Reading(image)
@@ -184,13 +171,6 @@ class Drafting:
             self._write_index(index, reading)
         return self._done("full", image, reading, checks.result(deadline), stored, why_full)
 
-    def keep_index(self, path: Path) -> None:
-        """Give the page index its place. Without it the next backup is a full one, no worse."""
-        if self.index.exists():
-            with doing():
-                files.own_directory(path.parent)
-                files.move_file(self.index, path)
-
     def _store(self, kind: str, stream: Iterable[bytes]) -> StoredFile:
         name, role = manifest.CONTENT_NAMES[kind], manifest.CONTENT_ROLES[kind]
         return self.storage.write(name, role, stream, compressed=True)
@@ -198,9 +178,9 @@ class Drafting:
     def _write_index(self, index: pages.IndexWriter, reading: Reading) -> None:
         """With what the next run must know of this backup and cannot read from it, when it is encrypted."""
         facts: dict[str, object] = {"image_sha256": reading.sha256}
-        if self.wanted.encryption.method != "none":
-            facts["readers"] = base.readers_of(self.wanted.encryption)
-            facts["include"] = base.digest_of(self.wanted.included)
+        if self.request.encryption.method != "none":
+            facts["readers"] = base.readers_of(self.request.encryption)
+            facts["include"] = base.digest_of(self.included)
         files.remove_file(self.index)
         index.write(self.index, facts)
 

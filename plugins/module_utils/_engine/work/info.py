@@ -10,66 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from ..repository import examination, published
-from ..repository.manifest import Manifest
+from ..repository import published
 from ..repository.published import Backup
 from ..repository.repository import Repository
 from ..sealed.encryption import NO_KEYS, Keys
-from ..system.errors import BackupDamagedError
 from ..watch import health
-
-
-def describe_backup(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
-    """One backup as the modules return it. Of a damaged manifest only ``id``, ``path`` and ``damage`` are known.
-
-    ``tables`` of an encrypted one are empty unless ``keys`` are given.
-    """
-    common: dict[str, Any] = {"id": backup.id, "path": str(backup.path), "damage": backup.lack}
-    if backup.manifest is None:
-        return {**common, "damage": str(backup.damage)}
-    described = {
-        **common,
-        **_describe_manifest(backup.manifest),
-        "tables": {},
-        "pinned": backup.pinned,
-        "pinned_since": backup.pinned_since or None,
-        "pinned_until": backup.pinned_until or None,
-        "verified": backup.verified,
-        "apart": backup.apart,
-        "foreign": backup.foreign,
-        "confirmed": backup.confirmed or None,
-    }
-    try:
-        described["tables"] = _tables(backup, keys)
-    except BackupDamagedError as error:
-        # One damaged backup must not hide the others from a listing.
-        described["damage"] = described["damage"] or error.message
-    return described
-
-
-def _describe_manifest(document: Manifest) -> dict[str, Any]:
-    return {
-        "type": document.type,
-        "parent": document.parent,
-        "created": document.started,
-        "reason": document.reason,
-        "tags": list(document.tags),
-        "suspect": document.suspect,
-        "doubts": examination.doubts(document.checks),
-        "stored_bytes": document.stored_bytes,
-        "database_bytes": document.image.bytes,
-        "page_size": document.image.page_size,
-        "page_count": document.image.page_count,
-        "sha256": document.image.sha256,
-        "encryption": document.encryption,
-    }
-
-
-def _tables(backup: Backup, keys: Keys) -> dict[str, int]:
-    if backup.trusted().encryption != "none" and keys == NO_KEYS:
-        return {}
-    proof = examination.proof_of(backup, keys)
-    return dict(proof.tables) if proof else {}
+from . import backup_facts
 
 
 def describe_nothing() -> dict[str, Any]:
@@ -102,7 +48,7 @@ def describe_repository(
     already.
     """
     backups = repository.backups() if backups is None else backups
-    described = [describe_backup(each, keys) for each in backups]
+    described = [backup_facts.describe(each, keys) for each in backups]
     events = repository.history()
     warnings = repository.warnings(backups)
     return {

@@ -14,8 +14,9 @@ from ..repository import published
 from ..repository.pins import Pin
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
-from ..system import clock, interrupts
+from ..system import clock, interrupts, options
 from ..system.errors import EngineError, UsageError, doing
+from ..system.options import Options
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class Request:
     pinned: bool = True
     until: datetime | None = None
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+
+
+def requested(given: Options) -> Request:
+    return Request(
+        repository=Path(given["repository"]),
+        backup=given["backup"],
+        pinned=given["state"] == "present",
+        until=clock.from_operator(given["until"]) if given["until"] else None,
+        lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
+    )
 
 
 @dataclass

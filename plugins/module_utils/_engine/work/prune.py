@@ -17,8 +17,9 @@ from ..repository import forecast, published, retention
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..repository.retention import Decision, Entry, Policy
-from ..system import clock, files, interrupts
+from ..system import clock, files, interrupts, options
 from ..system.errors import EngineError, RefusedError, RepositoryLockedError, doing, explained
+from ..system.options import Options
 
 _UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
 
@@ -34,6 +35,19 @@ class Request:
     policy: Policy = field(default_factory=Policy)
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
     after_suspect: bool = False
+
+
+def requested(given: Options) -> Request:
+    return Request(
+        repository=Path(given["repository"]),
+        policy=Policy(
+            **{name: given[name] for name in retention.COUNTS},
+            keep_within_seconds=options.seconds(given, "keep_within") or 0.0,
+            timezone=given["timezone"],
+            keep_suspect_seconds=options.seconds(given, "keep_suspect") or 0.0,
+        ),
+        lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
+    )
 
 
 @dataclass
@@ -57,6 +71,10 @@ class Outcome:
     @property
     def freed_bytes(self) -> int:
         return sum(each["bytes"] for each in self.removed)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs, as the module answers."""
+        return {"kept": self.kept, "removed": self.removed, "freed_bytes": self.freed_bytes}
 
 
 def run(request: Request, *, dry_run: bool = False) -> Outcome:

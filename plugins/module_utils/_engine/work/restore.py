@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 
 from ..repository import chain, choice, examination, image
 from ..repository.manifest import Manifest
 from ..repository.published import Backup
-from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
-from ..sealed.encryption import NO_KEYS, Keys
+from ..repository.repository import Repository
 from ..sqlite import database, proof, schema, switch
 from ..sqlite.library import sqlite3
 from ..sqlite.proof import Proof
@@ -32,50 +29,11 @@ from ..system.errors import (
     doing,
 )
 from . import destination
+from .restore_request import Outcome, Request, requested
+
+__all__ = ["Outcome", "Request", "requested", "run", "undo"]
 
 _LOOK_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to restore and where; the options of the module ``sqlite_restore`` with the same names.
-
-    ``dest`` None is the path that was backed up. ``owner``, ``group`` and ``mode`` (octal) are as the old file's, or
-    as they were when the backup was made, unless given.
-    """
-
-    repository: Path | None
-    backup: str = "latest"
-    before: datetime | None = None
-    dest: Path | None = None
-    owner: str = ""
-    group: str = ""
-    mode: str = ""
-    check: str = "quick"
-    force: bool = False
-    force_identity: bool = False
-    keys: Keys = NO_KEYS
-    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
-
-
-@dataclass
-class Outcome:
-    """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
-
-    ``not_after`` is the moment that the request's ``before`` meant, with its offset; empty when none was given.
-    ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
-    """
-
-    changed: bool
-    dest: Path
-    backup: str = ""
-    undo_set: str = ""
-    not_after: str = ""
-    sha256: str = ""
-    durations: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    before: dict[str, int | bool] = field(default_factory=dict)
-    after: dict[str, int | bool] = field(default_factory=dict)
 
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:

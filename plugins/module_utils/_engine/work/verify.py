@@ -34,8 +34,8 @@ from ..system.errors import (
     doing,
     sentence,
 )
+from ..system.options import Options
 
-_EXPECTATIONS = ("table ", "assertion ")
 UNEXPECTED = "unexpected"
 
 
@@ -50,6 +50,10 @@ class Expectations:
     @property
     def about_content(self) -> bool:
         return bool(self.expect_tables or self.assertions)
+
+
+def expected(given: Options) -> Expectations:
+    return Expectations(given["level"], given["expect_tables"], given["assertions"])
 
 
 @dataclass
@@ -68,6 +72,10 @@ class Verification:
     @property
     def outcome(self) -> str:
         return proof.overall(self.checks)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs, as the module answers."""
+        return {"outcome": self.outcome, "checks": [each.to_json() for each in self.checks]}
 
 
 def verify_database(
@@ -225,7 +233,7 @@ def _failure(checks: Sequence[Check], what: str, damage: type[EngineError]) -> E
     """What to fail with: damage before a failed expectation before a doubt."""
     failed = [each for each in checks if each.outcome == proof.FAILED]
     for each in failed:
-        if not each.name.startswith(_EXPECTATIONS):
+        if each.kind != proof.EXPECTATION:
             return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore a backup that passes.")
     if failed:
         return ProofFailedError(

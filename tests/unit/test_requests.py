@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import zoneinfo
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,23 +15,18 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import include, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import (
     NOT_ENCRYPTED,
     Encryption,
     Keys,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import options
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     SourceMissingError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import (
-    backup,
-    options,
-    prune,
-    restore,
-    verify,
-)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, prune, restore, verify
 from support import databases
 
 BACKUP: dict[str, Any] = {
@@ -85,7 +79,7 @@ LENGTHS = ("keep_within", "keep_suspect")
 
 
 def test_every_option_of_a_backup_arrives() -> None:
-    assert options.backup_request(BACKUP) == backup.Request(
+    assert backup.requested(BACKUP) == backup.Request(
         Path("/srv/agent.db"),
         Path("/backups/agent"),
         "",
@@ -109,7 +103,7 @@ def test_every_option_of_a_backup_arrives() -> None:
 
 
 def test_what_is_not_given_stays_away() -> None:
-    request = options.backup_request({**BACKUP, "encryption": None, "timeout": None, "name": "other"})
+    request = backup.requested({**BACKUP, "encryption": None, "timeout": None, "name": "other"})
 
     assert request.encryption == NOT_ENCRYPTED
     assert request.timeout_seconds is None
@@ -119,8 +113,8 @@ def test_what_is_not_given_stays_away() -> None:
 def test_database_is_named_by_a_path_or_by_a_url() -> None:
     by_url = {"path": None, "database_url": "file:./agent.db?connection_limit=1", "chdir": "/srv/prisma"}
 
-    assert options.database_path(BACKUP) == Path("/srv/agent.db")
-    assert options.database_path(by_url) == Path("/srv/prisma/agent.db")
+    assert urls.requested(BACKUP) == Path("/srv/agent.db")
+    assert urls.requested(by_url) == Path("/srv/prisma/agent.db")
 
 
 def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_path: Path) -> None:
@@ -128,21 +122,21 @@ def test_url_that_may_mean_two_databases_is_backed_up_under_neither_name(tmp_pat
     (tmp_path / "my agent.db").touch()
 
     with pytest.raises(SourceMissingError, match="does not exist, but"):
-        options.backup_request(given)
+        backup.requested(given)
     (tmp_path / "my%20agent.db").touch()
     with pytest.raises(UsageError, match="both exist"):
-        options.backup_request(given)
+        backup.requested(given)
 
 
 def test_every_option_of_a_prune_arrives() -> None:
     policy = retention.Policy(1, 2, 3, 4, 5, 6, 21600.0, "Europe/Berlin", 259200.0)
-    assert options.prune_request(PRUNE) == prune.Request(Path("/backups/agent"), policy, 5.0)
+    assert prune.requested(PRUNE) == prune.Request(Path("/backups/agent"), policy, 5.0)
 
 
 def test_every_option_of_a_restore_arrives() -> None:
     keys = Keys(Path("/etc/identity"), Path("/etc/passphrase"))
 
-    assert options.restore_request(RESTORE) == restore.Request(
+    assert restore.requested(RESTORE) == restore.Request(
         Path("/backups/agent"),
         "some",
         datetime(2025, 1, 1, 12, tzinfo=timezone.utc),
@@ -164,12 +158,12 @@ def test_a_restore_needs_nothing_but_its_defaults() -> None:
     )
     given = {**absent, "backup": "latest", "check": "quick", "force": False, "force_identity": False}
 
-    assert options.restore_request({**given, "lock_timeout": "1m"}) == restore.Request(None)
+    assert restore.requested({**given, "lock_timeout": "1m"}) == restore.Request(None)
 
 
 def test_a_mode_that_is_not_octal_is_an_error() -> None:
     with pytest.raises(UsageError, match="mode '0888'"):
-        options.restore_request({**RESTORE, "mode": "0888"})
+        restore.requested({**RESTORE, "mode": "0888"})
 
 
 Use = Callable[[dict[str, Any]], object]
@@ -177,7 +171,7 @@ HUGE = 10**400
 WRONG_DURATIONS = ("-5m", "inf", "nan", "1e3", str(HUGE), f"{HUGE}w", "40000d", "")
 WRONG: list[tuple[Use, dict[str, Any], dict[str, tuple[Any, ...]]]] = [
     (
-        lambda given: backup.run(options.backup_request(given)),
+        lambda given: backup.run(backup.requested(given)),
         BACKUP,
         {
             **dict.fromkeys(("full_every", "timeout", "lock_timeout"), WRONG_DURATIONS),
@@ -186,7 +180,7 @@ WRONG: list[tuple[Use, dict[str, Any], dict[str, tuple[Any, ...]]]] = [
         },
     ),
     (
-        lambda given: restore.run(options.restore_request(given)),
+        lambda given: restore.run(restore.requested(given)),
         RESTORE,
         {
             "lock_timeout": WRONG_DURATIONS,
@@ -195,7 +189,7 @@ WRONG: list[tuple[Use, dict[str, Any], dict[str, tuple[Any, ...]]]] = [
         },
     ),
     (
-        lambda given: prune.run(options.prune_request(given)),
+        lambda given: prune.run(prune.requested(given)),
         PRUNE,
         {
             **dict.fromkeys(("keep_within", "keep_suspect", "lock_timeout"), WRONG_DURATIONS),
@@ -237,19 +231,19 @@ def test_number_may_be_as_small_or_as_great_as_is_allowed(tmp_path: Path, count:
     durations = dict.fromkeys(("full_every", *LENGTHS, "lock_timeout"), duration)
     given = {**durations, "path": path, "repository": tmp_path / "repository", "encryption": None, "include": ()}
     given.update(timeout="36525d", max_chain=count, compression="gzip")
-    assert backup.run(options.backup_request({**BACKUP, **given})).error is None
+    assert backup.run(backup.requested({**BACKUP, **given})).error is None
     path.unlink()
     wanted = {**RESTORE, **given, "before": None, "backup": "latest", "dest": None, "owner": None, "group": None}
-    assert restore.run(options.restore_request(wanted)).changed
+    assert restore.run(restore.requested(wanted)).changed
     keeps = {name: HUGE for name in PRUNE if name.startswith("keep_")}
-    assert not prune.run(options.prune_request({**PRUNE, **keeps, **given})).removed
+    assert not prune.run(prune.requested({**PRUNE, **keeps, **given})).removed
 
 
 def test_expectations_arrive() -> None:
     asserted = [{"sql": "SELECT 1", "equals": 1}]
     given = {"level": "full", "expect_tables": ["item"], "assertions": asserted}
 
-    assert options.expectations(given) == verify.Expectations("full", ["item"], asserted)
+    assert verify.expected(given) == verify.Expectations("full", ["item"], asserted)
 
 
 def test_a_duration_that_is_none_is_an_error() -> None:
@@ -260,43 +254,9 @@ def test_a_duration_that_is_none_is_an_error() -> None:
 def test_a_backup_loads_no_other_use_case() -> None:
     """A module is started once a task on each host: what it does not need must not be loaded."""
     engine = "ansible_collections.sqliteops.backup.plugins.module_utils._engine"
-    code = f"import sys; from {engine}.work import backup, options, answers; print(*sys.modules)"
+    code = f"import sys; from {engine}.work import backup; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    assert f"{engine}.work.options" in loaded
+    assert f"{engine}.system.options" in loaded
     others = ("work.restore", "work.verify", "work.prune", "repository.retention", "runner")
     assert not {f"{engine}.{each}" for each in others} & {*loaded}
-
-
-def _configured(**changed: Any) -> dict[str, Any]:
-    values = {key: [] if each.type == "list" else each.default for key, each in config.KEYS.items()}
-    return {**values, "path": "/srv/agent.db", "repository": "/backups/agent", **changed}
-
-
-@pytest.mark.parametrize(
-    ("changed", "key"),
-    [
-        ({"compression_level": 99}, "compression_level"),
-        ({"compression": "gzip", "compression_level": 15}, "compression_level"),
-        ({"encryption": {"method": "age", "recipients": [], "passphrase_file": None}}, "encryption"),
-        ({"include": [{"src": "/srv/a", "name": "../a", "redact": False}]}, "include"),
-        (
-            dict.fromkeys(("keep_hourly", "keep_daily", "keep_weekly", "keep_monthly"), 0) | {"keep_within": "0s"},
-            "keep_*",
-        ),
-        ({"keep_daily": -1}, "keep_*"),
-        ({"timezone": "Europe/Berlim"}, "timezone"),
-    ],
-)
-def test_mistakes_are_what_fails_everywhere(changed: dict[str, Any], key: str) -> None:
-    assert [each for each, _error in options.mistakes(_configured(**changed))] == [key]
-
-
-def test_what_only_this_host_lacks_is_no_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(zoneinfo, "available_timezones", set)
-    recipients = {"method": "age", "recipients": ["/etc/nowhere"], "passphrase_file": None}
-
-    given = _configured(compression_level=19, encryption=recipients, timezone="Mars/Olympus")
-
-    assert list(options.mistakes(given)) == []
