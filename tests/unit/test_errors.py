@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import pickle
@@ -216,3 +217,16 @@ def test_action_and_cause_come_out_of_another_process() -> None:
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     assert (copy.message, copy.cause, copy.action) == (error.message, error.cause, error.action)
     assert copy.message == "Cannot do it: permission denied (/srv/a)."
+
+
+def test_whoever_raises_says_only_the_cause() -> None:
+    """With an action in it, the message would have two as soon as somebody names what is done."""
+    found = []
+    for path in sorted((ROOT / "plugins" / "module_utils" / "_engine").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined_classes():
+                cause = ast.unparse(node.args[0]) if node.args else ""
+                whole = any(each.arg == "action" and ast.unparse(each.value) == "''" for each in node.keywords)
+                if re.match("f?['\"]Cannot ", cause) and not whole:
+                    found.append(f"{path.name}:{node.lineno}: {cause}")
+    assert found == []

@@ -220,7 +220,7 @@ _STORAGE = {
 
 def from_os_error(error: OSError, step: str = "", *, action: str | None = None) -> EngineError:
     """The engine's error for ``error``; ``step`` ("cannot write /x") begins its cause."""
-    kind, hint = _meaning(error.errno)
+    kind, hint = _kind_of(error.errno)
     cause = _cause(step, os.strerror(error.errno).lower() if error.errno else str(error))
     failure = kind(cause, action=action, hint=hint)
     # Where a descriptor was used, that is the name; it tells nobody anything.
@@ -228,7 +228,7 @@ def from_os_error(error: OSError, step: str = "", *, action: str | None = None) 
     return failure
 
 
-def _meaning(code: int | None) -> tuple[type[EngineError], str]:
+def _kind_of(code: int | None) -> tuple[type[EngineError], str]:
     """The class for a code of the operating system, and what to do."""
     if code in _NO_SPACE:
         return NoSpaceError, "Free some space there, then run again; nothing that existed was changed."
@@ -257,7 +257,7 @@ def doing(action: str | None = None, *, step: str = "") -> Iterator[None]:
     """Name what the block does: ``action`` ("Cannot back up /x") begins the message of what fails in it.
 
     An error keeps the action that it has: the innermost block knows best. An ``OSError`` becomes the engine's error for
-    it, and ``step`` ("cannot write /x") begins its cause.
+    it, and ``step`` ("cannot write /x") begins its cause. Without ``action`` that is all; a block further out names it.
     """
     try:
         try:

@@ -38,9 +38,9 @@ _LOOK_SECONDS = 60.0
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
     """Make ``dest`` hold exactly the chosen backup. Until that is proven, the live database is not touched."""
-    if request.repository is None:
-        raise UsageError("no repository is given.", action="Cannot restore", hint="Set repository.")
     with doing("Cannot restore"):
+        if request.repository is None:
+            raise UsageError("no repository is given.", hint="Set repository.")
         repository = Repository.open_existing(request.repository)
     wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
     chosen = choice.choose(repository, wanted)

@@ -85,13 +85,13 @@ def verify_database(
     action = f"Cannot verify {path}"
     with doing(action):
         source = database.locate(path)
-        checks = pin.examine(
-            source,
-            lambda connection: _content_checks(connection, expected),
-            action=action,
-            deadline=Deadline(timeout_seconds),
-            traceless=dry_run,
-        )
+    checks = pin.examine(
+        source,
+        lambda connection: _content_checks(connection, expected),
+        action=action,
+        deadline=Deadline(timeout_seconds),
+        traceless=dry_run,
+    )
     return Verification(checks, _failure(checks, f"The database {path}", SourceCorruptError))
 
 
