@@ -23,8 +23,7 @@ from support import databases, limits, processes
 
 
 def located(path: Path, *, allow_empty: bool = False) -> database.Source:
-    with errors.doing("Cannot do it"):
-        return database.locate(path, allow_empty=allow_empty)
+    return database.locate(path, allow_empty=allow_empty)
 
 
 def pragma(path: Path, name: str) -> object:

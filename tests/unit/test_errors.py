@@ -195,14 +195,10 @@ def test_os_error_in_a_block_becomes_the_engine_error_for_it(tmp_path: Path) -> 
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
-@pytest.mark.parametrize("failure", [OSError("odd"), RecursionError()])
-def test_step_begins_the_cause_of_what_the_system_refused(failure: Exception) -> None:
-    with (
-        pytest.raises(EngineError, match="^Cannot do it: cannot write /x: "),
-        errors.doing("Cannot do it"),
-        errors.doing(step="cannot write /x"),
-    ):
-        raise failure
+def test_step_begins_the_cause_of_what_the_system_refused() -> None:
+    with pytest.raises(EngineError, match=r"^Cannot do it: cannot write /x: odd\.$"), errors.doing("Cannot do it"):
+        with errors.doing(step="cannot write /x"):
+            raise OSError("odd")
 
 
 def test_step_is_no_part_of_what_the_engine_refused() -> None:

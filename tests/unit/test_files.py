@@ -21,6 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     NoSpaceError,
     PermissionDeniedError,
+    RefusedError,
 )
 from support import databases, limits, processes
 
@@ -275,6 +276,19 @@ def test_removed_file_is_durably_gone(tmp_path: Path, journal: list[tuple[str, i
 def test_removing_what_is_gone_is_no_error(tmp_path: Path) -> None:
     files.remove_file(tmp_path / "a")
     files.remove_tree(tmp_path / "b")
+
+
+def test_tree_that_is_nested_too_deeply_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write to the directory decides how deep it is."""
+
+    def walk(*_arguments: object, **_options: object) -> None:
+        raise RecursionError
+
+    (tmp_path / "deep").mkdir()
+    monkeypatch.setattr(files.os, "fwalk", walk, raising=False)
+    monkeypatch.setattr(files.shutil, "rmtree", walk)
+    with pytest.raises(RefusedError, match=f"^Cannot remove {tmp_path}/deep: what is there is nested too deeply"):
+        files.remove_tree(tmp_path / "deep")
 
 
 def test_tree_is_removed_and_what_it_links_to_stays(tmp_path: Path) -> None:

@@ -526,7 +526,7 @@ import os, sys
 from pathlib import Path
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, pin
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError, doing
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 
 def become_nobody():
     os.setgroups([])
@@ -543,9 +543,8 @@ def work(pinned):
     return [name for (name,) in pinned.connection.execute("SELECT name FROM item ORDER BY id")][-1]
 
 try:
-    with doing("Cannot test"):
-        source = database.locate(Path(sys.argv[1]))
-        print(pin.read(source, scratch, work, deadline=Deadline(float(sys.argv[3]))))
+    source = database.locate(Path(sys.argv[1]))
+    print(pin.read(source, scratch, work, deadline=Deadline(float(sys.argv[3]))))
 except EngineError as error:
     print(error.code)
 """

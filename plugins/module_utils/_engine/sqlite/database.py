@@ -29,6 +29,7 @@ from ..system.errors import (
     SourceCorruptError,
     SourceMissingError,
     StorageFailedError,
+    doing,
 )
 from .library import sqlite3
 
@@ -136,16 +137,17 @@ def locate(given: Path, *, allow_empty: bool = False) -> Source:
     second hard link: its ``-wal`` is found by name, so through another name committed data would be missed.
     """
     given = Path(os.path.abspath(given))
-    try:
-        path = places.resolved(given)
-        kind = os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        raise SourceMissingError("the file does not exist.", hint="Check the path.") from None
-    if not stat.S_ISREG(kind):
-        what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
-        raise SourceMissingError(f"it is {what}.", hint="Name the database file itself.")
-    with places.reading(path, alone=False) as file:
-        status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)
+    with doing():
+        try:
+            path = places.resolved(given)
+            kind = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise SourceMissingError("the file does not exist.", hint="Check the path.") from None
+        if not stat.S_ISREG(kind):
+            what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
+            raise SourceMissingError(f"it is {what}.", hint="Name the database file itself.")
+        with places.reading(path, alone=False) as file:
+            status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)
     check_sidecars(path)
     if status.st_nlink > 1 and status.st_nlink - _undo_links(path, status) > 1:
         raise RefusedError(
@@ -163,10 +165,11 @@ def check_sidecars(path: Path) -> None:
     """
     for suffix in SIDECARS:
         side = sidecar(path, suffix)
-        try:
-            status = os.lstat(side)
-        except FileNotFoundError:
-            continue
+        with doing():
+            try:
+                status = os.lstat(side)
+            except FileNotFoundError:
+                continue
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), f"a file with {status.st_nlink} hard links")
             raise RefusedError(

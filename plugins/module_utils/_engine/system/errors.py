@@ -221,8 +221,8 @@ _STORAGE = {
 def from_os_error(error: OSError, step: str = "", *, action: str | None = None) -> EngineError:
     """The engine's error for ``error``; ``step`` ("cannot write /x") begins its cause."""
     kind, hint = _kind_of(error.errno)
-    cause = _cause(step, os.strerror(error.errno).lower() if error.errno else str(error))
-    failure = kind(cause, action=action, hint=hint)
+    said = os.strerror(error.errno).lower() if error.errno else str(error)
+    failure = kind(f"{step}{step and ': '}{said}.", action=action, hint=hint)
     # Where a descriptor was used, that is the name; it tells nobody anything.
     failure.place = "" if isinstance(error.filename, int) else os.fsdecode(error.filename or "")
     return failure
@@ -248,10 +248,6 @@ def _kind_of(code: int | None) -> tuple[type[EngineError], str]:
     return EngineError, ""
 
 
-def _cause(step: str, what: str) -> str:
-    return f"{step}{step and ': '}{what}."
-
-
 @contextlib.contextmanager
 def doing(action: str | None = None, *, step: str = "") -> Iterator[None]:
     """Name what the block does: ``action`` ("Cannot back up /x") begins the message of what fails in it.
@@ -264,9 +260,6 @@ def doing(action: str | None = None, *, step: str = "") -> Iterator[None]:
             yield
         except OSError as error:
             raise from_os_error(error, step) from error
-        except RecursionError as error:
-            hint = "Look, and remove it."
-            raise RefusedError(_cause(step, "what is there is nested too deeply"), hint=hint) from error
     except EngineError as error:
         if error.action is None:
             error.action = action

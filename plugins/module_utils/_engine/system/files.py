@@ -222,11 +222,15 @@ def remove_tree(path: Path) -> None:
     with doing(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError), places.at(path) as (name, parent):
         if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=parent)
-        elif parent is None:
-            shutil.rmtree(path)
-        else:
-            _remove_below(str(name), parent)
-            os.rmdir(name, dir_fd=parent)
+            return
+        try:
+            if parent is None:
+                shutil.rmtree(path)
+            else:
+                _remove_below(str(name), parent)
+                os.rmdir(name, dir_fd=parent)
+        except RecursionError as error:
+            raise RefusedError("what is there is nested too deeply.", hint="Look, and remove it.") from error
 
 
 def _remove_below(name: str, parent: int) -> None:
