@@ -12,7 +12,7 @@ from typing import Any
 from ansible.utils.display import Display
 
 _PREFIX = "sqlite_backup"
-# Variables of playbooks, which are no mistyped ones of the role.
+# Variables of playbooks, which are not mistyped ones of the role.
 _OF_PLAYBOOKS = ("sqlite_backup_hosts",)
 # How alike two words must be, as `difflib` counts: one that is mistyped, and none that only begins alike.
 _ALIKE = 0.75

@@ -25,7 +25,7 @@ if IS_NEW_ENOUGH:
 
 _ANOTHER_PYTHON = "Name another Python of this host in ansible_python_interpreter"
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
-# The names of files are no secrets, whatever Ansible makes of the words in them.
+# The names of files are not secrets, whatever Ansible makes of the words in them.
 KEYS: dict[str, Any] = {
     "identity_file": {"type": "path"},
     "passphrase_file": {"type": "path", "no_log": False},

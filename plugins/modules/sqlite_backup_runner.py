@@ -17,7 +17,7 @@ description:
   - The file is made on the host from the engine that came with the task. The same version of the collection makes the
     same bytes everywhere, whatever the host, its Python and the release of ansible-core.
   - It is put in place by one rename, so that a schedule that fires meanwhile finds the old runner or the new one.
-  - A file that is no runner is neither replaced nor removed.
+  - A file that is not a runner is neither replaced nor removed.
 extends_documentation_fragment:
   - sqliteops.backup.repository.attributes
 attributes:
@@ -36,7 +36,7 @@ options:
   path:
     description:
       - Where the runner is. Its directory must exist.
-      - A symbolic link, like everything else that is no runner, is refused with code 18.
+      - A symbolic link, like everything else that is not a runner, is refused with code 18.
     type: path
     default: /usr/local/bin/sqlite-backup
   state:

@@ -279,7 +279,7 @@ def test_refusals(ansible: Session, place: Place) -> None:
         (22, "there is no repository", {"repository": missing}),
         (22, "2025-12-31T00:00:00Z or earlier", {"before": "2025-12-31T00:00:00Z"}),
         (2, "both backup and before", {"before": "2026-02-01T00:00:00Z", "backup": backup.name}),
-        (2, "it is no date", {"before": "yesterday"}),
+        (2, "it is not a date", {"before": "yesterday"}),
         (2, "mode", {"mode": "u=rw"}),
         (2, "directory", {"dest": f"{missing}/agent.db"}),
         (18, "inside the repository", {"dest": str(place.repository / "agent.db")}),

@@ -92,7 +92,7 @@ def test_time_is_read_as_rfc_3339_on_every_python(text: str, moment: datetime) -
 @pytest.mark.parametrize("read", [clock.from_text, clock.from_operator])
 def test_text_that_is_no_time_is_a_usage_error(read: Callable[[str], datetime], text: str) -> None:
     """A misread time would choose another backup; and what one Python reads, each must."""
-    with pytest.raises(UsageError, match="it is no date"):
+    with pytest.raises(UsageError, match="it is not a date"):
         read(text)
 
 
@@ -168,7 +168,7 @@ def test_time_at_the_end_of_the_calendar_is_a_moment_or_a_usage_error(
 )
 def test_time_that_some_zone_has_no_date_for_is_a_usage_error(text: str) -> None:
     """Whoever owns a repository may have written it, and it is shown in UTC and counted in any zone."""
-    with pytest.raises(UsageError, match="it is no date"):
+    with pytest.raises(UsageError, match="it is not a date"):
         clock.from_text(text)
 
 

@@ -219,7 +219,7 @@ def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, val
         ({"tiemout": "1h"}, "Did you mean timeout? This file is written by the role: correct it there."),
         (
             {"name": "b"},
-            "Rename the file, or leave the key name away. This file is written by the role: correct it there.",
+            "Rename the file, or omit the key name. This file is written by the role: correct it there.",
         ),
     ],
 )
@@ -236,11 +236,11 @@ def test_a_huge_wrong_value_is_not_repeated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "it is no JSON"),
-        (b"{", "it is no JSON"),
-        (b'{"path": "/a",}', "it is no JSON"),
-        (b"\xff\xfe{}", "it is no JSON"),
-        (b"[" * 100_000, "it is no JSON"),
+        (b"", "it is not JSON"),
+        (b"{", "it is not JSON"),
+        (b'{"path": "/a",}', "it is not JSON"),
+        (b"\xff\xfe{}", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
         (b"[]", "it is [], it must be an object"),
         (b'{"path": "/a", "path": "/b", "repository": "/c"}', "agent: path: the key is there twice"),
         (b'{"path": "/a", "repository": "/c", "keep_last": NaN}', "keep_last is NaN"),

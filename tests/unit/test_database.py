@@ -158,7 +158,7 @@ def test_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.db")]
     run = subprocess.run(command, timeout=20, capture_output=True, text=True, check=True)
-    assert "it is no regular file" in run.stdout
+    assert "it is not a regular file" in run.stdout
 
 
 def test_file_of_another_user_is_a_missing_permission() -> None:

@@ -113,7 +113,7 @@ def test_file_without_recipients_is_an_error(tmp_path: Path, content: str) -> No
 def test_line_that_is_no_recipient_is_told_by_its_number(tmp_path: Path, line: str) -> None:
     """Age passes over some of them, and then one reader is missing. It is not quoted: it may be anything."""
     path = written(tmp_path / "r", f"{RECIPIENT}\n{line}\n")
-    with pytest.raises(UsageError, match=f"line 2 of {path} is no recipient of age") as caught:
+    with pytest.raises(UsageError, match=f"line 2 of {path} is not a recipient of age") as caught:
         keyfiles.age_recipients(str(path))
     assert line not in str(caught.value).replace("ssh-ed25519 …", "")
 

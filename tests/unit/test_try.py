@@ -105,4 +105,4 @@ def test_it_reads_standard_input(host: Host) -> None:
     done = subprocess.run(host.command("try", "agent"), input="{", capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert done.stderr.startswith("agent: error 2: agent: it is no JSON")
+    assert done.stderr.startswith("agent: error 2: agent: it is not JSON")

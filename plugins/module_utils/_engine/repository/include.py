@@ -118,7 +118,7 @@ def _check_nesting(names: Iterable[str]) -> None:
 
 
 def _regular_files(src: Path) -> list[Path]:
-    """``src``, or the regular files below it; symbolic links there, and what is no file, are left out."""
+    """``src``, or the regular files below it; symbolic links there, and what is not a file, are left out."""
     if src.is_file():
         return [src]
     if not src.is_dir():
@@ -150,7 +150,7 @@ def _digested(included: Included, deadline: Deadline) -> Included:
 
 
 def redacted(text: bytes) -> bytes:
-    """``text`` with the value of every ``NAME=value`` line, and every line that is no setting, taken out.
+    """``text`` with the value of every ``NAME=value`` line, and every line that is not a setting, taken out.
 
     Empty lines stay. Of a comment only its ``#`` stays, unless it is a setting with a value: old keys live in
     comments. A value over several lines is taken out whole: one of its lines may look like a setting (the end of a

@@ -42,7 +42,7 @@ class Backup:
     lack: str = ""
     """What a look at names and sizes misses of its files, or of those that it builds on; empty when nothing."""
     foreign: bool = False
-    """Whether it names another repository: as a merged copy of two leaves it. It is no part of this one."""
+    """Whether it names another repository: as a merged copy of two leaves it. It is not a part of this one."""
     pin: Pin | None = None
     """What was said of its pin after it was made; None when nothing was."""
 

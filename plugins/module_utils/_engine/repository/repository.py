@@ -382,7 +382,7 @@ def check_new_place(path: Path) -> None:
     if not os.path.lexists(path):
         return
     if not path.is_dir():
-        raise UsageError(f"the repository {path} is no directory.", hint="Name a directory.")
+        raise UsageError(f"the repository {path} is not a directory.", hint="Name a directory.")
     with doing(step=f"cannot read {path}"):
         ours = {_LOCK_NAME, files.temporary_name(description.NAME)}
         strangers = set(os.listdir(path)) - ours

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            # The name of a file may be no text in the encoding of a terminal; that is no reason to fail.
+            # The name of a file may not be text in the encoding of a terminal; that is not a reason to fail.
             stream.reconfigure(errors="backslashreplace")
     console = Console(json="--json" in words)
     try:

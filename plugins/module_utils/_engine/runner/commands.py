@@ -176,7 +176,7 @@ def _is_sound(settings: Database) -> bool:
 
 
 def _prune_after_suspect(settings: Database, result: Result) -> None:
-    """A corrupt database is no reason to part with an older backup, only with copies of it: one comes with each run."""
+    """A corrupt database is not a reason to lose an older backup, only copies of it: one comes with each run."""
     pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": False}, after_suspect=True))
     result.warnings.extend(pruned.warnings)
     if isinstance(pruned.error, CancelledError):
@@ -317,7 +317,7 @@ def _is_missing(path: Path) -> bool:
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:
-    """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
+    """What could make a backup or a restore fail one day; a problem is a failure, a warning is not."""
     findings = doctor.examine(doctor.requested(settings.options, configuration=settings.file))
     findings.extend((_same_repository(settings), _retention(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]

@@ -246,7 +246,7 @@ def _parse(data: bytes, where: _Where) -> Any:
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise where.error("", f": it is no JSON: {error}", hint="Correct it, or have it written again.") from None
+        raise where.error("", f": it is not JSON: {error}", hint="Correct it, or have it written again.") from None
 
 
 def _checked(content: Any, keys: Mapping[str, Key], place: str, where: _Where) -> dict[str, Any]:
@@ -319,10 +319,10 @@ def _shown(given: Any) -> str:
 def _check_together(values: Mapping[str, Any], where: _Where) -> None:
     if (values["path"] is None) == (values["database_url"] is None):
         wrong = ": exactly one of them must be given"
-        raise where.error("path and database_url", wrong, hint="Leave one away, or add one.")
+        raise where.error("path and database_url", wrong, hint="Omit one, or add one.")
     if values["name"] not in (None, where.name):
         wrong = f" is {values['name']!r}, it must be that of the file"
-        raise where.error("name", wrong, hint="Rename the file, or leave the key name away.")
+        raise where.error("name", wrong, hint="Rename the file, or omit the key name.")
     _check_key("due", lambda: schedule.requested(values), where)
     if values["database_url"] is not None:
         chdir = Path(values["chdir"]) if values["chdir"] else None

@@ -20,7 +20,7 @@ from ..work import prune
 def find(given: Options) -> Iterator[tuple[str, EngineError]]:
     """The keys that are wrong, each with why.
 
-    No file is looked at, and what only this host lacks is no mistake: a run may be meant for another one.
+    No file is looked at, and what only this host lacks is not a mistake: a run may be meant for another one.
     """
     policy = prune.requested(given).policy
     checks: dict[str, Callable[[], object]] = {

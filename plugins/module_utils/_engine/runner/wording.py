@@ -104,7 +104,7 @@ def _backup_row(backup: Facts) -> list[str]:
 
 
 def _kept_by(backup: Facts) -> str:
-    """The reasons to stay, each id in them left away: a line must be readable."""
+    """The reasons to stay, each id in them left out: a line must be readable."""
     reasons = backup.get("reasons")
     if reasons is None:
         return "?"

@@ -159,7 +159,7 @@ def find(path: Path) -> Runner | None:
     version = _version_of(path) if stat.S_ISREG(kind) else ""
     if not version:
         raise RefusedError(
-            "what is there is no runner of this collection.",
+            "what is there is not a runner of this collection.",
             hint="Move it away if it is not needed, or name another path.",
         )
     return Runner(version, files.sha256_file(path))
@@ -177,7 +177,7 @@ def install(
 ) -> Outcome:
     """Put the runner at ``path``, executable for all, unless just that is there. ``main`` as for ``build``.
 
-    A run that is killed leaves the old runner or the new one. Raises ``RefusedError`` for a file that is no runner,
+    A run that is killed leaves the old runner or the new one. Raises ``RefusedError`` for a file that is not a runner,
     ``ProgramMissingError`` when the interpreter cannot run it. With ``dry_run`` it is only a warning when the directory
     or the interpreter is missing: an earlier task, in check mode as well, may bring it.
     """
@@ -200,7 +200,7 @@ def install(
 
 
 def remove(path: Path, *, dry_run: bool = False) -> Outcome:
-    """Remove the runner at ``path``, if there is one; raises ``RefusedError`` for a file that is none."""
+    """Remove the runner at ``path``, if there is one; raises ``RefusedError`` for another file."""
     with doing(f"Cannot remove the runner {path}"):
         before = find(path)
         if before is not None:
@@ -241,7 +241,7 @@ def _unfit(interpreter: str) -> EngineError | None:
             return None
         said = probe.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return ProgramMissingError(
-        f"{interpreter} is no Python 3.9 or newer with the module sqlite3 ({said}).",
+        f"{interpreter} is not a Python 3.9 or newer with the module sqlite3 ({said}).",
         hint="Install one on this host, and name it in interpreter.",
     )
 

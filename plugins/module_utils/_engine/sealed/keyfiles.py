@@ -69,7 +69,7 @@ def _age_recipient(text: str, where: str) -> str:
     wanted_words = 2 if text.startswith("ssh-") else 1
     if not text.startswith(_AGE_RECIPIENTS) or len(words) < wanted_words:
         raise UsageError(
-            f"{where} is no recipient of age.", hint="Use age1…, ssh-ed25519 … or ssh-rsa …, one on a line."
+            f"{where} is not a recipient of age.", hint="Use age1…, ssh-ed25519 … or ssh-rsa …, one on a line."
         )
     # What follows an SSH key is a comment.
     return " ".join(words[:wanted_words])

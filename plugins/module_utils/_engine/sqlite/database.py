@@ -96,7 +96,7 @@ class Source:
 
 
 def parse_header(data: bytes) -> Header | None:
-    """The header in the first 100 bytes of a file, or None when they are none of SQLite."""
+    """The header in the first 100 bytes of a file, or None when they are not of SQLite."""
     if len(data) < HEADER_BYTES or not data.startswith(MAGIC):
         return None
     (page_size,) = struct.unpack_from(">H", data, 16)
@@ -230,7 +230,7 @@ def _decoded() -> Iterator[None]:
         # Before Python 3.11 such a message is lost. What quotes a name is a schema that cannot be parsed, which is
         # damage and has a class of its own; else it is what this SQLite lacks.
         damaged = not isinstance(error, sqlite3.OperationalError)
-        text = "malformed, with a message that is no UTF-8" if damaged else "no such function: its name is no UTF-8"
+        text = "malformed, with a message that is not UTF-8" if damaged else "no such function: its name is not UTF-8"
         raise type(error)(text) from None
 
 

@@ -304,7 +304,7 @@ def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
         rows = table_rows(connection)
     except sqlite3.DatabaseError as error:
         return [whole("rows", FAILED, judge(error))]
-    # What one of the two could not count is no difference.
+    # What one of the two could not count is not a difference.
     uncounted = [name for name, count in rows.items() if count is None]
     names = {*rows, *proof.tables} - {*proof.uncounted, *uncounted}
     different = [name for name in names if rows.get(name) != proof.tables.get(name)]

@@ -117,7 +117,7 @@ def _offset(text: str | None) -> timezone | None:
 
 def _unreadable(text: str) -> UsageError:
     return UsageError(
-        "it is no date, alone or with a time.",
+        "it is not a date, alone or with a time.",
         action=f"Cannot read the time {text!r:.60}",
         hint="Write it like 2025-12-30T12:00:00Z, or like 2025-12-30 12:00 for the clock of this host.",
     )

@@ -76,7 +76,7 @@ class PartialError(EngineError):
 
 
 class SourceMissingError(EngineError):
-    """The source does not exist, or is no SQLite database."""
+    """The source does not exist, or is not an SQLite database."""
 
     code = 10
 

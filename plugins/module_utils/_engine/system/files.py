@@ -104,7 +104,7 @@ def own_directory(path: Path) -> None:
     trusted = (os.geteuid(), around.st_uid)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid not in trusted or status.st_mode & 0o022:
         raise RefusedError(
-            "it is there already, and is no directory of this user that is closed to others.",
+            "it is there already, and is not a directory of this user that is closed to others.",
             action=f"Cannot work in {path}",
             hint="Find out who put it there, and move it away.",
         )

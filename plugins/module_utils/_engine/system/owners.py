@@ -82,7 +82,7 @@ def _may_come(path: Path) -> bool:
     """Whether the present user comes to ``path``, as far as that is up to directories of root's."""
     for each in reversed(path.parents):
         if not os.access(each, os.X_OK, effective_ids=True):
-            # What users close themselves is no reason to go there with more rights than theirs.
+            # What users close themselves is not a reason to go there with more rights than theirs.
             return os.stat(each, follow_symlinks=False).st_uid != 0
     return True
 

@@ -93,7 +93,7 @@ def names(path: Path) -> list[str]:
 
 
 def regular_files(top: Path) -> list[Path]:
-    """The regular files below the directory ``top``; links, and what is no file, are left out."""
+    """The regular files below the directory ``top``; links, and what is not a file, are left out."""
     found: list[Path] = []
     rest = [top]
     while rest:

@@ -32,7 +32,7 @@ def checked(dest: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"the directory {path.parent} does not exist.", hint="Create it with its owner and mode.")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no regular file.", hint="Name the database file itself in dest.")
+        raise UsageError(f"{path} is not a regular file.", hint="Name the database file itself in dest.")
     database.check_sidecars(path)
     return path
 
