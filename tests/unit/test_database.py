@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.workplace import workplace_of
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support import databases, limits, processes
 
@@ -250,7 +251,7 @@ def test_hard_link_is_refused(tmp_path: Path) -> None:
 def test_second_name_that_an_interrupted_restore_left_is_no_obstacle(tmp_path: Path) -> None:
     """It is ours and nobody opens it; refusing would stop the backups until somebody cleans up."""
     path = databases.make(tmp_path / "a.db")
-    leftovers = database.restoring_directory(path) / "undo"
+    leftovers = workplace_of(path) / "undo"
     leftovers.mkdir(parents=True)
     os.link(path, leftovers / "a.db")
     assert located(path).path == path

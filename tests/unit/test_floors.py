@@ -49,7 +49,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("proof", "switch"),
         ("processes", "schema"),
         ("database",),
-        ("bugs", "journal", "library", "urls", "wal"),
+        ("bugs", "journal", "library", "urls", "wal", "workplace"),
     ),
     "system": (
         ("scratch",),

@@ -18,6 +18,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, processes, proof, switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.workplace import workplace_of
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, owners
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
@@ -545,7 +546,7 @@ def test_restore_from_a_read_only_repository(live: Path) -> None:
 def test_undo_set_of_a_broken_link_is_a_file_of_its_own(live: Path) -> None:
     """A killed restore of an unreadable database may leave its main file live and saved at once."""
     databases.crashed_wal(live)
-    undo = database.restoring_directory(live) / "undo"
+    undo = workplace_of(live) / "undo"
     undo.mkdir(parents=True)
     os.link(live, undo / live.name)
     database.sidecar(live, "-wal").rename(undo / f"{live.name}-wal")
@@ -560,7 +561,7 @@ def test_two_restores_at_once_do_not_meet(live: Path) -> None:
         with switch.workplace(live, timeout_seconds=0.1, warnings=[]):
             pytest.fail("both got the workplace")
     assert caught.value.code == 15
-    assert not database.restoring_directory(live).exists()
+    assert not workplace_of(live).exists()
 
 
 def test_restored_wal_database_stays_one(live: Path) -> None:
@@ -576,5 +577,5 @@ def test_restore_that_fails_in_its_workplace_leaves_none(live: Path) -> None:
     before = _files(live)
     with pytest.raises(EngineError, match="no-such-user"):
         restore.run(_request(live, owner="no-such-user"))
-    assert not database.restoring_directory(live).exists()
+    assert not workplace_of(live).exists()
     assert {name: _files(live)[name] for name in before} == before

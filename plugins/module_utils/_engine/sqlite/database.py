@@ -32,6 +32,7 @@ from ..system.errors import (
     doing,
 )
 from .library import sqlite3
+from .workplace import second_names_of
 
 MAGIC = b"SQLite format 3\x00"
 HEADER_BYTES = 100
@@ -178,16 +179,10 @@ def check_sidecars(path: Path) -> None:
             )
 
 
-def restoring_directory(path: Path) -> Path:
-    """Where a restore of ``path`` prepares its work, beside it on the same filesystem."""
-    return path.with_name(f".{path.name}.restoring")
-
-
 def _undo_links(path: Path, status: os.stat_result) -> int:
     """How many names of this file an interrupted restore of it left behind; those are ours and harmless."""
     count = 0
-    for place in ("undo", "saving"):
-        leftover = restoring_directory(path) / place / path.name
+    for leftover in second_names_of(path):
         with contextlib.suppress(OSError, EngineError), places.at(leftover) as (name, parent):
             count += os.path.samestat(os.stat(name, dir_fd=parent, follow_symlinks=False), status)
     return count

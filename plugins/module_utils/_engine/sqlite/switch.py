@@ -22,14 +22,12 @@ from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, Refu
 from . import database, journal, processes
 from .database import JOURNAL, SHM, WAL
 from .library import sqlite3
+from .workplace import SAVING, UNDO, workplace_of
 
-_UNDO = "undo"
-# Not its name until it is whole.
-_SAVING = "saving"
 _INCOMING = "copy"
 _LOCK = "lock"
 # Nothing else in a workplace is of a restore.
-_OURS = (_UNDO, _SAVING, _INCOMING, "restored", "old", "new", "back", "failed", "incoming")
+_OURS = (UNDO, SAVING, _INCOMING, "restored", "old", "new", "back", "failed", "incoming")
 _MARK = ".before-restore."
 
 
@@ -40,7 +38,7 @@ def workplace(dest: Path, *, timeout_seconds: float, warnings: list[str]) -> Ite
     What an earlier, killed run left there is put in order first: an undo set that is complete is published. What of
     this one could not be put in order is one of the ``warnings``, since by then it is known what became of the work.
     """
-    directory = database.restoring_directory(dest)
+    directory = workplace_of(dest)
     with contextlib.ExitStack() as stack:
         while not _is_entered(stack, directory, timeout_seconds=timeout_seconds):
             pass  # Another run removed the directory just before we locked it.
@@ -96,14 +94,14 @@ def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds
 
 def settle(dest: Path, *, timeout_seconds: float) -> None:
     """Finish what a killed restore of ``dest`` left beside it, if there is anything."""
-    if database.restoring_directory(dest).exists():
+    if workplace_of(dest).exists():
         with workplace(dest, timeout_seconds=timeout_seconds, warnings=[]):
             pass
 
 
 def _settle_leftovers(dest: Path, directory: Path) -> None:
     """Bring the workplace back to empty; what an operator could miss goes into an undo set."""
-    undo = directory / _UNDO
+    undo = directory / UNDO
     if undo.is_dir() and not _is_still_live(dest, undo):
         _break_link(undo / dest.name)
         publish_undo(dest, directory)
@@ -172,7 +170,7 @@ def newest_undo_set(dest: Path) -> Path:
 
 def publish_undo(dest: Path, directory: Path) -> Path | None:
     """Give the undo set its name beside ``dest``; None when there was nothing to save."""
-    undo = directory / _UNDO
+    undo = directory / UNDO
     if not places.names(undo):
         return None
     path = _new_undo_set(dest)
@@ -238,7 +236,7 @@ def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None]
 
 def _put_back(dest: Path, directory: Path, cause: BaseException) -> None:
     """Undo what ``install`` did so far; when that fails as well, say what is where."""
-    undo = directory / _UNDO
+    undo = directory / UNDO
     if not undo.is_dir():
         # It has its name beside the database: all was done by then.
         return
@@ -276,7 +274,7 @@ def _save(dest: Path, directory: Path) -> None:
 
     The directory gets its name when all is in it and flushed: what has the name is whole.
     """
-    saving = directory / _SAVING
+    saving = directory / SAVING
     files.create_directory(saving)
     if dest.exists():
         files.link_or_copy(dest, saving / dest.name)
@@ -288,7 +286,7 @@ def _save(dest: Path, directory: Path) -> None:
             owners.copy_attributes(side, saving / side.name)
     _give_to_owner_of_content(saving)
     files.sync_directory(saving)
-    files.move_directory(saving, directory / _UNDO)
+    files.move_directory(saving, directory / UNDO)
 
 
 def _give_to_owner_of_content(undo: Path) -> None:

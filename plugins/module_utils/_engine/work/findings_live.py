@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..sqlite import database, switch
 from ..sqlite.database import SIDECARS, Source
+from ..sqlite.workplace import workplace_of
 from ..system import files, owners
 from ..system.errors import EngineError, RefusedError, doing
 from ..system.files import counted, readable
@@ -92,7 +93,7 @@ def _sidecars(facts: Facts, name: str) -> Finding:
 def _undo_sets(facts: Facts, name: str) -> Finding:
     if not facts.path.parent.is_dir():
         return Finding(name, OK, "There is no directory to hold any.")
-    workplace = database.restoring_directory(facts.path)
+    workplace = workplace_of(facts.path)
     if workplace.exists():
         return Finding(
             name,
