@@ -297,5 +297,5 @@ def test_artifact_that_may_not_be_read_is_a_missing_permission() -> None:
 def test_artifact_that_is_a_directory_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     entry = StoredFile("a", "image", (tmp_path / "a").stat().st_size, "0" * 64)
-    with pytest.raises(EngineError, match="no regular file"):
+    with pytest.raises(EngineError, match="not a regular file"):
         manifest.check_files(manifests.example(files=(entry,)), tmp_path)

@@ -145,7 +145,7 @@ def locate(given: Path, *, allow_empty: bool = False) -> Source:
         except (FileNotFoundError, NotADirectoryError):
             raise SourceMissingError("the file does not exist.", hint="Check the path.") from None
         if not stat.S_ISREG(kind):
-            what = "a directory" if stat.S_ISDIR(kind) else "no regular file"
+            what = "a directory" if stat.S_ISDIR(kind) else "not a regular file"
             raise SourceMissingError(f"it is {what}.", hint="Name the database file itself.")
         with places.reading(path, alone=False) as file:
             status, start = os.fstat(file.fileno()), file.read(HEADER_BYTES)

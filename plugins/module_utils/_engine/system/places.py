@@ -66,7 +66,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) ->
 
 def _refusal(path: Path) -> RefusedError:
     return RefusedError(
-        "it is a link, or no regular file, or has more names than this one.",
+        "it is a link, or not a regular file, or has more names than this one.",
         action=f"Cannot use {path}",
         hint="Find out who put it there, and remove it.",
     )
