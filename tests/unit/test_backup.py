@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -27,6 +29,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     SourceBusyError,
     SourceCorruptError,
     SourceMissingError,
+    StorageFailedError,
     UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore, verify
@@ -547,6 +550,21 @@ def test_failed_run_is_in_the_audit_log(request_for: backup.Request, source: Pat
         backup.run(request_for)
     last = Repository.open_existing(request_for.repository).history()[-1]
     assert (last["event"], last["outcome"], last["code"]) == ("backup", "failed", 10)
+
+
+def test_failure_of_the_system_that_nobody_expected_is_told_like_any_other(
+    request_for: backup.Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup.run(request_for)
+
+    def fail(*_arguments: object) -> bool:
+        raise OSError(errno.EIO, "x", "/elsewhere")
+
+    monkeypatch.setattr(Repository, "remove_leftovers", fail)
+    told = f"Cannot back up {request_for.path}: {os.strerror(errno.EIO).lower()} (/elsewhere)."
+    with pytest.raises(StorageFailedError, match=f"^{re.escape(told)}"):
+        backup.run(request_for)
+    assert Repository.open_existing(request_for.repository).history()[-1]["message"] == told
 
 
 def test_busy_source_stores_nothing(request_for: backup.Request, source: Path) -> None:

@@ -42,9 +42,8 @@ class Draft:
 class Drafting:
     """Makes the draft in ``staging``: artifacts in ``backup``, the page index beside it, if the backup has one.
 
-    ``request`` is settled: its compression and check are not to be chosen any more.
-    With ``dry_run`` the same is decided and nothing is written. ``full_bytes`` is what
-    must be free at least before a full backup is begun.
+    ``request`` is settled: its compression and check are not to be chosen any more. With ``dry_run`` the same is
+    decided and nothing is written. ``full_bytes`` is what must be free at least before a full backup is begun.
     """
 
     def __init__(
