@@ -177,7 +177,7 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
             destination.require_space(dest, int(outcome.after["bytes"]), action=action)
         if dry_run:
             return outcome
-        with phases.phase("copy"):
+        with phases.phase("copy"), translated(f"{action}: cannot copy {undo_set}"):
             copy, right = switch.copy_of_undo_set(undo_set, dest, directory)
         outcome.warnings.extend(_not_given(*_owner_and_group(undo_set / dest.name), right, request))
         shield.begin()
@@ -265,7 +265,7 @@ class _Staging:
             else:
                 warnings = self._apply_origin()
             _apply_wanted(self.staged, self.request)
-        files.sync_file(self.staged)
+            files.sync_file(self.staged)
         return warnings
 
     def _apply_origin(self) -> Sequence[str]:

@@ -43,7 +43,8 @@ def workplace(dest: Path, *, action: str, timeout_seconds: float, warnings: list
     with contextlib.ExitStack() as stack:
         while not _is_entered(stack, directory, action=action, timeout_seconds=timeout_seconds):
             pass  # Another run removed the directory just before we locked it.
-        _settle_leftovers(dest, directory)
+        with translated(f"{action}: cannot put in order what another restore left in {directory}"):
+            _settle_leftovers(dest, directory)
         try:
             yield directory
         finally:

@@ -1,0 +1,50 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A backup that is restored over whatever is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, database, restore
+from support import databases, jobs
+
+UNDOABLE = [each for each in jobs.OLD if each != "nothing"]
+
+
+class Restores:
+    """A backup with the one name "new" in ``repository``; ``dest`` is where it will be restored, alone so far."""
+
+    def __init__(self, directory: Path) -> None:
+        self.repository = directory / "repository"
+        self.dest = directory / "live" / "agent.db"
+        self.workplace = database.restoring_directory(self.dest)
+        origin = directory / "origin" / self.dest.name
+        for each in (origin, self.dest):
+            each.parent.mkdir(mode=0o755)
+        databases.make(origin, rows=0)
+        databases.add(origin, *jobs.NEW)
+        self.backup = backup.run(backup.Request(origin, self.repository, compression="none")).backup
+
+    def put(self, old: str) -> object:
+        """Let something of ``jobs.OLD`` be there; what an application finds in it."""
+        jobs.OLD[old](self.dest)
+        return jobs.expected(old)
+
+    def restore(self, **options: Any) -> restore.Outcome:
+        return restore.run(restore.Request(self.repository, dest=self.dest, **options))
+
+    def undo(self, **options: Any) -> restore.Outcome:
+        return restore.undo(restore.Request(self.repository, dest=self.dest, **options))
+
+    def content(self) -> object:
+        """What an application finds."""
+        return jobs.content(self.dest)
+
+    def beside(self, suffix: str) -> Path:
+        return database.sidecar(self.dest, suffix)
+
+    def undo_sets(self) -> list[Path]:
+        return sorted(self.dest.parent.glob(f"{self.dest.name}.before-restore.*"))
