@@ -21,12 +21,19 @@ class Restores:
         self.repository = directory / "repository"
         self.dest = directory / "live" / "agent.db"
         self.workplace = database.restoring_directory(self.dest)
-        origin = directory / "origin" / self.dest.name
-        for each in (origin, self.dest):
-            each.parent.mkdir(mode=0o755)
-        databases.make(origin, rows=0)
-        databases.add(origin, *jobs.NEW)
-        self.backup = backup.run(backup.Request(origin, self.repository, compression="none")).backup
+        self.origin = directory / "origin" / self.dest.name
+        for each in (self.origin, self.dest):
+            each.parent.mkdir()
+        databases.make(self.origin, rows=0)
+        self.backup = self.back_up(*jobs.NEW)
+
+    def back_up(self, name: str) -> str:
+        """The id of a full backup, of a database with one name more."""
+        databases.add(self.origin, name)
+        databases.settle(self.origin)
+        done = backup.run(backup.Request(self.origin, self.repository, compression="none", type="full"))
+        assert done.backup is not None
+        return done.backup.id
 
     def put(self, old: str) -> object:
         """Let something of ``jobs.OLD`` be there; what an application finds in it."""
