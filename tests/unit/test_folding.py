@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, files, switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, switch
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     EngineError,
     NoSpaceError,
@@ -110,32 +110,6 @@ def test_finished_journal_comes_back_with_its_database(restores: Restores) -> No
     after = databases.tree(restores.dest.parent)
     assert {name: after[name] for name in before} == before
     assert restores.content() == ["second"]
-
-
-@pytest.mark.parametrize("old", ["a log", "a journal"])
-@pytest.mark.parametrize("work", ["restore", "undo"])
-def test_mode_is_right_at_every_instant(
-    restores: Restores, monkeypatch: pytest.MonkeyPatch, old: str, work: str
-) -> None:
-    """An application that comes just then must find its files as it left them, and nobody else more than before."""
-    restores.put(old)
-    for each in restores.dest.parent.iterdir():
-        each.chmod(0o640)
-    if work == "undo":
-        restores.restore()
-    found = []
-    move = files.move_file
-
-    def moved(source: Path, dest: Path) -> None:
-        move(source, dest)
-        if dest.parent == restores.dest.parent:
-            found.append((dest.name, dest.stat().st_mode & 0o7777))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files, "move_file", moved)
-        getattr(restores, work)()
-    assert len(found) > 1
-    assert {mode for _name, mode in found} == {0o640}
 
 
 def test_index_of_a_log_is_not_made_while_it_is_folded(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,16 +49,8 @@ def test_log_keeps_its_owner_through_restore_and_undo(restores: Restores, old: s
     assert restores.content() == was
 
 
-@pytest.mark.root
-@processes.needs_root
-@pytest.mark.parametrize(("old", "suffix"), LOGS)
-@pytest.mark.parametrize("work", ["restore", "undo"])
-def test_whatever_gets_the_live_name_has_its_owner(
-    restores: Restores, monkeypatch: pytest.MonkeyPatch, old: str, suffix: str, work: str
-) -> None:
-    """After a kill the application goes on with what is there, the copy with its log folded into it, for one."""
-    restores.put(old)
-    give(restores)
+def seen_while(restores: Restores, work: str) -> list[tuple[int, int, int]]:
+    """Owner, group and mode of whatever gets a live name while a database with a log is replaced, or comes back."""
     if work == "undo":
         restores.restore()
     found = []
@@ -69,12 +61,31 @@ def test_whatever_gets_the_live_name_has_its_owner(
         if dest.parent == restores.dest.parent:
             found.append(access(dest))
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "move_file", moved)
         getattr(restores, work)()
     # The old main file with its log folded into it, and the new one; the way back has the log between them.
     assert len(found) == (2 if work == "restore" else 3)
-    assert set(found) == {(UID, GID, 0o640)}
+    return found
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize(("old", "suffix"), LOGS)
+@pytest.mark.parametrize("work", ["restore", "undo"])
+def test_whatever_gets_the_live_name_has_its_owner(restores: Restores, old: str, suffix: str, work: str) -> None:
+    """After a kill the application goes on with what is there, the copy with its log folded into it, for one."""
+    restores.put(old)
+    give(restores)
+    assert set(seen_while(restores, work)) == {(UID, GID, 0o640)}
+
+
+@pytest.mark.parametrize("work", ["restore", "undo"])
+def test_whatever_gets_the_live_name_has_its_mode(restores: Restores, work: str) -> None:
+    restores.put("a log")
+    for each in restores.dest.parent.iterdir():
+        each.chmod(0o640)
+    assert {mode for _uid, _gid, mode in seen_while(restores, work)} == {0o640}
 
 
 @pytest.mark.root
