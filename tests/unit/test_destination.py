@@ -95,16 +95,19 @@ def test_restore_asks_for_room_before_anything_is_written(restores: Restores, mo
     assert restores.restore().changed
 
 
-def test_undo_asks_for_room_for_the_database_and_its_log(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undo_asks_for_room_for_the_database_and_to_fold_its_log(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch
+) -> None:
     was = restores.put("a log")
     coming_bytes = restores.dest.stat().st_size + restores.beside("-wal").stat().st_size
+    needed_bytes = coming_bytes + folding(restores)
     restores.restore()
     before = databases.tree(restores.dest.parent)
-    free(monkeypatch, coming_bytes + MARGIN_BYTES - 1)
+    free(monkeypatch, needed_bytes - 1)
     with pytest.raises(NoSpaceError):
         restores.undo()
     assert databases.tree(restores.dest.parent) == before
-    free(monkeypatch, coming_bytes + MARGIN_BYTES)
+    free(monkeypatch, needed_bytes)
     restores.undo()
     assert restores.content() == was
 

@@ -174,7 +174,8 @@ def undo(request: Request, *, dry_run: bool = False) -> Outcome:
             destination.check_not_in_use(dest, action=action)
         outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
         with translated(action):
-            destination.require_space(dest, int(outcome.after["bytes"]), action=action)
+            folding_bytes = destination.folding_bytes(undo_set / dest.name)
+            destination.require_space(dest, int(outcome.after["bytes"]) + folding_bytes, action=action)
         if dry_run:
             return outcome
         with phases.phase("copy"), translated(f"{action}: cannot copy {undo_set}"):
