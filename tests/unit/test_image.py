@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import random
@@ -17,16 +18,18 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, chain, files, image
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, chain, codec, files, image
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     BackupDamagedError,
     EngineError,
     NoSpaceError,
     ProofFailedError,
+    StorageFailedError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.image import Written
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
@@ -171,6 +174,29 @@ def test_full_disk_is_no_damage(chained: Site, tmp_path: Path, number: int) -> N
     of = links(chained, number)
     with limits.within(10), limits.full_disk_after(of[0].trusted().image.bytes - 1), pytest.raises(NoSpaceError):
         written(of, tmp_path / "a.db")
+
+
+def test_flush_that_fails_while_the_image_is_unpacked_is_told(
+    chained: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk tells it once, to the first who flushes: the flush at the end would succeed."""
+    failed = threading.Event()
+    unpack = codec.unpack_into
+
+    def fsync(_descriptor: int) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def unpack_behind_it(*arguments: Any, **options: Any) -> None:
+        assert failed.wait(10)
+        unpack(*arguments, **options)
+
+    monkeypatch.setattr(image, "_FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(codec, "unpack_into", unpack_behind_it)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageFailedError, match="Cannot test: cannot write"):
+        written(links(chained, 0), tmp_path / "a.db")
 
 
 # --- damage --------------------------------------------------------------------------------------------------------
