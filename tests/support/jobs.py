@@ -32,7 +32,7 @@ from support.faults import Kind
 from support.sites import Site
 
 _NEVER = {"keep_within": "0s", **{f"keep_{each}": 0 for each in ("hourly", "daily", "weekly", "monthly")}}
-_NEW = ["new"]
+NEW = ["new"]
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _old_garbage(path: Path) -> None:
     path.write_bytes(b"garbage" * 1000)
 
 
-_OLD: dict[str, Callable[[Path], object]] = {
+OLD: dict[str, Callable[[Path], object]] = {
     "a closed database": databases.make,
     "a log": databases.crashed_wal,
     "a journal": lambda path: databases.crashed_journal(path, rows=100),
@@ -249,10 +249,10 @@ def _prepare_restore(directory: Path, old: str) -> None:
     _configure(_site(directory))
     _done(directory, "backup", "agent")
     database.unlink()
-    _OLD[old](database)
+    OLD[old](database)
 
 
-def _expected(old: str) -> object:
+def expected(old: str) -> object:
     """What an application finds in what is ``old``."""
     return {
         "a closed database": ["name 0", "name 1", "name 2"],
@@ -283,13 +283,13 @@ def _check_backup_is_not_refused(directory: Path) -> None:
 
 
 def _restore(old: str) -> Job:
-    was = _expected(old)
+    was = expected(old)
 
     def check(directory: Path, code: int, kind: Kind) -> None:
-        _check_alternatives(directory, code, kind, wanted=_NEW, other=was)
+        _check_alternatives(directory, code, kind, wanted=NEW, other=was)
         _check_backup_is_not_refused(directory)
         _done(directory, "restore", "agent")
-        assert content(directory / "agent.db") == _NEW
+        assert content(directory / "agent.db") == NEW
         assert not (directory / ".agent.db.restoring").exists()
         assert len(_whole(_site(directory))) == 1
         if was != "missing":
@@ -300,18 +300,18 @@ def _restore(old: str) -> Job:
 
 
 def _undo(old: str) -> Job:
-    was = _expected(old)
+    was = expected(old)
 
     def prepare(directory: Path) -> None:
         _prepare_restore(directory, old)
         _done(directory, "restore", "agent")
 
     def check(directory: Path, code: int, kind: Kind) -> None:
-        _check_alternatives(directory, code, kind, wanted=was, other=_NEW)
+        _check_alternatives(directory, code, kind, wanted=was, other=NEW)
         # Whatever is live, the other content is one undo away.
         now = content(directory / "agent.db")
         _done(directory, "restore", "agent", "--undo")
-        assert content(directory / "agent.db") == (_NEW if now == was else was)
+        assert content(directory / "agent.db") == (NEW if now == was else was)
 
     return Job(_command("restore", "agent", "--undo"), prepare, check)
 
@@ -461,8 +461,8 @@ JOBS = {
     "backup beside a log": Job(_BACKUP, _prepare_backup_beside_a_log, _check_backup_beside_a_log),
     "backup after damage": Job(_BACKUP, _prepare_backup_after_damage, _check_backup_after_damage),
     "prune": Job(_command("prune", "agent"), _prepare_prune, _check_prune),
-    **{f"restore over {old}": _restore(old) for old in _OLD},
-    **{f"undo to {old}": _undo(old) for old in _OLD if old != "nothing"},
+    **{f"restore over {old}": _restore(old) for old in OLD},
+    **{f"undo to {old}": _undo(old) for old in OLD if old != "nothing"},
     "verify": Job(_command("verify", "agent", "--backup", "all", "--level", "full"), _prepare_verify, _check_verify),
     "pin": Job(_pin, _prepare_pin, _check_pin),
     "backup without repository.json": Job(_BACKUP, _prepare_renewal, _check_renewal),

@@ -20,6 +20,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from support import words
 from support.hosts import Host
+from support.restores import Restores
 from support.sites import Site
 
 if hasattr(signal, "SIGHUP"):
@@ -46,6 +47,13 @@ def site(tmp_path: Path, nothing_is_small: None, monkeypatch: pytest.MonkeyPatch
     """A database, and where its backups will be. Its tests look at files, and need not wait for the disk."""
     monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     return Site(tmp_path)
+
+
+@pytest.fixture
+def restores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restores:
+    """A backup, and a place to restore it to. Its tests look at files, and need not wait for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    return Restores(tmp_path)
 
 
 @pytest.fixture

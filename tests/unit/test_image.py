@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import os
 import random
@@ -17,12 +18,14 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base, chain, image
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.image import Written
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NO_KEYS
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
@@ -30,6 +33,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     EngineError,
     NoSpaceError,
     ProofFailedError,
+    StorageFailedError,
 )
 from support import databases, limits
 from support.keys import ZSTD
@@ -161,7 +165,7 @@ def test_image_is_private_and_takes_the_place_of_nothing(chained: Site, tmp_path
     written(links(chained), dest)
     assert stat.S_IMODE(dest.stat().st_mode) == 0o600
     before = dest.read_bytes()
-    with pytest.raises(EngineError, match="Cannot test: cannot write .*exists"):
+    with pytest.raises(EngineError, match="cannot write .*exists"):
         written(links(chained, 0), dest)
     assert dest.read_bytes() == before
 
@@ -171,6 +175,29 @@ def test_full_disk_is_no_damage(chained: Site, tmp_path: Path, number: int) -> N
     of = links(chained, number)
     with limits.within(10), limits.full_disk_after(of[0].trusted().image.bytes - 1), pytest.raises(NoSpaceError):
         written(of, tmp_path / "a.db")
+
+
+def test_flush_that_fails_while_the_image_is_unpacked_is_told(
+    chained: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk tells it once, to the first who flushes: the flush at the end would succeed."""
+    failed = threading.Event()
+    unpack = codec.unpack_into
+
+    def fsync(_descriptor: int) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def unpack_behind_it(*arguments: Any, **options: Any) -> None:
+        assert failed.wait(10)
+        unpack(*arguments, **options)
+
+    monkeypatch.setattr(image, "_FLUSH_SECONDS", 0.001)
+    monkeypatch.setattr(codec, "unpack_into", unpack_behind_it)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StorageFailedError, match="cannot write"):
+        written(links(chained, 0), tmp_path / "a.db")
 
 
 # --- damage --------------------------------------------------------------------------------------------------------
@@ -281,6 +308,6 @@ def test_image_that_cannot_be_read_is_no_damage(chained: Site, tmp_path: Path) -
     of = links(chained)
     found = written(of, tmp_path / "a.db")
     (tmp_path / "a.db").unlink()
-    with pytest.raises(EngineError, match="Cannot test: cannot read") as caught:
+    with pytest.raises(EngineError, match="cannot read") as caught:
         image.prove(of[-1], found, lambda: None)
     assert not isinstance(caught.value, BackupDamagedError)

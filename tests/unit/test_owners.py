@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import stat
@@ -97,6 +98,23 @@ def test_owner_on_another_host_is_found_by_name_and_else_by_number(
     look_up: Any, name: str, number: int | None, expected: int | None
 ) -> None:
     assert look_up(name, number) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fchown"), reason="Windows has no such owners")
+def test_group_is_given_before_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has given a file away may change nothing of it any more."""
+    path = tmp_path / "a"
+    path.touch()
+    given: list[tuple[int, int]] = []
+
+    def change(_descriptor: int, uid: int, gid: int) -> None:
+        if any(owner != -1 for owner, _group in given):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        given.append((uid, gid))
+
+    monkeypatch.setattr(os, "fchown", change)
+    owners.give(path, 4321, 8765)
+    assert given == [(-1, 8765), (4321, -1)]
 
 
 # --- what root creates in the directory of another user --------------------------------------------------------------

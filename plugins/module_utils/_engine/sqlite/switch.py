@@ -42,7 +42,8 @@ def workplace(dest: Path, *, timeout_seconds: float, warnings: list[str]) -> Ite
     with contextlib.ExitStack() as stack:
         while not _is_entered(stack, directory, timeout_seconds=timeout_seconds):
             pass  # Another run removed the directory just before we locked it.
-        _settle_leftovers(dest, directory)
+        with doing(step=f"cannot put in order what another restore left in {directory}"):
+            _settle_leftovers(dest, directory)
         try:
             yield directory
         finally:

@@ -73,10 +73,13 @@ def holds(dest: Path, document: Manifest) -> bool:
 
 def require_space(dest: Path, new_bytes: int) -> None:
     """Raise ``NoSpaceError`` unless there is room beside ``dest`` for what comes, and for what its switch needs."""
-    old_bytes = sum(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL))
-    # With a -wal or journal to fold, a copy of the old main file is needed for a moment, too.
-    folding_bytes = 2 * old_bytes + files.size_of(dest) if old_bytes else 0
-    files.require_space(dest.parent, new_bytes + folding_bytes)
+    files.require_space(dest.parent, new_bytes + folding_bytes(dest))
+
+
+def folding_bytes(path: Path) -> int:
+    """The room that a database takes for a moment: a copy of its main file with its ``-wal`` or journal to fold."""
+    log_bytes = sum(files.size_of(database.sidecar(path, suffix)) for suffix in (database.WAL, database.JOURNAL))
+    return 2 * log_bytes + files.size_of(path) if log_bytes else 0
 
 
 def check_identity(dest: Path, document: Manifest, proven: Proof | None) -> None:

@@ -133,10 +133,11 @@ def _undo(request: Request, dest: Path, *, dry_run: bool) -> Outcome:
         if not request.force:
             destination.check_not_in_use(dest)
         outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
-        destination.require_space(dest, int(outcome.after["bytes"]))
+        folding_bytes = destination.folding_bytes(undo_set / dest.name)
+        destination.require_space(dest, int(outcome.after["bytes"]) + folding_bytes)
         if dry_run:
             return outcome
-        with phases.phase("copy"):
+        with phases.phase("copy"), doing(step=f"cannot copy {undo_set}"):
             copy, right = switch.copy_of_undo_set(undo_set, dest, directory)
         outcome.warnings.extend(_not_given(*_owner_and_group(undo_set / dest.name), right, request))
         shield.begin()
@@ -218,7 +219,7 @@ class _Staging:
             else:
                 warnings = self._apply_origin()
             _apply_wanted(self.staged, self.request)
-        files.sync_file(self.staged)
+            files.sync_file(self.staged)
         return warnings
 
     def _apply_origin(self) -> Sequence[str]:
