@@ -24,12 +24,14 @@ class Disk:
 
     A file has the content that it had when it was flushed last, or none, and a directory below ``top`` the names that
     it had then, or those that it has now. Of what changed in ``top`` itself since, each name may have come to the disk;
-    what did not come there from another directory is still where it was.
+    what did not come there from another directory is still where it was. ``early`` is what got a name, and was not all
+    on the disk by then.
     """
 
     def __init__(self, top: Path) -> None:
         self.top = top
         self.states: list[State] = []
+        self.early: list[str] = []
         self._files: dict[int, bytes] = {}
         self._names: dict[int, dict[str, int]] = {}
         self._came_from: dict[int, tuple[int, str]] = {}
@@ -62,8 +64,10 @@ class Disk:
         def call(path: Path | str, *arguments: Any, **options: Any) -> None:
             if "src_dir_fd" in options:
                 directory = options["src_dir_fd"] or Path(path).parent
-                number = os.stat(path, dir_fd=options["src_dir_fd"]).st_ino
-                self._came_from[number] = os.stat(directory).st_ino, Path(path).name
+                status = os.stat(path, dir_fd=options["src_dir_fd"])
+                self._came_from[status.st_ino] = os.stat(directory).st_ino, Path(path).name
+                if not self._is_flushed(status, self._current(set())):
+                    self.early.append(Path(path).name)
             real(path, *arguments, **options)
             if real is MKDIR:
                 descriptor = os.open(path, os.O_RDONLY, dir_fd=options["dir_fd"])
@@ -72,6 +76,12 @@ class Disk:
             self.states.extend(each for each in self._possible() if each not in self.states)
 
         return call
+
+    def _is_flushed(self, status: os.stat_result, current: dict[int, dict[str, int]]) -> bool:
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_ino in self._files
+        inside = current[status.st_ino]
+        return self._names.get(status.st_ino) == inside and set(inside.values()) <= set(self._files)
 
     def _possible(self) -> Iterator[State]:
         before, now = self._names[self.top.stat().st_ino], _inodes(self.top)

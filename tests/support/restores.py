@@ -42,11 +42,11 @@ class Restores:
         jobs.OLD[old](self.dest)
         return jobs.expected(old)
 
-    def restore(self, **options: Any) -> restore.Outcome:
-        return restore.run(restore.Request(self.repository, dest=self.dest, **options))
+    def restore(self, *, dry_run: bool = False, **options: Any) -> restore.Outcome:
+        return restore.run(restore.Request(self.repository, dest=self.dest, **options), dry_run=dry_run)
 
-    def undo(self, **options: Any) -> restore.Outcome:
-        return restore.undo(restore.Request(self.repository, dest=self.dest, **options))
+    def undo(self, *, dry_run: bool = False, **options: Any) -> restore.Outcome:
+        return restore.undo(restore.Request(self.repository, dest=self.dest, **options), dry_run=dry_run)
 
     def content(self) -> object:
         """What an application finds."""

@@ -160,18 +160,25 @@ def test_file_of_the_same_size_is_not_taken_for_the_image(restores: Restores) ->
     assert restores.content() == jobs.NEW
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only /proc tells who has a file open")
-def test_undo_under_an_application_is_refused_before_anything_is_copied(
-    restores: Restores, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("work", "first_step"), [("restore", (image, "write_image")), ("undo", (files, "copy_private"))]
+)
+def test_database_in_use_is_refused_before_anything_is_written(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch, work: str, first_step: tuple[object, str], *, dry_run: bool
 ) -> None:
+    """In check mode, too, which says what a run would do."""
     restores.put("a log")
-    restores.restore()
+    if work == "undo":
+        restores.restore()
     monkeypatch.setattr(processes, "users_of", lambda _path: ["agent (pid 1)"])
     before = databases.tree(restores.dest.parent)
-    with pytest.raises(RefusedError, match=r"open in agent \(pid 1\)"):
-        restores.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(*first_step, lambda *_arguments, **_options: pytest.fail("it was begun"))
+        with pytest.raises(RefusedError, match=r"open in agent \(pid 1\)"):
+            getattr(restores, work)(dry_run=dry_run)
     assert databases.tree(restores.dest.parent) == before
-    assert restores.undo(force=True).changed
+    assert getattr(restores, work)(force=True, dry_run=dry_run).changed
 
 
 # --- what changes meanwhile ------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def states_of(work: Callable[[], object], top: Path) -> list[power.State]:
         disk.watch(patch)
         work()
     disk.close()
+    assert disk.early == []
     return disk.states
 
 

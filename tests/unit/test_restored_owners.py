@@ -126,6 +126,26 @@ def test_user_is_told_of_each_file_that_an_undo_cannot_give_its_group(foreign: s
     assert "could not be given to" in outcome.warnings[0]
 
 
+@pytest.mark.skipif(not hasattr(os, "fchmod"), reason="Windows has no such modes")
+def test_mode_is_flushed_before_the_switch(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power failure the application must be able to open what was restored."""
+    restores.put("a closed database")
+    events: list[tuple[str, int]] = []
+    fchmod = os.fchmod
+
+    def change(descriptor: int, mode: int) -> None:
+        fchmod(descriptor, mode)
+        events.append(("mode", os.fstat(descriptor).st_ino))
+
+    monkeypatch.setattr(os, "fchmod", change)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(("flush", os.fstat(descriptor).st_ino)))
+    restores.restore()
+    number = restores.dest.stat().st_ino
+    of_restored = [event for event, inode in events if inode == number]
+    assert "mode" in of_restored
+    assert of_restored[-1] == "flush"
+
+
 # --- after a deletion: what the backup tells -------------------------------------------------------------------------
 
 

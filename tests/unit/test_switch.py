@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import image, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, switch
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     ProofFailedError,
@@ -86,6 +87,24 @@ def test_file_in_place_that_sqlite_cannot_read_is_found(restores: Restores, monk
     )
     with pytest.raises(ProofFailedError, match="not a database"):
         restores.restore()
+    assert restores.content() == was
+
+
+def test_disk_that_fails_at_the_look_at_the_new_content_is_no_failed_proof(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was = restores.put("a log")
+    connect = database.connect
+
+    def fail_at_dest(path: Path, **options: Any) -> database.Connection:
+        if path == restores.dest:
+            raise sqlite3.OperationalError("disk I/O error")
+        return connect(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "connect", fail_at_dest)
+        with pytest.raises(StorageFailedError, match="the file in place"):
+            restores.restore()
     assert restores.content() == was
 
 
