@@ -172,6 +172,29 @@ def test_every_byte_is_written_to_a_file_that_takes_few(data: bytes) -> None:
     assert file.content == bytes(data)
 
 
+class Dribbling(io.RawIOBase):
+    """Gives three bytes at a time, as a network filesystem may do."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece, self.content = self.content[: min(size, 3)], self.content[min(size, 3) :]
+        return piece
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 9, 10])
+def test_every_byte_is_read_from_a_file_that_gives_few(size: int) -> None:
+    """A short read must not become a short backup."""
+    file = Dribbling(b"1234567890")
+    assert files.read_exactly(file, size) == b"1234567890"[:size]  # type: ignore[arg-type]
+    assert file.content == b"1234567890"[size:]
+
+
+def test_end_of_the_file_is_no_failure_to_read() -> None:
+    assert files.read_exactly(Dribbling(b"1234567890"), 100) == b"1234567890"  # type: ignore[arg-type]
+
+
 def test_written_file_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
     files.write_private(tmp_path / "a", b"x")
     assert journal == [("flush", inode_of(tmp_path / "a"))]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import stat
@@ -128,6 +129,28 @@ def test_waiting_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.Monke
     with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION), pytest.raises(RepositoryLockedError):
         take(tmp_path / "lock", timeout_seconds=30)
     assert 1030 <= clock[0] < 1031
+
+
+def test_holder_is_named_where_the_one_before_had_more_to_say(tmp_path: Path) -> None:
+    """What is left of the longer text would make the new one unreadable."""
+    before = {"pid": 4194304, "host": "a-host-with-a-much-longer-name." * 9, "since": 0}
+    (tmp_path / "lock").write_text(json.dumps(before))
+    with locks.held(tmp_path / "lock", timeout_seconds=0, action=ACTION):
+        with pytest.raises(RepositoryLockedError, match=f"locked by process {os.getpid()} on {socket.gethostname()}"):
+            take(tmp_path / "lock")
+    assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_reader_leaves_the_name_of_the_holder_alone(tmp_path: Path) -> None:
+    """There may be many readers; none of them holds the lock alone."""
+    take(tmp_path / "lock", shared=True)
+    assert (tmp_path / "lock").read_bytes() == b""
+
+
+def test_lock_that_is_no_file_cannot_be_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(EngineError, match="Cannot use .*lock"):
+        locks.is_held(tmp_path / "lock", action=ACTION)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b'{"pid": "x", "host": 1, "since": 2}'])

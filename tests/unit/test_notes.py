@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import getpass
+import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +88,22 @@ def test_user_without_a_name_does_not_stop_a_run(tmp_path: Path, monkeypatch: py
     finally:
         notes._who.cache_clear()
     assert notes.read_events(tmp_path)[0]["user"].isdigit()
+
+
+def test_log_is_read_to_its_end_where_a_file_gives_few_bytes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Few(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(3 if size is None or size < 0 else min(size, 3))
+
+        def readinto(self, buffer: Any, /) -> int:
+            return super().readinto(memoryview(buffer)[:3])
+
+    for word in ("a", "b"):
+        notes.append_event(tmp_path, "prune", {"removed": [word]})
+    monkeypatch.setattr(io, "FileIO", Few)
+    assert [event["removed"] for event in notes.read_events(tmp_path)] == [["a"], ["b"]]
 
 
 def test_log_that_does_not_exist_has_no_events(tmp_path: Path) -> None:

@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, files, locks, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
+    backup,
+    description,
+    files,
+    locks,
+    manifest,
+)
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -22,7 +28,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from support import databases
+from support import databases, processes
 
 
 @pytest.fixture
@@ -271,3 +277,48 @@ def test_repository_that_another_run_makes_meanwhile_is_no_stranger(
     source = Path(repository.source)
     opened = Repository.open_or_create(repository.path, name=repository.name, source=source, action="Test")
     assert opened.backups() == repository.backups()
+
+
+_FIRST_RUN = """
+import sys
+from pathlib import Path
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+path, source = map(Path, sys.argv[1:])
+print("ready", flush=True)
+sys.stdin.readline()
+print(Repository.open_or_create(path, name="agent", source=source, action="Test").id)
+"""
+
+
+def test_first_runs_of_many_processes_make_one_repository(tmp_path: Path) -> None:
+    """Case 15: with two ids the backups of one run would be foreign to the other."""
+    source = databases.make(tmp_path / "agent.db")
+    for number in range(3):
+        path = tmp_path / f"repository{number}"
+        with contextlib.ExitStack() as stack:
+            runs = [stack.enter_context(processes.running(_FIRST_RUN, path, source)) for _run in range(4)]
+            for each in runs:
+                assert each.stdin is not None
+                each.stdin.write("\n")
+                each.stdin.flush()
+            told = {(each.communicate(timeout=60)[0].strip(), each.returncode) for each in runs}
+        assert told == {(Repository.open_existing(path, action="Test").id, 0)}
+
+
+def test_repository_that_another_process_makes_while_this_one_waits_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = databases.make(tmp_path / "agent.db")
+    path = tmp_path / "repository"
+    path.mkdir(mode=0o700)
+    with contextlib.ExitStack() as other:
+        other.enter_context(locks.held(path / ".lock", timeout_seconds=0, action="Test"))
+
+        def finish(_seconds: float) -> None:
+            description.write(path, description.new("agent", source))
+            other.close()
+
+        monkeypatch.setattr(time, "sleep", finish)
+        opened = Repository.open_or_create(path, name="agent", source=source, action="Test", timeout_seconds=60)
+    assert opened.id == Repository.open_existing(path, action="Test").id
+    assert opened.created

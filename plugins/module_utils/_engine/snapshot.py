@@ -22,7 +22,7 @@ from typing import BinaryIO, TypeVar
 from . import database, files, pin, schema, wal
 from .clock import Deadline
 from .database import SHM, WAL, Source
-from .errors import SourceBusyError, SourceCorruptError, translated
+from .errors import SourceBusyError, SourceCorruptError, StorageFailedError, translated
 from .pin import Pinned
 from .sqlite import sqlite3
 
@@ -113,8 +113,14 @@ class CopiedSnapshot(Snapshot):
 
     def read(self, first_page: int, count: int) -> bytes:
         self._file.seek((first_page - 1) * self._read_size)
-        wanted = min(count * self._read_size, self.image_bytes - (first_page - 1) * self._read_size)
-        return files.read_exactly(self._file, max(0, wanted))
+        wanted = max(0, min(count * self._read_size, self.image_bytes - (first_page - 1) * self._read_size))
+        data = files.read_exactly(self._file, wanted)
+        if len(data) < wanted:
+            raise StorageFailedError(
+                f"Cannot read {self._path}: it ends before page {first_page + len(data) // self._read_size}.",
+                hint="Look at the disk, then run again.",
+            )
+        return data
 
     def close(self) -> None:
         if self.connection is not None:
