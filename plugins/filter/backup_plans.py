@@ -22,8 +22,11 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config, options, urls
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import options
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400

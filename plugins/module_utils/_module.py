@@ -20,9 +20,10 @@ from ansible.module_utils.basic import AnsibleModule
 IS_NEW_ENOUGH = sys.version_info >= (3, 9)
 
 if IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, sqlite
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Keys
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError, explained
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Keys
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import library
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError, explained
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options
 
 _ANOTHER_PYTHON = "Name another Python of this host in ansible_python_interpreter"
 LOCK_TIMEOUT: dict[str, Any] = {"type": "str", "default": "1m"}
@@ -39,8 +40,8 @@ def execute(
     """Run ``work`` and answer with what it returns, or with one clear failure."""
     if not IS_NEW_ENOUGH:
         _fail_as_too_old(module)
-    if needs_sqlite and sqlite.is_missing():
-        lack = sqlite.lack()
+    if needs_sqlite and library.is_missing():
+        lack = library.lack()
         lack.hint = f"{lack.hint} {_ANOTHER_PYTHON}."
         fail(module, lack)
     failure, details, result = EngineError(""), {}, {}

@@ -407,7 +407,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, backup, confined, options
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, backup, options
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},

@@ -301,8 +301,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import info, options
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info, options
 
 ARGUMENT_SPEC = {
     "repository": {"type": "list", "elements": "path", "required": True},

@@ -136,7 +136,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import options, pinning
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import options, pinning
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path", "required": True},

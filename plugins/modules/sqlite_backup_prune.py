@@ -197,7 +197,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, options, prune
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, prune
 
 POLICY_SPEC: dict[str, Any] = {
     "keep_last": {"type": "int", "default": 0},

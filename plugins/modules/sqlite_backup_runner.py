@@ -134,7 +134,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
 
 ARGUMENT_SPEC = {
     "path": {"type": "path", "default": "/usr/local/bin/sqlite-backup"},
@@ -143,18 +143,18 @@ ARGUMENT_SPEC = {
 }
 
 
-def _facts(runner: archive.Runner | None) -> dict[str, str | None]:
+def _facts(runner: zipapp.Runner | None) -> dict[str, str | None]:
     return {"version": runner.version if runner else None, "sha256": runner.sha256 if runner else None}
 
 
 def _work(module: AnsibleModule) -> dict[str, Any]:
     path = Path(module.params["path"])
     if module.params["state"] == "absent":
-        outcome = archive.remove(path, dry_run=module.check_mode)
+        outcome = zipapp.remove(path, dry_run=module.check_mode)
     else:
         interpreter = module.params["interpreter"]
         # Its entry is named here, so that Ansible brings all that the runner needs.
-        outcome = archive.install(path, cli.main, interpreter=interpreter, dry_run=module.check_mode)
+        outcome = zipapp.install(path, cli.main, interpreter=interpreter, dry_run=module.check_mode)
     _module.warn_all(module, outcome.warnings)
     diff = {
         "before_header": str(path),

@@ -198,7 +198,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, restore
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, restore
 
 ARGUMENT_SPEC = {
     "repository": {"type": "path"},

@@ -169,8 +169,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.sqliteops.backup.plugins.module_utils import _module
 
 if _module.IS_NEW_ENOUGH:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import answers, confined, options, verify
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import answers, options, verify
 
 ARGUMENT_SPEC = {
     "path": {"type": "path"},

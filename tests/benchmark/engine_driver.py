@@ -26,14 +26,14 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "plugins" / "module_utils"))
 
-from _engine.errors import EngineError
+from _engine.system.errors import EngineError
 
 ZSTD_LEVEL = 3  # as the pipelines that it is compared with
 FIRST_COPY = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 def back_up(source: str, repository: str) -> dict[str, Any]:
-    from _engine import backup
+    from _engine.work import backup
 
     request = backup.Request(
         path=Path(source),
@@ -54,8 +54,8 @@ def back_up(source: str, repository: str) -> dict[str, Any]:
 
 
 def verify_latest(repository: str) -> dict[str, Any]:
-    from _engine import verify
-    from _engine.repository import Repository
+    from _engine.repository.repository import Repository
+    from _engine.work import verify
 
     opened = Repository.open_existing(Path(repository), action="Cannot verify")
     result = verify.verify_backups(opened, "latest", verify.Expectations(level="full"))
@@ -65,15 +65,15 @@ def verify_latest(repository: str) -> dict[str, Any]:
 
 
 def restore_one(repository: str, wanted: str, dest: str) -> dict[str, Any]:
-    from _engine import restore
+    from _engine.work import restore
 
     outcome = restore.run(restore.Request(repository=Path(repository), backup=wanted, dest=Path(dest)))
     return {"durations": outcome.durations}
 
 
 def list_all(repository: str) -> dict[str, Any]:
-    from _engine import info
-    from _engine.repository import Repository
+    from _engine.repository.repository import Repository
+    from _engine.work import info
 
     described = info.describe_repository(Repository.open_existing(Path(repository), action="Cannot list"))
     return {"backups": len(described["backups"])}
@@ -81,8 +81,9 @@ def list_all(repository: str) -> dict[str, Any]:
 
 def multiply(repository: str, count: str) -> dict[str, Any]:
     """Copy the one backup of a repository until there are `count`, each with a manifest of its own."""
-    from _engine import clock, manifest
-    from _engine.repository import Repository
+    from _engine.repository import manifest
+    from _engine.repository.repository import Repository
+    from _engine.system import clock
 
     opened = Repository.open_existing(Path(repository), action="Cannot multiply")
     original = opened.backups()[0]
@@ -102,7 +103,7 @@ def multiply(repository: str, count: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    from _engine import manifest
+    from _engine.repository import manifest
 
     return manifest.versions()
 

@@ -20,7 +20,8 @@ from unittest import mock
 
 from integration.harness import Result
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import databases
 
 _OPEN_DATABASE = """
@@ -30,7 +31,7 @@ connection.execute(sys.argv[2]).fetchall()
 """
 _HOLD_LOCK = """
 import contextlib, pathlib, sys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
 stack = contextlib.ExitStack()
 stack.enter_context(locks.held(pathlib.Path(sys.argv[1]), timeout_seconds=10, action="Cannot lock"))
 """

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from ansible_collections.sqliteops.backup.plugins.filter import backup_plans as module
 from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import backup_plans, backup_problems
 from ansible_collections.sqliteops.backup.plugins.filter.backup_warnings import backup_unknown, backup_warnings
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 
 AGENT = {"name": "agent", "path": "/srv/agent/agent.db"}
 SETTINGS = {

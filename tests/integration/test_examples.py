@@ -20,7 +20,8 @@ from integration import harness
 from integration.harness import Result, Session
 from integration.place import Place
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import agent_db, databases
 
 MODULES = sorted(path.stem for path in (harness.ROOT / "plugins" / "modules").glob("sqlite_*.py"))

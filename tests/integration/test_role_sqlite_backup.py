@@ -24,7 +24,7 @@ from integration.harness import Run, Session
 from integration.place import Place, everything, modes, stored
 
 from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import backup_plans
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
 from support import databases
 
 TEMPLATES = harness.ROOT / "roles" / "sqlite_backup" / "templates"
@@ -97,7 +97,7 @@ class Home:
         file.write_text(json.dumps(plan["config"]), encoding="utf-8")
         file.chmod(0o600)
         self.runner.parent.mkdir(parents=True)
-        archive.install(self.runner, cli.main, interpreter=sys.executable)
+        zipapp.install(self.runner, cli.main, interpreter=sys.executable)
 
 
 @pytest.fixture

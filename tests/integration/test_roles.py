@@ -19,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from integration import harness
 
 from ansible_collections.sqliteops.backup.plugins.filter import backup_plans
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
 
 ROLES = sorted(path.name for path in (harness.ROOT / "roles").iterdir())
 GUIDES = {"sqlite_backup": [harness.ROOT / "docs" / "first-production-host.md"]}

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import config
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.config import Key
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner.config import Key
 
 # What only one run is about, and what the runner chooses itself.
 NO_KEYS = {"reason", "pinned", "force", "backup", "before", "dest", "owner", "group", "mode", "force_identity", "undo"}

@@ -16,7 +16,8 @@ import pytest
 from integration.harness import Result, Session
 from integration.place import Place, error_code, everything
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, cli, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
 from ansible_collections.sqliteops.backup.plugins.modules import sqlite_backup_runner
 
 MODULE = "sqlite_backup_runner"
@@ -53,7 +54,7 @@ def test_check_run_check_run(ansible: Session, path: Path) -> None:
     }
     assert everything(path.parent)[path.name][:2] == ("file", 0o755)
     # Ansible brings what a module imports: no room may be missing, and each must be just as it is here.
-    assert content == archive.build(cli.main, sys.executable)
+    assert content == zipapp.build(cli.main, sys.executable)
 
     after = everything(path.parent)
     for check_mode in (True, False):
@@ -86,7 +87,7 @@ def test_another_version_another_mode_another_interpreter(ansible: Session, path
 
 def test_default_is_that_of_the_engine() -> None:
     """The module cannot take it from there: a Python that is too old loads the module alone."""
-    assert sqlite_backup_runner.ARGUMENT_SPEC["interpreter"]["default"] == archive.DEFAULT_INTERPRETER
+    assert sqlite_backup_runner.ARGUMENT_SPEC["interpreter"]["default"] == zipapp.DEFAULT_INTERPRETER
 
 
 def test_absent(ansible: Session, path: Path) -> None:

@@ -190,7 +190,7 @@ def _place() -> Iterator[Path]:
 
 
 def _main(job: str, kinds: str, without_links: str) -> None:
-    from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
     from support import jobs
 
     # Else no backup of these would be incremental.

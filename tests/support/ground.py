@@ -16,14 +16,10 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    cli,
-    prune,
-    restore,
-    retention,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, prune, restore
 from support import databases, limits, processes
 
 SECRET = b"root:only root may read this\n"

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import cli
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli
 from support import databases
 
 # A process of its own; behind it come the words of the command line.
-_MAIN = "import sys; from ansible_collections.sqliteops.backup.plugins.module_utils._engine import cli; "
+_MAIN = "import sys; from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli; "
 OWN_PROCESS = (sys.executable, "-c", f"{_MAIN}sys.exit(cli.main())")
 
 

@@ -9,8 +9,8 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.snapshot import Snapshot
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.snapshot import Snapshot
 
 STREAM_HEADER_BYTES = 24
 

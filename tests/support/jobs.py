@@ -18,14 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import archive, backup, cli, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import COLLECTION_VERSION
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NO_KEYS, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     CancelledError,
     EngineError,
     RefusedError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import COLLECTION_VERSION
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, verify
 from support import databases, keys, words
 from support.faults import Kind
 from support.sites import Site
@@ -421,7 +422,7 @@ def _check_acceptance(directory: Path, code: int, _kind: Kind) -> None:
 def _install(directory: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        archive.install(directory / "sqlite-backup", cli.main, interpreter=sys.executable)
+        zipapp.install(directory / "sqlite-backup", cli.main, interpreter=sys.executable)
     except EngineError as error:
         return error.code
     except KeyboardInterrupt:
@@ -431,7 +432,7 @@ def _install(directory: Path) -> int:
 
 def _runners() -> tuple[bytes, bytes]:
     """The runner of another version, and the one of this."""
-    new = archive.build(cli.main, sys.executable)
+    new = zipapp.build(cli.main, sys.executable)
     return new.replace(COLLECTION_VERSION.encode(), b"0.0.9"), new
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption, Keys
 
 needs_age = pytest.mark.skipif(not shutil.which("age"), reason="age is not installed")
 needs_gpg = pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not installed")

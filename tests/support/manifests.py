@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import (
     MANIFEST_NAME,
     Image,
     Manifest,
@@ -19,8 +19,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest 
     StoredFile,
     to_bytes,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check, Proof
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check, Proof
 
 
 def example(**changes: Any) -> Manifest:

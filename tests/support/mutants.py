@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, evidence, seal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import examination, seal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import databases
 from support.sites import Site
 
@@ -195,7 +196,7 @@ def back_up(database: Path, repository: Path, check: str) -> bool:
     outcome = backup.run(request)
     if outcome.error is not None:
         raise outcome.error
-    return outcome.backup is not None and not evidence.doubts(outcome.backup.trusted().checks)
+    return outcome.backup is not None and not examination.doubts(outcome.backup.trusted().checks)
 
 
 def said_by_sqlite(database: Path, check: str) -> str:

@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, info, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Manifest
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import Manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NO_KEYS, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, info, restore, verify
 from support import databases
 
 PAGE_SIZE = 512

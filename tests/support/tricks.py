@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.database import SIDECARS
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.database import SIDECARS
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 COMMANDS = {

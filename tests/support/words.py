@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
 from support import databases
 
 WORDS = {

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from support import words
 from support.hosts import Host
 from support.sites import Site

@@ -16,23 +16,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    clock,
-    health,
-    info,
-    notes,
-    places,
-    prune,
-    restore,
-    retention,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.backup import Outcome
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import notes, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, places
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     RefusedError,
     SourceMissingError,
     StorageFailedError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import health
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info, prune, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work.backup import Outcome
 from support import databases, keys
 from support.hosts import Host
 from support.keys import AGE

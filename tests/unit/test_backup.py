@@ -16,8 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, clock, locks, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import Manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     RefusedError,
     RepositoryLockedError,
@@ -26,9 +29,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     SourceMissingError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Manifest
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore, verify
 from support import databases, processes
 
 
@@ -338,7 +339,7 @@ def test_runs_of_many_processes_store_whole_backups_only(request_for: backup.Req
     code = """
 import sys
 from pathlib import Path
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 print("ready", flush=True)
 sys.stdin.readline()
 outcome = backup.run(backup.Request(path=Path(sys.argv[1]), repository=Path(sys.argv[2]), force=True))

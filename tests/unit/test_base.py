@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, include, pages
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.base import Base, Policy
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include, Included
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base, include, pages
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.base import Base, Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include, Included
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import StoredFile
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import (
+    NOT_ENCRYPTED,
+    Encryption,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import BackupDamagedError
 from support import databases, keys, manifests
 from support.images import MemorySnapshot
 from support.sites import Site

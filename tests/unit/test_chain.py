@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, chain, manifest
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base, chain, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import BackupDamagedError
 from support import databases, limits
 from support.sites import Site
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import databases, sites
 from support.sites import Site
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import ciphertext
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.ciphertext import OpenPgp
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import ciphertext
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.ciphertext import OpenPgp
 from support import keys
 
 INTRO = b"age-encryption.org/v1\n"

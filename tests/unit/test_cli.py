@@ -21,15 +21,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    cli,
-    commands,
-    config,
-    console,
-    prune,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, commands, config, console
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, prune
 from support import databases, limits, processes
 from support.hosts import Host, Said
 
@@ -37,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 HOLD_REPOSITORY = """
 import pathlib, sys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
 with repository.locked(action="Test", timeout_seconds=0):
     print("locked", flush=True)

@@ -8,13 +8,17 @@ import time
 import zoneinfo
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import ProgramMissingError, UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    ProgramMissingError,
+    UsageError,
+)
 
 NOON = datetime(2025, 12, 30, 12, 0, 0, tzinfo=timezone.utc)
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -318,3 +322,13 @@ def test_unknown_zone_is_a_mistake_that_is_named(name: str) -> None:
 )
 def test_seconds_in_words(seconds: float, text: str) -> None:
     assert clock.in_words(seconds) == text
+
+
+def test_whether_the_clock_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    directory = tmp_path / "timesync"
+    monkeypatch.setattr(clock, "_TIME_SYNC", directory)
+    assert clock.is_set() is None
+    directory.mkdir()
+    assert clock.is_set() is False
+    (directory / "synchronized").touch()
+    assert clock.is_set() is True

@@ -20,9 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec, encryption, files
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec, encryption
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     EngineError,
     KeyRejectedError,

@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, commands, doctor, prune
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import commands
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     RepositoryLockedError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import doctor, prune
 from support import databases, keys, processes
 from support.hosts import Host, Said
 

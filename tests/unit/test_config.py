@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import config
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     RefusedError,
     UsageError,

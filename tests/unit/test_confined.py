@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import confined, proof
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     CancelledError,
     EngineError,
     SourceBusyError,

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, pages, restore
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest, pages
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import BackupDamagedError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 from support import databases, manifests
 from support.sites import Site, assert_full, assert_incremental
 

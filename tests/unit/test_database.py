@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, errors
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support import databases, limits, processes
 
 ACTION = "Cannot do it"
@@ -152,7 +153,8 @@ def test_pipe_is_refused_and_never_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.db")
     code = (
         "import sys; from pathlib import Path\n"
-        "from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, errors\n"
+        "from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database\n"
+        "from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors\n"
         "try: database.locate(Path(sys.argv[1]), action='x')\n"
         "except errors.SourceMissingError as error: print(error)\n"
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, prune, retention, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceCorruptError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, prune, verify
 from support import databases
 
 

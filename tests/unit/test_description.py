@@ -16,22 +16,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    doctor,
-    info,
-    manifest,
-    places,
-    prune,
-    restore,
-    retention,
-    verify,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import places
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     RefusedError,
     StorageFailedError,
     UsageError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import doctor, info, prune, restore, verify
 from support import databases, manifests
 from support.sites import Site
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, files, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS, NOT_ENCRYPTED
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NO_KEYS, NOT_ENCRYPTED
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore, verify
 from support import databases, keys, processes
 from support.sites import Site
 

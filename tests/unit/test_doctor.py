@@ -16,9 +16,17 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import doctor, host, pinning, restore
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.doctor import NOTE, OK, PROBLEM, WARNING, Finding
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import bugs
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import doctor, pinning, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work.doctor import (
+    NOTE,
+    OK,
+    PROBLEM,
+    WARNING,
+    Finding,
+)
 from support import databases, processes
 from support.sites import Site
 
@@ -47,8 +55,8 @@ def outcomes(found: dict[str, Finding]) -> dict[str, str]:
 @pytest.fixture
 def sound(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """A site with a backup, on a host where nothing is to be found."""
-    monkeypatch.setattr(host, "BUGS", ())
-    monkeypatch.setattr(host, "_TIME_SYNC", site.directory / "missing")
+    monkeypatch.setattr(bugs, "BUGS", ())
+    monkeypatch.setattr(clock, "_TIME_SYNC", site.directory / "missing")
     monkeypatch.delitem(doctor._CHECKS, "separation")
     live = site.directory / "srv"
     live.mkdir()
@@ -77,8 +85,8 @@ def test_leaves_no_trace(tmp_path: Path, journal_mode: str) -> None:
 
 
 def test_bugs_of_this_sqlite(sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    bug = host.Bug("a bug of the test", first=(3, 0, 0), fixed=(99, 0, 0), only_wal=True)
-    monkeypatch.setattr(host, "BUGS", (bug,))
+    bug = bugs.Bug("a bug of the test", first=(3, 0, 0), fixed=(99, 0, 0), only_wal=True)
+    monkeypatch.setattr(bugs, "BUGS", (bug,))
 
     assert outcomes(examined(sound)) == {"sqlite": NOTE}
     detail = examined(sound)["sqlite"].detail
@@ -396,7 +404,7 @@ class TestClock:
         assert examined(sound)["clock"].outcome == PROBLEM
 
     def test_nothing_set_it(self, sound: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(host, "_TIME_SYNC", sound.directory)
+        monkeypatch.setattr(clock, "_TIME_SYNC", sound.directory)
 
         assert outcomes(examined(sound)) == {"clock": WARNING}
 

@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, locks, store, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import NoSpaceError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import NoSpaceError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import draft, verify
 from support import databases, sites
 from support.keys import ZSTD
 from support.sites import PAGE_SIZE, Site, assert_full, assert_incremental, sha256, stored_pages
@@ -200,13 +202,13 @@ def test_unchanged_database_that_must_be_read_again_is_still_unchanged(
     """The index was read to its end by then."""
     monkeypatch.setattr(base, "SMALL_BYTES", 1 << 30)
     site.stored()
-    compare = store.is_image_of
+    compare = draft.is_image_of
 
     def touch(*arguments: Any) -> bool:
         site.database.touch()
         return compare(*arguments)
 
-    monkeypatch.setattr(store, "is_image_of", touch)
+    monkeypatch.setattr(draft, "is_image_of", touch)
     assert not site.back_up().changed
 
 

@@ -14,19 +14,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import encryption, restore
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import encryption
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import (
     NO_KEYS,
     NOT_ENCRYPTED,
     Encryption,
     Keys,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     KeyRejectedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 from support import databases, keys, words
 from support.keys import AGE, GPG_KEY, GPG_PASSPHRASE, needs_age, needs_gpg, needs_zstd
 from support.sites import Site

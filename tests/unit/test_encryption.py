@@ -15,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import encryption, programs
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import encryption, pipeline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption, Keys
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.pipeline import ProgramFailedError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     EngineError,
     KeyRejectedError,
@@ -25,7 +26,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     ProgramMissingError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.programs import ProgramFailedError
 from support import keys, leftovers, limits
 from support.processes import needs_root, python
 
@@ -47,7 +47,7 @@ def encrypted(path: Path, wanted: Encryption, content: bytes = b"content") -> Pa
     plain = path.with_name("plain")
     plain.write_bytes(content)
     with encryption.encrypting(wanted) as commands, open(plain, "rb") as source, open(path, "wb") as target:
-        programs.pour(commands, source, target, limit_bytes=1 << 40)
+        pipeline.pour(commands, source, target, limit_bytes=1 << 40)
     return path
 
 
@@ -55,7 +55,7 @@ def decrypted(path: Path, method: str, given_keys: Keys) -> bytes:
     action = f"Cannot decrypt {path}"
     try:
         with encryption.decrypting(path, method, given_keys) as commands, open(path, "rb") as source:
-            return programs.output_of(commands[0], source, limit_bytes=1 << 30)
+            return pipeline.output_of(commands[0], source, limit_bytes=1 << 30)
     except ProgramFailedError as error:
         raise encryption.explained(error, action, given_keys) from error
 
@@ -510,7 +510,7 @@ def test_no_secret_is_on_a_command_line_or_in_an_environment(name: str, way: str
             if way == "encrypt"
             else encryption.decrypting(path, wanted.method, given_keys)
         )
-        with context as commands, programs.reading(commands, source) as stream:
+        with context as commands, pipeline.reading(commands, source) as stream:
             assert stream.read(1)
             children = leftovers.children()
             assert wanted.method in children
@@ -547,7 +547,7 @@ def test_nothing_stays_where_agents_put_their_sockets(tmp_path: Path) -> None:
     path = encrypted(tmp_path / "a", wanted)
     code = (
         "import os, subprocess, sys; from pathlib import Path\n"
-        "from ansible_collections.sqliteops.backup.plugins.module_utils._engine import codec, encryption\n"
+        "from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec, encryption\n"
         "os.makedirs('/run/user', exist_ok=True)\n"
         "subprocess.run(['mount', '-t', 'tmpfs', 'tmpfs', '/run/user'], check=True)\n"
         "os.mkdir('/run/user/0', 0o700)\n"

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import errors
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 
-ROOT = Path(errors.__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 # The table of exit codes, which operators and other programs rely on.
 CODES = {
     "EngineError": 1,

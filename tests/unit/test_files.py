@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, owners
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     NoSpaceError,
     PermissionDeniedError,
 )

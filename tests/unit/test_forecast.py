@@ -13,9 +13,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, forecast, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.forecast import Forecast
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Entry, Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import forecast, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.forecast import Forecast
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.retention import Entry, Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 
 NOW = datetime(2026, 3, 27, 10, 20, tzinfo=timezone.utc)
 HOUR = timedelta(hours=1)

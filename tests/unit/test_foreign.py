@@ -13,24 +13,16 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    chain,
-    clock,
-    doctor,
-    info,
-    manifest,
-    prune,
-    report,
-    restore,
-    retention,
-    verify,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import chain, manifest, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import wording
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     RefusedError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import doctor, info, prune, restore, verify
 from support import manifests
 from support.sites import Site
 
@@ -84,7 +76,7 @@ def test_foreign_backups_are_listed_as_such(merged: Site, other: Site) -> None:
     assert described["latest"]["id"] == own(merged)[-1]
     (warning,) = described["warnings"]
     assert all(each in warning for each in other.ids())
-    states = [line.split("  ") for line in report.listed(described)[2:]]
+    states = [line.split("  ") for line in wording.listed(described)[2:]]
     assert ["foreign" in line for line in states] == [True, True, True, False, False]
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption
 from support import databases, keys
 from support.keys import needs_gpg, needs_zstd
 from support.sites import PAGE_SIZE, ROWS, Site

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, guard
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import NoSpaceError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import guard
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import NoSpaceError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import databases, processes
 from support.hosts import Host, Said
 

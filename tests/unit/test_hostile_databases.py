@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, doctor, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    RefusedError,
+    SourceCorruptError,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, doctor, restore, verify
 from support import corpus, databases
 
 LOOK = verify.Expectations("full", [], [])

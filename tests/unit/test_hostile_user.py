@@ -17,13 +17,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    files,
-    manifest,
-    restore,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases, manifests, processes, tricks
 from support.ground import SECRET, Ground, check_roots_are_untouched, outcome_of
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import identity
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.identity import Found, Standing
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Proof
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import identity
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.identity import Found, Standing
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Proof
 from support import manifests
 
 GONE = "none of the tables is left"

@@ -20,16 +20,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base, chain, files, image
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NO_KEYS
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base, chain, image
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.image import Written
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NO_KEYS
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     EngineError,
     NoSpaceError,
     ProofFailedError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.image import Written
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
 from support import databases, limits
 from support.keys import ZSTD
 from support.sites import PAGE_SIZE, Site, sha256

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import include, manifest
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import include, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import StoredFile
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Storage
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     PermissionDeniedError,
     SourceBusyError,
     SourceMissingError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.include import Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.store import Storage
 from support import databases, limits, manifests, processes
 
 ACTION = "Cannot back up"

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
 from support.sites import Site, sha256
 
 Step = Callable[[Site, sqlite3.Connection], None]

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, info
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Image
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import Image
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info
 from support import databases, manifests
 
 NOW = datetime(2025, 6, 1, 12, 0, 0, tzinfo=timezone.utc)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases
 
 MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"

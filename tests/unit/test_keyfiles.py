@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import keyfiles
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import PermissionDeniedError, UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import keyfiles
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    PermissionDeniedError,
+    UsageError,
+)
 from support import limits
 from support.processes import needs_root, open_directory
 

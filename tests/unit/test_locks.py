@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import locks
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     PermissionDeniedError,
     RepositoryLockedError,
@@ -27,7 +27,7 @@ ACTION = "Cannot do it"
 HOLD = """
 import sys
 from pathlib import Path
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
 with locks.held(Path(sys.argv[1]), timeout_seconds=0, action="Cannot hold", shared=sys.argv[2] == "shared"):
     print("held", flush=True)
     sys.stdin.read()

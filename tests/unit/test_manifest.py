@@ -13,15 +13,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import (
+    Manifest,
+    Origin,
+    StoredFile,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check, Proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     EngineError,
     PermissionDeniedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Manifest, Origin, StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check, Proof
 from support import databases, limits, manifests, processes
 
 WHERE = "/srv/backups/agent/20250102T030405Z-full/manifest.json"

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import cli, errors, grammar, manual
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, grammar, manual
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support.hosts import Host
 
 COMMANDS = sorted(grammar.COMMANDS)
-ROOT = Path(manual.__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def told(capfd: pytest.CaptureFixture[str], *words: str) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, locks
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import NoSpaceError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import NoSpaceError
 from support import databases
 from support.hosts import Host
 

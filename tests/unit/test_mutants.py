@@ -21,16 +21,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    info,
-    pin,
-    prune,
-    restore,
-    retention,
-    verify,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import pin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import info, prune, restore, verify
 from support import mutants
 from support.sites import Site
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, proof, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceCorruptError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore, verify
 from support import databases, keys, manifests
 
 newer: Any = pytest.importorskip("pysqlite3", reason="the SQLite of PyPI is not here: see tests/requirements/test.txt")
@@ -77,7 +78,9 @@ def verified_by_the_newer(repository: Path, identity: Path | None = None) -> dic
 import json, pathlib, sys
 import pysqlite3
 sys.modules["sqlite3"] = pysqlite3
-from {engine} import encryption, repository, verify
+from {engine}.repository import repository
+from {engine}.sealed import encryption
+from {engine}.work import verify
 path, identity = sys.argv[1:]
 keys = encryption.Keys(pathlib.Path(identity)) if identity else encryption.NO_KEYS
 opened = repository.Repository.open_existing(pathlib.Path(path), action="Cannot verify")

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, notes, places
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import StorageFailedError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import notes
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, places
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import StorageFailedError
 from support.sites import Site
 
 

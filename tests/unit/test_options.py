@@ -15,18 +15,24 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import include, retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import (
+    NOT_ENCRYPTED,
+    Encryption,
+    Keys,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    SourceMissingError,
+    UsageError,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import (
     backup,
-    config,
-    include,
     options,
     prune,
     restore,
-    retention,
     verify,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import NOT_ENCRYPTED, Encryption, Keys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceMissingError, UsageError
 from support import databases
 
 BACKUP: dict[str, Any] = {
@@ -254,11 +260,12 @@ def test_a_duration_that_is_none_is_an_error() -> None:
 def test_a_backup_loads_no_other_use_case() -> None:
     """A module is started once a task on each host: what it does not need must not be loaded."""
     engine = "ansible_collections.sqliteops.backup.plugins.module_utils._engine"
-    code = f"import sys; from {engine} import backup, options, answers; print(*sys.modules)"
+    code = f"import sys; from {engine}.work import backup, options, answers; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
-    assert f"{engine}.options" in loaded
-    assert not {f"{engine}.{room}" for room in ("restore", "verify", "prune", "retention", "cli")} & {*loaded}
+    assert f"{engine}.work.options" in loaded
+    others = ("work.restore", "work.verify", "work.prune", "repository.retention", "runner")
+    assert not {f"{engine}.{each}" for each in others} & {*loaded}
 
 
 def _configured(**changed: Any) -> dict[str, Any]:

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import files, owners, prune, restore, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import RefusedError, UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import prune, restore
 from support import databases, limits, processes
 from support.sites import Site
 

@@ -18,9 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import pages
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import BackupDamagedError, EngineError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.store import Reading
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import pages
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Reading
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    BackupDamagedError,
+    EngineError,
+)
 from support import databases, images
 
 PAGE_SIZE = 8

@@ -18,16 +18,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, files, pin
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, pin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     RefusedError,
     SourceBusyError,
     SourceCorruptError,
     SourceMissingError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check
 from support import databases, processes
 
 ACTION = "Cannot test"
@@ -544,9 +545,9 @@ def test_only_what_leaves_no_sidecar_is_opened_in_place(
 _BECOME_NOBODY = """
 import os, sys
 from pathlib import Path
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, pin
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, pin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 
 def become_nobody():
     os.setgroups([])

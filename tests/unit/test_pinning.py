@@ -11,16 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    clock,
-    files,
-    locks,
-    pinning,
-    prune,
-    verify,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
@@ -29,9 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RepositoryLockedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, pinning, prune, verify
 from support import databases
 from support.sites import Site
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, pins, seal
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.pins import Pin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import pins, seal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.pins import Pin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from support import databases
 
 NOON = "2025-12-30T12:00:00Z"

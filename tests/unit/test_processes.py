@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import processes
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import processes
 from support import databases, limits
 from support import processes as others
 

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, evidence, proof
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import examination
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import (
     FAILED,
     INCONCLUSIVE,
     PASSED,
@@ -330,7 +331,7 @@ def test_full_text_without_its_content_is_odd_and_no_damage(tmp_path: Path, leve
     assert {each.outcome for each in checks.values()} == {PASSED}
     expected = "odd content: the virtual table f cannot be used: no such table: main.docs"
     assert checks["virtual table f"].detail == expected
-    assert evidence.Evidence(tuple(checks.values())).doubts == [expected]
+    assert examination.Evidence(tuple(checks.values())).doubts == [expected]
 
 
 def test_virtual_table_that_lost_its_content_fails(tmp_path: Path) -> None:

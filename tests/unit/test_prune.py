@@ -14,30 +14,25 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    clock,
-    files,
-    manifest,
-    prune,
-    verify,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupNotFoundError,
     EngineError,
     RefusedError,
     RepositoryLockedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.proof import Check
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, prune, verify
 from support import databases, manifests, processes
 
 NOTHING = Policy(0, 0, 0, 0, 0, 0, 0)
 HOLD_READING = """
 import pathlib, sys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
 backup = repository.find(sys.argv[2], action="Test")
 with repository.reading(backup, action="Test", timeout_seconds=0):
@@ -46,7 +41,7 @@ with repository.reading(backup, action="Test", timeout_seconds=0):
 """
 HOLD_REPOSITORY = """
 import pathlib, sys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 repository = Repository.open_existing(pathlib.Path(sys.argv[1]), action="Test")
 with repository.locked(action="Test", timeout_seconds=0):
     print("locked", flush=True)
@@ -55,7 +50,8 @@ with repository.locked(action="Test", timeout_seconds=0):
 # Backs up, or restores, as often as it can until it is killed, and prints a line each time. Every fourth is a full one.
 BUSY = """
 import pathlib, sys
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, base, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases
 base.SMALL_BYTES = 0
 directory = pathlib.Path(sys.argv[2])

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import manifest, published
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import EngineError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.manifest import Manifest, StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest, published
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import Manifest, StoredFile
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 from support import manifests
 
 CONTENT = b"content"

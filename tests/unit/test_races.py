@@ -13,7 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import confined, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 from support import databases, processes, tricks
 from support.ground import Ground, check_roots_are_untouched
 

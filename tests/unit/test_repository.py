@@ -13,21 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    description,
-    files,
-    locks,
-    manifest,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import description, manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
     RepositoryLockedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
 from support import databases, processes
 
 
@@ -282,7 +278,7 @@ def test_repository_that_another_run_makes_meanwhile_is_no_stranger(
 _FIRST_RUN = """
 import sys
 from pathlib import Path
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 path, source = map(Path, sys.argv[1:])
 print("ready", flush=True)
 sys.stdin.readline()

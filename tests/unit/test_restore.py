@@ -18,20 +18,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import (
-    backup,
-    clock,
-    codec,
-    database,
-    files,
-    locks,
-    owners,
-    processes,
-    proof,
-    restore,
-    switch,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, processes, proof, switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
@@ -40,6 +30,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     RefusedError,
     UsageError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases, limits, manifests
 from support import processes as others
 

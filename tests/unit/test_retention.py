@@ -18,9 +18,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import clock, retention
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, UsageError
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.retention import Decision, Entry, Policy
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.retention import (
+    Decision,
+    Entry,
+    Policy,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import RefusedError, UsageError
 from support import restic
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import schedule
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import schedule
 
 
 def utc(text: str) -> datetime:

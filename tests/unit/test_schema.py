@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, proof, restore, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore, verify
 from support import databases
 
 WITH_JSON = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import scratch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import scratch
 from support import processes
 
 LONG_AGO = time.time() - 3600

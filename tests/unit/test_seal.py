@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import seal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import seal
 from support import manifests
 
 DOCUMENTS: list[dict[str, Any]] = [

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import encryption as encryptions
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import restore
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.encryption import Encryption
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import encryption as encryptions
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import Encryption
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     ProgramMissingError,
     SourceCorruptError,
     UsageError,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 from support import databases, keys, words
 from support.keys import AGE, GPG_KEY, GPG_PASSPHRASE, needs_age, needs_gpg
 from support.sites import Site

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import cli, config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, config
 from support import processes
 from support.hosts import Host, Said
 

@@ -19,18 +19,18 @@ from typing import Any, BinaryIO, TypeVar
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, snapshot, wal
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
-    SourceBusyError,
-    SourceCorruptError,
-    StorageFailedError,
-)
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.pin import Pinned
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.snapshot import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, snapshot, wal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.pin import Pinned
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.snapshot import (
     CopiedSnapshot,
     DirectSnapshot,
     Snapshot,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    SourceBusyError,
+    SourceCorruptError,
+    StorageFailedError,
 )
 from support import databases, processes
 

@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import database, snapshot
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.clock import Deadline
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.pin import Pinned
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.snapshot import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, snapshot
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.pin import Pinned
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.snapshot import (
     CopiedSnapshot,
     DirectSnapshot,
     Snapshot,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from support import agent_db, databases, hostile, processes, writer
 
 ACTION = "Cannot test"

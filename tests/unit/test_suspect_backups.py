@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import RefusedError, SourceCorruptError
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    RefusedError,
+    SourceCorruptError,
+)
 from support.sites import Site, assert_full, assert_incremental
 
 pytestmark = pytest.mark.usefixtures("moment")

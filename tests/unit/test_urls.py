@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import errors, urls
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support import databases
 
 CHDIR = Path("/srv/app/prisma")

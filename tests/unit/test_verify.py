@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import backup, verify
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import (
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
     ProgramMissingError,
@@ -20,8 +20,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors im
     SourceCorruptError,
     SourceMissingError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.verify import Expectations
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, verify
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work.verify import Expectations
 from support import databases, manifests
 
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine import wal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import wal
 from support import databases
 
 PAGE_SIZES = [512, 1024, 2048, 4096, 8192, 16384, 32768, 65536]

@@ -59,7 +59,7 @@ def fill(path: Path) -> None:
 
 def lock(path: Path) -> None:
     sys.path.insert(0, RUNNER)
-    from _engine import locks
+    from _engine.system import locks
 
     with locks.held(path / ".lock", timeout_seconds=60, action="Cannot lock"):
         time.sleep(3600)

@@ -1,0 +1,144 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The evidence of a backup: what was found in the snapshot, and where that is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..sealed import codec
+from ..sealed.encryption import Keys
+from ..sqlite import database
+from ..sqlite import proof as proofs
+from ..sqlite.database import JOURNAL, WAL, Source
+from ..sqlite.library import sqlite3
+from ..sqlite.proof import Check, Proof
+from ..sqlite.snapshot import Snapshot
+from ..system import clock, files, places
+from ..system.errors import BackupDamagedError, translated
+from . import manifest
+from .manifest import PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, StoredFile
+from .published import Backup
+from .reading import Storage
+
+SCHEMA_NAME = "schema.sql"
+PROOF_NAME = "proof.json"
+_LONGEST_BYTES = 64 * 1024 * 1024
+# The checks whose names tell nothing about the content.
+_NEUTRAL = ("quick_check", "integrity_check", "foreign_key_check", "readable", "rows", "schema")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The checks of a snapshot; its proof and its schema as SQL text, None when it could not be read."""
+
+    checks: tuple[Check, ...]
+    proof: Proof | None = None
+    schema: str | None = None
+
+    @property
+    def suspect(self) -> bool:
+        return proofs.overall(self.checks) == proofs.FAILED
+
+    @property
+    def doubts(self) -> list[str]:
+        return doubts(self.checks)
+
+
+def doubts(checks: Sequence[Check]) -> list[str]:
+    """What could not be looked into here, or is odd; an encrypted backup only tells that there was something."""
+    found = (each for each in checks if each.outcome == proofs.INCONCLUSIVE or each.detail.startswith(proofs.ODD))
+    return [each.detail or f"unverifiable: {each.name}" for each in found]
+
+
+def level(wanted: str, backups: Sequence[Backup]) -> str:
+    """How deep to look: as deep as what found the newest backup damaged, and once a week as deep as can be."""
+    if wanted != "quick" or not backups:
+        return wanted
+    since = week_ago()
+    # The newest first: one of them says it, as a rule.
+    deep = backups[-1].failed == "full" or not any(each.looked_deep(since) for each in reversed(backups))
+    return "full" if deep else wanted
+
+
+def week_ago() -> datetime:
+    """An index that lost entries passes a quick check; at least since then somebody should have looked deeper."""
+    return clock.now() - timedelta(days=7)
+
+
+def examine(image: Snapshot, level: str) -> Evidence:
+    """Check the image and count its rows; what cannot be read makes the backup suspect, never fails the copy."""
+    if image.connection is None:
+        return Evidence((Check("readable", proofs.FAILED, image.corruption),))
+    checks = tuple(proofs.check_schema(image.connection))
+    if level != "none":
+        checks = tuple(proofs.check_structure(image.connection, level))
+    try:
+        schema = proofs.schema_sql(image.connection, image.header)
+        proven = proofs.of_image(image.connection, schema, image.header)
+    except sqlite3.DatabaseError as error:
+        return Evidence((*checks, Check("rows", proofs.FAILED, proofs.judge(error))))
+    return Evidence(checks, proven, schema)
+
+
+def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[StoredFile]:
+    """Store the schema, and in an encrypted backup all that the manifest must not tell: proof, checks, names."""
+    stored = []
+    if found.schema is not None:
+        stored.append(storage.write(SCHEMA_NAME, SCHEMA_ROLE, [found.schema.encode()]))
+    if storage.encryption.method != "none":
+        content = {
+            "proof": found.proof.to_json() if found.proof else None,
+            "checks": [each.to_json() for each in found.checks],
+            "names": names,
+        }
+        text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+        stored.append(storage.write(PROOF_NAME, PROOF_ROLE, [text.encode()]))
+    return stored
+
+
+def store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
+    """Store what is beside a source that SQLite cannot read, named after its image: commits may be in there."""
+    stored = []
+    for suffix in (WAL, JOURNAL):
+        side = database.sidecar(source.path, suffix)
+        if files.size_of(side):
+            with translated(f"Cannot copy {side}"):
+                content = places.read_bytes(side)
+            name = manifest.CONTENT_NAMES["full"]
+            stored.append(storage.write(name + suffix, SIDECAR_ROLE, [content]))
+    return stored
+
+
+def told(checks: tuple[Check, ...], *, encrypted: bool) -> tuple[Check, ...]:
+    """The checks as the manifest may tell them: of an encrypted backup without names and details."""
+    if not encrypted:
+        return checks
+    return tuple(Check(each.name if each.name in _NEUTRAL else "content", each.outcome) for each in checks)
+
+
+def proof_of(backup: Backup, keys: Keys) -> Proof | None:
+    """The proof of a backup, decrypted if need be; None when its source could not be read.
+
+    Raises ``KeyRejectedError``, or ``BackupDamagedError`` when its file is not as stored, or holds no proof.
+    """
+    document = backup.trusted()
+    stored = next((each for each in document.files if each.role == PROOF_ROLE), None)
+    if stored is None:
+        return document.proof
+    manifest.check_files(document, backup.path, [stored])
+    path = backup.path / stored.path
+    content = b""
+    with codec.open_artifact(path, stored.compression, stored.encryption, keys) as stream:
+        while len(content) < _LONGEST_BYTES and (piece := stream.read(_LONGEST_BYTES)):
+            content += piece
+    try:
+        found: dict[str, Any] = json.loads(content)
+        return manifest.made(Proof, found["proof"]) if found["proof"] else None
+    except manifest.MALFORMED as error:
+        raise BackupDamagedError(f"Cannot read {path}: {error!r:.200}.", hint="Use another backup.") from None

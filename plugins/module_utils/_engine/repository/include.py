@@ -1,0 +1,211 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Further files beside an image: a Prisma schema, a log, a ``.env`` without its secrets."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from ..system import files, places
+from ..system.clock import Deadline
+from ..system.errors import SourceBusyError, SourceMissingError, UsageError, translated
+from .manifest import INCLUDE_ROLE, Manifest, StoredFile
+
+DIRECTORY = "files"
+Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
+"""Stores what an iterable yields under a path, in a role."""
+
+_REDACTED = b"<redacted>"
+_COMMENT = b"#"
+_MOST_SETTINGS_BYTES = 1024 * 1024
+_NEVER = Deadline(None)
+_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
+# An apostrophe inside a word opens nothing.
+_OPENED = re.compile(rb"\"|(?<!\S)['`]")
+_QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\S)'[^']*'|(?<!\S)`[^`]*`")
+
+
+@dataclass(frozen=True)
+class Include:
+    """A file or a directory ``src`` to keep as ``name``; ``redact`` keeps names of settings and drops their values."""
+
+    src: Path
+    name: str = ""
+    redact: bool = False
+
+
+@dataclass(frozen=True)
+class Included:
+    """One regular file that will be stored as ``files/<name>``."""
+
+    path: Path
+    name: str
+    redact: bool
+    sha256: str
+    size_bytes: int = sys.maxsize
+
+    def chunks(self) -> Iterator[bytes]:
+        """What is stored of it: of a file that grew since it was gathered, what it had by then."""
+        with translated(f"Cannot include {self.path}"), places.reading(self.path) as file:
+            if self.redact:
+                yield redacted(self._settings(file))
+                return
+            rest_bytes = self.size_bytes
+            while chunk := file.read(min(rest_bytes, files.CHUNK_BYTES)):
+                rest_bytes -= len(chunk)
+                yield chunk
+
+    def _settings(self, file: BinaryIO) -> bytes:
+        text = files.read_exactly(file, _MOST_SETTINGS_BYTES + 1)
+        if len(text) > _MOST_SETTINGS_BYTES:
+            raise UsageError(
+                f"Cannot include {self.path}: more than {files.readable(_MOST_SETTINGS_BYTES)} are too much to redact.",
+                hint="Remove it from include, or keep the settings in a file of their own.",
+            )
+        return text
+
+
+def gather(wanted: Sequence[Include], *, source: Path, action: str, deadline: Deadline = _NEVER) -> list[Included]:
+    """Every file that ``wanted`` names, by stored name. Nothing is left out silently.
+
+    Raises ``SourceBusyError`` when they were not read by the deadline: a file of holes can be endless.
+    """
+    found: dict[str, Included] = {}
+    for each in wanted:
+        root = checked_name(each.name or each.src.name)
+        src = _found(each.src, action=action)
+        for path in _regular_files(src, action=action):
+            # Checked again: a name deep in a directory must fit into the manifest as well.
+            name = root if path == src else checked_name("/".join((root, *path.relative_to(src).parts)))
+            if os.path.samefile(path, source):
+                raise UsageError(f"{action}: include names the database itself.", hint="Remove it from include.")
+            if name in found:
+                raise UsageError(f"{action}: include names two files {name!r}.", hint="Give one of them another name.")
+            found[name] = _digested(Included(path, name, each.redact, ""), deadline, action=action)
+    _check_nesting(found, action=action)
+    return [found[name] for name in sorted(found)]
+
+
+def _found(given: Path, *, action: str) -> Path:
+    with translated(f"{action}: cannot include {given}"), contextlib.suppress(FileNotFoundError):
+        src = places.resolved(given)
+        if os.path.lexists(src):
+            return src
+    raise SourceMissingError(
+        f"{action}: the file to include, {given}, does not exist.", hint="Correct include, or remove it there."
+    )
+
+
+def _check_nesting(names: Iterable[str], *, action: str) -> None:
+    """No name may be a file and, for another name, a directory."""
+    directories = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in names:
+        if name in directories:
+            raise UsageError(
+                f"{action}: include names {name!r} both as a file and as a directory.",
+                hint="Give one of them another name.",
+            )
+
+
+def _regular_files(src: Path, *, action: str) -> list[Path]:
+    """``src``, or the regular files below it; symbolic links there, and what is no file, are left out."""
+    if src.is_file():
+        return [src]
+    if not src.is_dir():
+        raise UsageError(f"{action}: {src} is neither a file nor a directory.", hint="Remove it from include.")
+    with translated(f"{action}: cannot read {src}"):
+        return places.regular_files(src)
+
+
+def checked_name(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name:
+        raise UsageError(f"Cannot include a file as {name!r}.", hint="Use a relative name without '..' and ':'.")
+    return str(path)
+
+
+def _digested(included: Included, deadline: Deadline, *, action: str) -> Included:
+    digest, size_bytes = hashlib.sha256(), 0
+    for chunk in included.chunks():
+        if deadline.passed():
+            raise SourceBusyError(
+                f"{action}: the file to include, {included.path}, could not be read before the timeout.",
+                hint="Raise timeout, or remove the file from include.",
+            )
+        digest.update(chunk)
+        size_bytes += len(chunk)
+    return dataclasses.replace(included, sha256=digest.hexdigest(), size_bytes=size_bytes)
+
+
+def redacted(text: bytes) -> bytes:
+    """``text`` with the value of every ``NAME=value`` line, and every line that is no setting, taken out.
+
+    Empty lines stay. Of a comment only its ``#`` stays, unless it is a setting with a value: old keys live in
+    comments. A value over several lines is taken out whole: one of its lines may look like a setting (the end of a
+    key in base64) or like a comment.
+    """
+    lines = []
+    going_on = b""
+    behind_value = False
+    for line in text.splitlines():
+        setting = None if going_on else _SETTING.match(line)
+        # What only ends with equals signs may be a key in base64, not a name.
+        bare = setting is not None and not line[setting.end() :].strip(b" \t=")
+        comment = line.lstrip().startswith(b"#")
+        if not going_on and (not line.strip() or (comment and (bare or b"=" not in line))):
+            lines.append(_COMMENT if comment else line)
+            continue
+        if setting and not (behind_value and bare):
+            lines.append(setting.group() + _REDACTED)
+            behind_value = False
+        else:
+            lines.append(_REDACTED)
+            behind_value = True
+        going_on = _going_on(line[setting.end() :] if setting else line, going_on)
+    return b"\n".join([*lines, b""])
+
+
+def _going_on(text: bytes, before: bytes) -> bytes:
+    """The quote that a line leaves open, or the backslash at its end; empty when its value ends with it.
+
+    ``before`` is what the line above left open. In doubt the value goes on: that hides a name, never shows a value.
+    """
+    text = re.sub(rb"\\.", b".", text)
+    if before not in (b"", b"\\"):
+        _inside, closed, text = text.partition(before)
+        if not closed:
+            return before
+    opened = _OPENED.search(_QUOTED.sub(b" ", text))
+    if opened:
+        return opened.group()
+    return b"\\" if text.endswith(b"\\") else b""
+
+
+def digests(included: Sequence[Included]) -> dict[str, str]:
+    return {each.name: each.sha256 for each in included}
+
+
+def stored_digests(manifest: Manifest) -> dict[str, str]:
+    """The files that a backup holds, and the SHA-256 of each."""
+    prefix = f"{DIRECTORY}/"
+    return {each.path[len(prefix) :]: each.sha256 for each in manifest.files if each.role == INCLUDE_ROLE}
+
+
+def store(included: Sequence[Included], write: Writing, *, opaque: bool) -> tuple[list[StoredFile], dict[str, str]]:
+    """Store every file; and which stored path, without endings, is which name. ``opaque`` paths tell nothing of it."""
+    stored, names = [], {}
+    for number, each in enumerate(included, start=1):
+        path = f"{DIRECTORY}/{number if opaque else each.name}"
+        stored.append(write(path, INCLUDE_ROLE, each.chunks()))
+        names[path] = each.name
+    return stored, names

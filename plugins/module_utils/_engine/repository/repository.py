@@ -1,0 +1,381 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository: a directory with the backups of exactly one database. Its layout is in docs/format.md.
+
+What a repository lists is what was published whole: a backup is staged in a directory that nobody reads and gets
+its name by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ..system import clock, files, locks, owners, places
+from ..system.errors import BackupNotFoundError, EngineError, RefusedError, UsageError, sentence, translated
+from . import description, manifest, notes, pins, published
+from .description import Description
+from .manifest import Manifest
+from .pins import Pin
+from .published import Backup
+
+DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
+_LOCK_NAME = ".lock"
+_STAGING_PREFIX = ".staging-"
+_INDEX_NAME = ".index"
+_LOCKS_NAME = ".locks"
+
+
+class Repository:
+    """A repository that exists. Open one with ``open_existing``, or make it with ``open_or_create``."""
+
+    def __init__(self, path: Path, described: Description) -> None:
+        self.path = path
+        self.described = described
+        self.renewed = ""
+        """What was wrong with the file that describes it, when this run wrote it anew; empty else."""
+
+    @property
+    def id(self) -> str:
+        """Random; empty in a repository of an earlier version until the next backup."""
+        return self.described.id
+
+    @property
+    def name(self) -> str:
+        return self.described.name
+
+    @property
+    def source(self) -> str:
+        return self.described.source
+
+    @property
+    def created(self) -> str:
+        return self.described.created
+
+    @property
+    def doubt(self) -> str:
+        """What is wrong with the file that describes this repository, a sentence; empty when nothing is."""
+        return self.described.doubt
+
+    def warnings(self, backups: Sequence[Backup] = ()) -> list[str]:
+        """What an operator should know: of the file that describes it, and of foreign ones among ``backups``."""
+        return [*filter(None, (self.doubt, self.renewed)), *published.told_of_foreign(backups)]
+
+    @classmethod
+    def open_existing(cls, path: Path, *, action: str) -> Repository:
+        """Raises ``BackupNotFoundError`` when ``path`` holds no repository.
+
+        Where the file that describes it is damaged or missing, the manifests do, and ``doubt`` says so.
+        """
+        return cls(path, description.found(path, action=action))
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        return description.exists(path)
+
+    @classmethod
+    def open_or_create(
+        cls, path: Path, *, name: str, source: Path, action: str, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    ) -> Repository:
+        """The repository at ``path``; a missing or empty directory becomes one, mode 0700.
+
+        The file that describes it is written anew where that is due.
+        """
+        if not cls.exists(path):
+            check_new_place(path, action=action)
+            with translated(f"{action}: cannot make the repository {path}"):
+                files.make_private_directory(path)
+                with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action):
+                    if not cls.exists(path):
+                        description.write(path, description.new(name, source))
+        repository = cls.open_existing(path, action=action)
+        repository.check_database(name=name, source=source, action=action)
+        repository.make_private(action)
+        if not repository.described.is_due:
+            return repository
+        with repository.locked(action=action, timeout_seconds=timeout_seconds):
+            # Another run may have done it meanwhile.
+            repository = cls.open_existing(path, action=action)
+            repository.check_database(name=name, source=source, action=action)
+            repository.renew()
+        return repository
+
+    def renew(self) -> None:
+        """Write anew what describes this repository, where that is due; needs the lock."""
+        if self.described.is_due:
+            if self.doubt:
+                self.renewed = f"{self.path / description.NAME} was damaged or missing: it is written anew."
+            self._describe(self.described.renewed())
+
+    def _describe(self, described: Description) -> None:
+        with translated(f"Cannot write to the repository {self.path}"):
+            description.write(self.path, described)
+        self.described = described
+
+    def check_database(self, *, name: str, source: Path, action: str) -> None:
+        """Raise ``RefusedError`` when this repository belongs to another database.
+
+        A database that moved is welcome: its old path is gone. Two that exist at once would mix their backups.
+        """
+        if name != self.name:
+            raise RefusedError(
+                f"{action}: {self.path} holds the backups of {self.name!r}, not of {name!r}.",
+                hint="Use a repository of its own for each database. If it only got another name, name it "
+                f"{self.name!r} again.",
+            )
+        other = Path(self.source)
+        with translated(action):
+            if str(source) != self.source and other.exists() and not (source.exists() and other.samefile(source)):
+                raise RefusedError(
+                    f"{action}: {self.path} holds the backups of {self.source}, which still exists.",
+                    hint=f"Use a repository of its own for each database. If it moved to {source}, move the old file "
+                    "away.",
+                )
+
+    def adopt_source(self, source: Path) -> None:
+        """Remember that the database lives at ``source`` now."""
+        if str(source) != self.source and not self.doubt:
+            self._describe(dataclasses.replace(self.described, source=str(source)))
+
+    def make_private(self, action: str) -> None:
+        """Take the rights of all others away, should somebody have made the directory before."""
+        mode = stat.S_IMODE(os.stat(self.path).st_mode)
+        if os.name != "nt" and mode & 0o077:
+            with translated(f"{action}: cannot make {self.path} private"):
+                owners.make_private(self.path)
+
+    def backups(self) -> list[Backup]:
+        """Every published backup, oldest first: by sequence, since a clock may go backwards."""
+        with translated(f"Cannot list the repository {self.path}"):
+            return published.in_order([self._told_apart(each) for each in published.listed(self.path)])
+
+    def load(self, identity: str) -> Backup | None:
+        """The published backup with this id; None when there is none."""
+        found = published.load(self.path / identity) if published.ID.fullmatch(identity) else None
+        return None if found is None else self._told_apart(found)
+
+    def _told_apart(self, backup: Backup) -> Backup:
+        if backup.manifest is None or not self.described.is_foreign(backup.manifest):
+            return backup
+        return dataclasses.replace(backup, foreign=True)
+
+    def find(self, wanted: str, *, action: str, among: Sequence[Backup] | None = None) -> Backup:
+        """The backup with the id ``wanted``, or for ``latest`` the newest one that is neither suspect nor foreign."""
+        backups = self.backups() if among is None else among
+        newest = published.newest(backups)
+        if wanted == "latest" and newest is not None:
+            return newest
+        for each in backups:
+            if each.id == wanted:
+                return each
+        if wanted == "latest":
+            hint = " ".join(map(sentence, published.told_of_foreign(backups))) or "Make a backup first."
+            raise BackupNotFoundError(f"{action}: {self.path} holds no backup of its own yet.", hint=hint)
+        told = f"The newest is {newest.id}." if newest else "There is none yet."
+        raise BackupNotFoundError(f"{action}: there is no backup {wanted!r} in {self.path}.", hint=told)
+
+    def new_id(self, moment: datetime, kind: str) -> str:
+        """An id that nothing here has, of any type: ``moment``, or the next second that is free."""
+        with translated(f"Cannot list the repository {self.path}"):
+            taken = {name.split("-")[0] for name in os.listdir(self.path) if published.ID.fullmatch(name)}
+        while clock.to_stamp(moment) in taken:
+            moment += timedelta(seconds=1)
+        return f"{clock.to_stamp(moment)}-{kind}"
+
+    @contextlib.contextmanager
+    def locked(self, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+        """Hold the repository: for whoever publishes or removes. In check mode it is only kept from changing."""
+        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, action=action, shared=dry_run):
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed runs left behind; needs the lock, so no run that lives is met."""
+        for entry in list(os.scandir(self.path)):
+            if entry.name.startswith(_STAGING_PREFIX):
+                files.remove_tree(Path(entry.path))
+        for name in self._locks():
+            if not os.path.lexists(self.path / name):
+                self._remove_traces(name)
+
+    def remove(self, backup: Backup, *, action: str) -> None:
+        """Remove ``backup``: its name first, durably, so that it is never listed in part. Needs the lock.
+
+        Raises ``RepositoryLockedError`` when somebody reads it.
+        """
+        doomed = self.path / f"{_STAGING_PREFIX}removed-{backup.id}"
+        alone = locks.held(self._lock_file(backup.id), timeout_seconds=0, action=action)
+        with alone, translated(f"{action}: cannot remove {backup.path}"):
+            files.move_file(backup.path, doomed)
+        # From here on a reader that comes too late finds no such backup, whatever becomes of its lock.
+        files.remove_tree(doomed)
+        self._remove_traces(backup.id)
+
+    def _remove_traces(self, identity: str) -> None:
+        """Remove what is kept for a backup outside its directory; what resists is left to the next run."""
+        for directory in (_INDEX_NAME, _LOCKS_NAME):
+            with contextlib.suppress(OSError, EngineError):
+                files.remove_file(self.path / directory / identity)
+
+    def in_use(self) -> set[str]:
+        """The ids of the backups that somebody reads right now."""
+        action = f"Cannot see which backups of {self.path} are in use"
+        return {name for name in self._locks() if locks.is_held(self.path / _LOCKS_NAME / name, action=action)}
+
+    def _locks(self) -> list[str]:
+        """The ids of which there is a lock, held or not."""
+        directory = self.path / _LOCKS_NAME
+        with translated(f"Cannot list {directory}"):
+            names = os.listdir(directory) if places.is_directory(directory) else []
+            return [each for each in names if published.ID.fullmatch(each)]
+
+    @contextlib.contextmanager
+    def reading(self, backup: Backup, *, action: str, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
+        """Keep ``backup`` from being removed while it is read.
+
+        A repository on a read-only medium needs no lock, and check mode makes no file for one. Raises
+        ``BackupNotFoundError`` when the backup was removed since it was listed.
+        """
+        with contextlib.ExitStack() as stack:
+            if self.writable and not dry_run:
+                lock = self._lock_file(backup.id)
+                stack.enter_context(locks.held(lock, timeout_seconds=timeout_seconds, action=action, shared=True))
+            # Only now: a prune may have been faster than the lock.
+            if not os.path.isdir(backup.path):
+                raise BackupNotFoundError(
+                    f"{action}: the backup {backup.id} was removed meanwhile.",
+                    hint="Choose another one, or set pinned for a backup that must stay.",
+                )
+            yield
+
+    @property
+    def writable(self) -> bool:
+        return os.access(self.path, os.W_OK)
+
+    def _lock_file(self, name: str) -> Path:
+        directory = self.path / _LOCKS_NAME
+        with translated(f"Cannot write to the repository {self.path}"):
+            files.own_directory(directory)
+        return directory / name
+
+    @contextlib.contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """A private directory for work in progress, for the block; needs the lock."""
+        directory = self.path / f"{_STAGING_PREFIX}{name}"
+        with translated(f"Cannot write to the repository {self.path}"):
+            files.create_directory(directory)
+            try:
+                yield directory
+            finally:
+                files.remove_tree(directory)
+
+    def index_path(self, identity: str) -> Path:
+        """Where the page index of a backup is. Only that of the newest backup is of use."""
+        return self.path / _INDEX_NAME / identity
+
+    def identity_path(self) -> Path:
+        """Where it is kept which database encrypted backups are of."""
+        return self.path / _INDEX_NAME / "identity.json"
+
+    def remove_old_indexes(self, newest: str) -> None:
+        directory = self.path / _INDEX_NAME
+        if not places.is_directory(directory):
+            return
+        for name in os.listdir(directory):
+            if name != newest and published.ID.fullmatch(name):
+                files.remove_file(directory / name)
+
+    def publish(self, staging: Path, document: Manifest, *, committing: Callable[[], None] = lambda: None) -> Backup:
+        """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename."""
+        with translated(f"Cannot publish the backup {document.id} in {self.path}"):
+            files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
+            files.publish_directory(staging, self.path / document.id, committing=committing)
+        return Backup(document.id, self.path / document.id, document)
+
+    def confirm(
+        self, backup: Backup, moment: datetime, *, timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    ) -> Backup:
+        """Note that the source still equals ``backup`` at ``moment``."""
+        confirmed = clock.to_text(moment)
+        return self._note(backup, lambda noted: dataclasses.replace(noted, confirmed=confirmed), timeout_seconds)
+
+    def accept(self, backup: Backup, moment: datetime) -> Backup:
+        """Note that the database of ``backup``, which is held apart, is meant."""
+        accepted = clock.to_text(moment)
+        return self._note(backup, lambda noted: dataclasses.replace(noted, accepted=accepted))
+
+    def note_verification(self, backup: Backup, *, level: str, outcome: str) -> Backup:
+        """Note a verification beside the sealed manifest; a read-only medium takes no notes."""
+        if not self.writable:
+            return backup
+        entry = {"time": clock.to_text(clock.now()), "level": level, "outcome": outcome}
+
+        def add(noted: Backup) -> Backup:
+            return dataclasses.replace(noted, verifications=[*noted.verifications, entry])
+
+        return self._note(backup, add)
+
+    def note_pin(self, backup: Backup, pin: Pin, *, action: str) -> Backup:
+        """Write down beside the sealed manifest what holds for ``backup`` from now on; needs the lock."""
+        with translated(f"{action}: cannot write {backup.path / pins.NAME}"):
+            pins.write(backup.path, pin)
+        return dataclasses.replace(backup, pin=pin)
+
+    def _note(
+        self,
+        backup: Backup,
+        change: Callable[[Backup], Backup],
+        timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
+    ) -> Backup:
+        """Change what is noted beside the manifest; the lock keeps two runs from losing each other's notes."""
+        action = f"Cannot note the check of {backup.id}"
+        lock = self._lock_file("checks")
+        with translated(action), locks.held(lock, timeout_seconds=timeout_seconds, action=action):
+            confirmed, verifications, accepted = notes.read_checks(backup.path, to_change=True)
+            known = dataclasses.replace(backup, confirmed=confirmed, verifications=verifications, accepted=accepted)
+            noted = change(known)
+            try:
+                notes.write_checks(
+                    backup.path,
+                    confirmed=noted.confirmed,
+                    verifications=noted.verifications,
+                    accepted=noted.accepted,
+                )
+            except FileNotFoundError:
+                # Removed since it was read: there is nothing left to note this beside.
+                if os.path.isdir(backup.path):
+                    raise
+        return noted
+
+    def record(self, event: str, **facts: Any) -> None:
+        """Add one line to the audit log; a read-only medium keeps the log that it has."""
+        if not self.writable:
+            return
+        notes.append_event(self.path, event, facts)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The events of the audit log, oldest first; a line that a crash cut short is left out."""
+        return notes.read_events(self.path)
+
+
+def check_new_place(path: Path, *, action: str) -> None:
+    """Raise unless ``path`` is missing or an empty directory, where a repository may begin, or has begun meanwhile."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise UsageError(f"{action}: the repository {path} is no directory.", hint="Name a directory.")
+    with translated(f"{action}: cannot read {path}"):
+        ours = {_LOCK_NAME, files.temporary_name(description.NAME)}
+        strangers = set(os.listdir(path)) - ours
+    # Asked last: another run may have made it a repository just now.
+    if strangers and not Repository.exists(path):
+        raise UsageError(
+            f"{action}: {path} is neither empty nor a repository (it holds {min(strangers)!r}).",
+            hint="Name a directory of its own for each database.",
+        )

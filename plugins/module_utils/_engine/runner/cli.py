@@ -1,0 +1,242 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The command line of the runner ``sqlite-backup``: what is asked for, of which databases, and the exit code."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ..sqlite import library
+from ..sqlite.snapshot import Progress
+from ..system import confined
+from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
+from . import commands, config, grammar, guard, manual, selection, wording
+from .commands import Asked, Result
+from .config import Database
+from .console import Console
+from .grammar import PROGRAM
+
+# timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
+_CLEANING_SECONDS = 10.0
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code, 0 or that of the first failure."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # The name of a file may be no text in the encoding of a terminal; that is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    console = Console(json="--json" in words)
+    try:
+        with _interruptible():
+            arguments = grammar.parse(words)
+            console = Console(json=arguments.json, quiet=arguments.quiet, syslog=arguments.syslog)
+            code = _run(arguments, console) if arguments.command_name != grammar.HELP else _help(arguments, console)
+    except SystemExit as error:
+        # --help and --version have printed what they are for.
+        return int(error.code or 0)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
+        failure = explained(error)
+        code = failure.code
+        console.fail(_command_in(words), failure)
+    if console.lost and not code:
+        code = 1
+        console.complain(PROGRAM, EngineError(f"The answer could not be written: {console.lost}."))
+    return code
+
+
+def _help(arguments: argparse.Namespace, console: Console) -> int:
+    if len(arguments.names) > 1:
+        raise UsageError("Help is on one topic.", hint=f"See {PROGRAM} --help.")
+    console.say(*manual.topic(grammar.tree(), "".join(arguments.names)))
+    return 0
+
+
+def _command_in(words: Sequence[str]) -> str:
+    return next((each for each in words if each in grammar.COMMANDS), PROGRAM)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Each signal that asks to stop becomes KeyboardInterrupt, so that all that is begun is cleaned up."""
+    first: list[float] = []
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if not first or time.monotonic() - first[0] > _CLEANING_SECONDS:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    # What is ignored stays so: nohup(1).
+    before = {each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
+    try:
+        for each in before:
+            signal.signal(each, interrupt)
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    """The command for each chosen database in turn; the code of the worst failure."""
+    library.require()
+    directory = config.directory(arguments.config)
+    command = arguments.command_name
+    others = selection.others(arguments.config)
+    chosen = selection.databases(
+        arguments.names,
+        directory,
+        command=command,
+        everything=arguments.all,
+        also=[each.line(*arguments.words) for each in others],
+    )
+    for name in chosen:
+        progress, clear = console.progress(name, command)
+        result = commands.attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
+        clear()
+        _name_commands(result, arguments)
+        lines = _TEXTS[command](result, arguments) if result.facts else []
+        console.add(command, result, lines[0] if lines else "done")
+        if command == "guard":
+            console.tell(*_named(result, lines))
+        elif command != "status":
+            console.say(*_named(result, lines))
+        if isinstance(result.error, CancelledError):
+            break
+    if command == "status":
+        console.say(*wording.status([(each.name, each.facts) for each in console.results]))
+    if command in selection.SHOWING:
+        console.name_others(command, others)
+    code = commands.code_of(console.results)
+    console.document(command, code)
+    return code
+
+
+def _loaded(directory: Path, name: str, command: str) -> Database:
+    return config.load(directory, name) if command != "try" else config.parsed(sys.stdin.buffer.read(), directory, name)
+
+
+def _apart(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
+    """The work on one database, so that the next one has its turn; what a guard runs stays our own child."""
+    if arguments.command_name == "guard":
+        return _work(settings, arguments, console, progress)
+    beside = (settings.path, settings.repository)
+    return confined.run(lambda: _work(settings, arguments, console, progress), *beside)
+
+
+def _work(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
+    asked, command = vars(arguments), arguments.command_name
+    if command == "backup":
+        return commands.back_up(settings, asked, progress=progress)
+    if command == "guard":
+        return guard.run(
+            settings,
+            {**asked, "apart": arguments.json},
+            restore_command=_command(arguments, "restore", settings.name),
+            tell=lambda text: console.tell(f"{settings.name}: {text}"),
+            progress=progress,
+        )
+    if command in _LONG_WORK:
+        return _LONG_WORK[command](settings, asked, progress=progress)
+    return _SHORT_WORK[command](settings, asked)
+
+
+def _name_commands(result: Result, arguments: argparse.Namespace) -> None:
+    """Let the hint of a failure print the whole command of each way that it names."""
+    error = result.error
+    if error is not None and error.ways:
+        lines = (f"{way.aim}: {guard.quoted(_way(way, arguments, result.name))}" for way in error.ways)
+        error.hint = "\n".join(filter(None, (error.advice, *lines)))
+
+
+def _way(way: Way, arguments: argparse.Namespace, name: str) -> list[str]:
+    """The words of a way, with those options of this command that it does not change."""
+    given = vars(arguments) if way.command == arguments.command_name else {}
+    options = {each: given.get(each) for each in ("dest", "before", "force", "force_identity", "dry_run")}
+    if given.get("check") == "full":
+        options["check"] = "full"
+    if "backup" in way.options:
+        options.pop("before")
+    elif given.get("backup") != "latest":
+        options["backup"] = given.get("backup")
+    options.update(way.options)
+    options["dest"] = given.get("dest") or options["dest"]
+    words = [way.command, name]
+    for option, value in options.items():
+        if value:
+            words.extend([f"--{option.replace('_', '-')}", *([] if value is True else [value])])
+    return _command(arguments, *words)
+
+
+def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
+    """The words of another command of this same runner, with this same configuration."""
+    # The runner is one file; started in another way, it is found by its name.
+    own = os.path.abspath(sys.argv[0]) if os.path.isfile(sys.argv[0]) and not sys.argv[0].endswith(".py") else PROGRAM
+    given = arguments.config or os.environ.get(config.ENVIRONMENT)
+    place = ["--config", str(config.directory(given))] if given else []
+    return [own, *words, *place]
+
+
+_LONG_WORK: dict[str, Callable[..., Result]] = {
+    "try": commands.try_out,
+    "verify": commands.verify_one,
+    "restore": commands.restore_one,
+}
+_SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
+    "list": commands.list_one,
+    "prune": commands.prune_one,
+    "pin": commands.pin_one,
+    "unpin": commands.unpin_one,
+    "status": commands.status,
+    "doctor": commands.diagnose,
+}
+
+
+def _named(result: Result, lines: Sequence[str]) -> list[str]:
+    return [f"{result.name}: {lines[0]}", *lines[1:]] if lines else []
+
+
+def _restored(result: Result, arguments: argparse.Namespace) -> list[str]:
+    lines = [wording.restored(result.facts, undo=arguments.undo, dry_run=arguments.dry_run)]
+    if result.facts["restore"]["undo_set"]:
+        dest = ["--dest", arguments.dest] if arguments.dest else []
+        undo = guard.quoted([*_command(arguments, "restore", result.name), "--undo", *dest])
+        lines.append(f"  To bring that back: {undo}")
+    return lines
+
+
+def _guarded(result: Result, _arguments: argparse.Namespace) -> list[str]:
+    if "exit_code" not in result.facts or result.error is not None:
+        return []
+    return [f"the command succeeded; the pinned backup {result.facts['backup']['id']} stays"]
+
+
+_TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
+    "backup": lambda result, asked: [wording.backed_up(result.facts, dry_run=asked.dry_run)],
+    "list": lambda result, _asked: wording.listed(result.facts["repository"]),
+    "verify": lambda result, _asked: wording.verified(result.facts),
+    "restore": _restored,
+    "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),
+    "pin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
+    "unpin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
+    "status": lambda result, _asked: [wording.status_line(result.facts)],
+    "doctor": lambda result, _asked: wording.diagnosed(result.facts["findings"]),
+    "guard": _guarded,
+    "try": lambda result, _asked: [wording.tried(result.facts)],
+}

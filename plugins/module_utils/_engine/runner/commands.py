@@ -1,0 +1,358 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the runner does with one configured database, a function a command.
+
+``asked`` are the values of the command line. A result is plain values for programs, and the error to fail with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..repository import retention
+from ..repository.repository import Repository
+from ..sqlite.snapshot import Progress
+from ..system import clock
+from ..system.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    CancelledError,
+    EngineError,
+    LastRunFailedError,
+    NoSpaceError,
+    ObjectiveMissedError,
+    PartialError,
+    ProofFailedError,
+    RepositoryLockedError,
+    SourceBusyError,
+    SourceCorruptError,
+    StorageFailedError,
+    UsageError,
+    Way,
+    explained,
+    translated,
+)
+from ..watch import health
+from ..work import answers, backup, doctor, info, options, pinning, prune, restore, verify
+from . import seen
+from .config import Database
+
+Asked = Mapping[str, Any]
+
+_TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure")
+
+
+@dataclass
+class Result:
+    """What came of a command for the database ``name``; ``error`` is None when it succeeded."""
+
+    name: str
+    error: EngineError | None = None
+    warnings: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> int:
+        return self.error.code if self.error else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "error": failure(self.error), "warnings": self.warnings, **self.facts}
+
+
+# What is less than a failure, the least first: each is hidden by those behind it, and by every other one.
+_LESSER = (PartialError.code, LastRunFailedError.code, ObjectiveMissedError.code)
+
+
+def code_of(results: Sequence[Result]) -> int:
+    """The code of a run: that of its first failure; of a verdict only where there is no worse one."""
+    codes = [each.code for each in results if each.error]
+    return max(codes, key=lambda code: _LESSER.index(code) if code in _LESSER else len(_LESSER), default=0)
+
+
+def failure(error: EngineError | None) -> dict[str, Any] | None:
+    """An error as the runner's JSON has it."""
+    return {**answers.error(error), "message": error.message} if error else None
+
+
+def attempt(name: str, work: Callable[[], Result]) -> Result:
+    """The result of ``work``, or of its failure, whatever that is: the next database must have its turn."""
+    try:
+        return work()
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
+        return Result(name, explained(error))
+
+
+def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Make sure that a proven backup of the present content exists, then prune by the policy of the database.
+
+    ``stored`` tells whether a new one was needed; ``changed`` also counts what was accepted and what was pruned.
+    """
+    given = {
+        **settings.options,
+        "type": asked["type"] or settings.options["type"],
+        "tags": [*settings.options["tags"], *asked["tags"]],
+        **{name: asked[name] for name in ("reason", "pinned", "force", "force_identity")},
+    }
+    request = options.backup_request(given)
+    seen.check(settings, action=f"Cannot back up {request.path}")
+    outcome = backup.run(request, dry_run=asked["dry_run"], progress=progress)
+    if not asked["dry_run"] and (unnoted := seen.note(settings)):
+        outcome.warnings.append(unnoted)
+    made = answers.backed_up(outcome)
+    changed = outcome.changed or bool(outcome.accepted)
+    facts = {"changed": changed, "stored": outcome.changed, "backup": made, "pruned": None}
+    result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
+    if outcome.error is None and asked["prune"]:
+        _prune_after(settings, result, dry_run=asked["dry_run"])
+    elif asked["prune"] and not asked["dry_run"]:
+        _prune_after_suspect(settings, result)
+    return result
+
+
+# What is the matter with the host at the moment: it would be the same with any other configuration.
+_OF_THE_HOST = (
+    *(SourceBusyError, SourceCorruptError, BackupDamagedError, RepositoryLockedError, NoSpaceError, StorageFailedError),
+    PartialError,
+)
+
+
+def try_out(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Whether runs with this configuration can succeed here: one is made that writes nothing.
+
+    What the configuration cannot help is a warning: the one that would make room must not be refused for want of room.
+    With ``if_backed_up`` a database without a backup is not tried: its first backup is the better test.
+    """
+    if asked["if_backed_up"] and not _has_backups(settings):
+        return Result(settings.name, None, [], {"tried": False})
+    request = options.prune_request(settings.options)
+    retention.check(request.policy)
+    run = {"type": None, "tags": (), "reason": "", **dict.fromkeys(("pinned", "force", "force_identity"), False)}
+    run.update(prune=True, dry_run=True)
+    result = attempt(settings.name, lambda: back_up(settings, run, progress=progress))
+    if isinstance(result.error, _OF_THE_HOST):
+        result.warnings.append(str(result.error))
+        result.error = None
+    result.facts = {} if result.error else {"tried": True}
+    return result
+
+
+def _has_backups(settings: Database) -> bool:
+    if not Repository.exists(settings.repository):
+        return False
+    # Whose they are is said by the trial, in better words.
+    return bool(Repository.open_existing(settings.repository, action=f"Cannot try {settings.name}").backups())
+
+
+def _prune_after(settings: Database, result: Result, *, dry_run: bool) -> None:
+    if dry_run and not _is_sound(settings):
+        return
+    pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": dry_run}))
+    result.warnings.extend(pruned.warnings)
+    if isinstance(pruned.error, CancelledError):
+        result.error = pruned.error
+    elif pruned.error is not None:
+        made = result.facts["backup"].get("id", "")
+        message = f"The backup {made} is good, but old ones could not be removed: {pruned.error.message}"
+        result.error = PartialError(message, hint=pruned.error.hint)
+    else:
+        result.facts["changed"] |= pruned.facts.pop("changed")
+        result.facts["pruned"] = pruned.facts
+
+
+def _is_sound(settings: Database) -> bool:
+    """Whether a prune can be played; a backup would make or mend the repository first."""
+    exists = Repository.exists(settings.repository)
+    return exists and not Repository.open_existing(settings.repository, action="Cannot prune").doubt
+
+
+def _prune_after_suspect(settings: Database, result: Result) -> None:
+    """A corrupt database is no reason to part with an older backup, only with copies of it: one comes with each run."""
+    pruned = attempt(settings.name, lambda: prune_one(settings, {"dry_run": False}, after_suspect=True))
+    result.warnings.extend(pruned.warnings)
+    if isinstance(pruned.error, CancelledError):
+        result.error = pruned.error
+    elif pruned.error is not None:
+        result.warnings.append(f"old suspect backups could not be removed: {pruned.error.message}")
+    elif pruned.facts.pop("changed"):
+        result.facts.update(changed=True, pruned=pruned.facts)
+
+
+def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
+    _open(settings, "Cannot prune the backups")
+    request = dataclasses.replace(options.prune_request(settings.options), after_suspect=after_suspect)
+    outcome = prune.run(request, dry_run=asked["dry_run"])
+    facts = {"changed": outcome.changed, **answers.pruned(outcome)}
+    return Result(settings.name, None, outcome.warnings, facts)
+
+
+def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Result:
+    """Pin a backup that exists; with ``state`` absent, take that back."""
+    _open(settings, f"Cannot {'pin' if state == 'present' else 'unpin'} a backup")
+    given = {**settings.options, "backup": asked["backup"], "state": state, "until": asked["until"]}
+    outcome = pinning.run(options.pin_request(given), dry_run=asked["dry_run"])
+    return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, "pin": outcome.after})
+
+
+def unpin_one(settings: Database, asked: Asked) -> Result:
+    return pin_one(settings, {**asked, "until": None}, state="absent")
+
+
+def list_one(settings: Database, _asked: Asked) -> Result:
+    """Every backup, and what retention would say of it now."""
+    repository = _open(settings, "Cannot list the backups")
+    backups = repository.backups()
+    # Without keys: to decrypt what tells about each backup takes a program a backup.
+    described = info.describe_repository(repository, backups=backups)
+    warnings = [*described["warnings"], *filter(None, (each.pin_warning for each in backups))]
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        found = prune.outlook(repository, backups, options.prune_request(settings.options).policy)
+    except EngineError as error:
+        warnings.append(f"what retention would keep is not known: {error}")
+    for each in described["backups"]:
+        each.update(found.get(each["id"], {"reasons": None, "goes": None, "stays": ""}))
+    return Result(settings.name, None, warnings, {"repository": described})
+
+
+def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
+    if asked["live"] and asked["backup"] != "latest":
+        raise UsageError("Cannot verify: both a backup and --live are given.", hint="Give one of them.")
+    expected = options.expectations({**settings.options, "level": asked["level"]})
+    if asked["live"]:
+        timeout_seconds = options.seconds(settings.options, "timeout")
+        found = verify.verify_database(settings.path, expected, timeout_seconds=timeout_seconds)
+    else:
+        found = verify.verify_backups(
+            _open(settings, "Cannot verify the backups"),
+            asked["backup"],
+            expected,
+            keys=options.keys(settings.options),
+            lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
+            progress=progress,
+        )
+    warnings = [*_key_warnings(settings), *found.warnings]
+    return Result(settings.name, found.error, warnings, {"verification": answers.verified(found)})
+
+
+def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Put a backup in place of the database, or at ``dest``; with ``undo``, what the last restore replaced."""
+    if asked["undo"] and (asked["before"] or asked["backup"] != "latest"):
+        raise UsageError("Cannot undo: a backup is chosen, too.", hint="--undo brings the newest undo set back.")
+    given = {
+        **settings.options,
+        **dict.fromkeys(("owner", "group", "mode")),
+        **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
+        "dest": asked["dest"] or settings.path,
+    }
+    request, dry_run = options.restore_request(given), asked["dry_run"]
+    if asked["undo"]:
+        outcome = restore.undo(request, dry_run=dry_run)
+    else:
+        _open(settings, "Cannot restore a backup")
+        outcome = restore.run(request, dry_run=dry_run, progress=progress)
+    facts = {"changed": outcome.changed, "restore": answers.restored(outcome)}
+    return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
+
+
+def status(settings: Database, _asked: Asked) -> Result:
+    """How much could be lost right now, whether that is more than the RPO allows, and what else is not well."""
+    rpo = settings.options["rpo"]
+    seen.check(settings, action=f"Cannot tell the status of {settings.name}")
+    try:
+        repository = _open(settings, "Cannot tell the status")
+        rpo_seconds = options.seconds(settings.options, "rpo")
+        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings))
+    except BackupNotFoundError:
+        told = info.describe_nothing()
+    facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
+    doubts = [*(told["latest"] or {}).get("doubts", [])]
+    doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
+    return Result(settings.name, _verdict(told, settings), doubts, facts)
+
+
+def _due(settings: Database) -> datetime | None:
+    """When a run was due whose backup should be there; none before the schedule was as it is now."""
+    planned = options.due(settings.options)
+    due = planned.last_due(clock.now()) if planned else None
+    with translated(f"Cannot read {settings.file}"):
+        return due if due and due.timestamp() > settings.file.stat().st_mtime else None
+
+
+def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
+    """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
+    if told["state"] == health.OK:
+        return None
+    reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
+    ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
+    hint, way = told["reasons"][0]["hint"], told["reasons"][0]["way"]
+    ways = [Way(**way)] if way else []
+    if told["state"] in (health.MISSED, health.FAILING) and _is_missing(settings.path):
+        hint = f"There is no file {settings.path}: check path in {settings.file}."
+        ways = [Way("If the file is lost, restore it", "restore")] if told["age_seconds"] is not None else []
+    return ends[told["state"]](reasons, hint=hint, ways=ways)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def diagnose(settings: Database, _asked: Asked) -> Result:
+    """What could make a backup or a restore fail one day; a problem is a failure, a warning is none."""
+    findings = doctor.examine(options.doctor_request(settings.options, configuration=settings.file))
+    findings.extend((_same_repository(settings), _retention(settings)))
+    problems = [each for each in findings if each.outcome == doctor.PROBLEM]
+    error = None
+    if problems:
+        error = ProofFailedError(f"{settings.name} has a problem: {problems[0].detail}", hint=problems[0].hint)
+    return Result(settings.name, error, [], {"findings": [dataclasses.asdict(each) for each in findings]})
+
+
+def _same_repository(settings: Database) -> doctor.Finding:
+    name, ok = "same repository", "The repository is the one that was used before, or the first."
+    try:
+        seen.check(settings, action=f"Cannot use the repository of {settings.name}")
+        _open(settings, "Cannot use the repository")
+    except BackupNotFoundError:
+        return doctor.Finding(name, doctor.OK, ok)
+    except EngineError as error:
+        return doctor.Finding(name, doctor.PROBLEM, error.message, error.hint)
+    return doctor.Finding(name, doctor.OK, ok)
+
+
+def _retention(settings: Database) -> doctor.Finding:
+    """A policy that cannot be carried out here: backups are made, and each run fails afterwards."""
+    name = "retention"
+    try:
+        retention.check(options.prune_request(settings.options).policy)
+    except EngineError as error:
+        detail = f"No old backup of {settings.name} can be removed: {error.message}"
+        return doctor.Finding(name, doctor.PROBLEM, detail, error.hint)
+    return doctor.Finding(name, doctor.OK, "The rules for old backups can be carried out on this host.")
+
+
+def _open(settings: Database, action: str) -> Repository:
+    """The repository of the database. Raises when it is gone, or that of another one, whatever is wanted of it."""
+    action = f"{action} of {settings.name}"
+    if not Repository.exists(settings.repository):
+        seen.check(settings, action=action)
+    repository = Repository.open_existing(settings.repository, action=action)
+    repository.check_database(name=settings.name, source=settings.path, action=action)
+    return repository
+
+
+def _key_warnings(settings: Database) -> list[str]:
+    return [warning] if (warning := options.keys(settings.options).warning()) else []

@@ -1,0 +1,275 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The words of the command line of the runner: which commands there are, and which options each of them takes."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from ..repository.manifest import COLLECTION_VERSION
+from ..sqlite import library
+from ..system.errors import UsageError
+from . import config, manual
+from .selection import OF_ONE, SHOWING
+
+PROGRAM = "sqlite-backup"
+HELP = "help"
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command is for, in a line; what else to know, in short lines; how it is used; its options."""
+
+    text: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    examples: Sequence[str]
+    more: str = ""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are the engine's."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"Cannot understand the command line: {message}.", hint=f"See {self.prog} --help.")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What the words of the command line ask for; raises ``UsageError`` for what is not understood."""
+    parser = tree()
+    given = list(words)
+    guarded: list[str] = []
+    if "--" in words:
+        place = words.index("--")
+        words, guarded = words[:place], list(words[place + 1 :])
+    _check_command(words)
+    arguments, rest = parser.parse_known_args(words)
+    if not arguments.command_name:
+        raise UsageError("No command is given.", hint=f"See {PROGRAM} --help.")
+    options = [each for each in rest if each.startswith("-")]
+    if options:
+        raise UsageError(
+            f"{PROGRAM} {arguments.command_name} has no option {options[0]}.",
+            hint=config.nearest(options[0], arguments.options),
+        )
+    # argparse takes names only from one place among the options.
+    arguments.names = [*arguments.names, *rest]
+    arguments.words, arguments.command = given, guarded
+    if arguments.command_name != "guard":
+        arguments.names.extend(guarded)
+    elif not guarded:
+        raise UsageError("No command to guard is given.", hint="Write it at the end, behind --.")
+    return arguments
+
+
+def _check_command(words: Sequence[str]) -> None:
+    """Raise for a command that there is not, in better words than those of argparse."""
+    places = [number for number, word in enumerate(words) if not word.startswith("-")]
+    named = [words[number] for number in places if number == 0 or words[number - 1] != "--config"]
+    if named and named[0] not in (*COMMANDS, HELP):
+        hint = config.nearest(named[0], [*COMMANDS, HELP])
+        raise UsageError(f"There is no command {named[0]!r:.60}.", hint=hint)
+
+
+def tree() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Back up SQLite databases while they are in use, prove the backups, and restore them.",
+        epilog=f"`{PROGRAM} help exit-codes` explains each exit code, `{PROGRAM} help COMMAND` a command.",
+        allow_abbrev=False,
+    )
+    versions = f"(Python {platform.python_version()}, SQLite {library.sqlite3.sqlite_version})"
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {COLLECTION_VERSION} {versions}")
+    defaults: dict[str, Any] = {
+        "config": None,
+        "json": False,
+        "syslog": False,
+        "quiet": False,
+        "names": [],
+        "all": False,
+    }
+    parser.set_defaults(command_name=None, **defaults)
+    _add_common(parser)
+    subparsers = parser.add_subparsers(dest="command_name", metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        _add_command(subparsers, name, command)
+    text = f"Explain a command, or one of {', '.join(manual.TOPICS)}."
+    helper = subparsers.add_parser(HELP, help=text, description=text, allow_abbrev=False)
+    helper.add_argument("names", metavar="TOPIC", nargs="*", help="what to explain (default: an overview)")
+    helper.set_defaults(options=["--help"])
+    return parser
+
+
+def _add_command(subparsers: Any, name: str, command: Command) -> None:
+    subparser = subparsers.add_parser(
+        name,
+        help=command.text,
+        description="\n\n".join(filter(None, (command.text, command.more))),
+        epilog="\n".join(["examples:", *(f"  {PROGRAM} {each}" for each in command.examples)]),
+        usage=f"{PROGRAM} {name} {_names(name)} [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    metavar = _names(name).split("|", maxsplit=1)[0]
+    subparser.add_argument("names", metavar=metavar, nargs="*", help=_help_on_names(name))
+    if name not in OF_ONE:
+        subparser.add_argument("--all", action="store_true", help="every configured database")
+    _add_common(subparser)
+    command.add_options(subparser)
+    known = [option for action in subparser._actions for option in action.option_strings]  # noqa: SLF001
+    subparser.set_defaults(options=known)
+
+
+def _names(command: str) -> str:
+    """How many databases a command takes."""
+    return "NAME" if command in OF_ONE else "[NAME…]" if command in SHOWING else "NAME…|--all"
+
+
+def _help_on_names(command: str) -> str:
+    if command == "try":
+        return "the name of the database; it need not be configured yet"
+    if command in OF_ONE:
+        return "a configured database"
+    return f"configured databases{' (default: every one)' if command in SHOWING else ''}"
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """What may stand before and behind the command: the later one must not reset the earlier."""
+    group = parser.add_argument_group("common options")
+    none = argparse.SUPPRESS
+    place = "the directory of the configuration (default: $SQLITE_BACKUP_CONFIG, else the usual one of this user)"
+    group.add_argument("--config", metavar="DIR", default=none, help=place)
+    group.add_argument("--json", action="store_true", default=none, help="print one JSON document and nothing else")
+    group.add_argument("--syslog", action="store_true", default=none, help="send a line a database to the system log")
+    group.add_argument("--quiet", action="store_true", default=none, help="print nothing but failures")
+
+
+def _add_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why this backup is made")
+    tag = "a tag to store; may be repeated"
+    parser.add_argument("--tag", metavar="TAG", dest="tags", action="append", default=[], help=tag)
+    parser.add_argument("--pinned", action="store_true", help="never let retention remove it")
+    parser.add_argument("--type", choices=config.KEYS["type"].choices, help="of this backup (default: as configured)")
+    parser.add_argument("--force", action="store_true", help="store a backup even when nothing changed")
+    parser.add_argument("--force-identity", action="store_true", help="say that another database than before is meant")
+    parser.add_argument("--no-prune", dest="prune", action="store_false", help="remove no old backup afterwards")
+    _add_dry_run(parser)
+
+
+def _add_dry_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="make the same decisions and write nothing")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backup", default="latest", metavar="ID", help="an id, latest or all (default: latest)")
+    parser.add_argument("--level", choices=("quick", "full"), default="quick", help="how deep to look (default: quick)")
+    parser.add_argument("--live", action="store_true", help="look at the database itself, not at a backup")
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    newest = "an id, or latest: the newest that is not suspect (default: latest)"
+    parser.add_argument("--backup", default="latest", metavar="ID", help=newest)
+    parser.add_argument(
+        "--before",
+        metavar="TIME",
+        help="the newest backup from this time or earlier; without a zone by this host's clock",
+    )
+    parser.add_argument("--dest", metavar="PATH", help="another file (default: the configured database)")
+    parser.add_argument(
+        "--check", choices=("quick", "full"), default="quick", help="of the restored image (default: quick)"
+    )
+    parser.add_argument("--force", action="store_true", help="although it is open, or --backup names a suspect one")
+    parser.add_argument(
+        "--force-identity", action="store_true", help="over another application's database; also a foreign backup"
+    )
+    parser.add_argument("--undo", action="store_true", help="bring back what the last restore replaced")
+    _add_dry_run(parser)
+
+
+def _add_guard(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{PROGRAM} guard NAME --reason TEXT [options] -- COMMAND…"
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why: it is stored with the backup")
+    parser.add_argument("--restore-on-failure", action="store_true", help="put the backup back when the command fails")
+
+
+def _add_pin(parser: argparse.ArgumentParser) -> None:
+    _add_unpin(parser)
+    until = "when the pin ends, as a time or a date; without a zone by this host's clock (default: never)"
+    parser.add_argument("--until", metavar="TIME", help=until)
+
+
+def _add_unpin(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backup", required=True, metavar="ID", help="an id, or latest")
+    _add_dry_run(parser)
+
+
+def _add_try(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--if-backed-up", action="store_true", help="only when the database has a backup already")
+
+
+def _add_nothing(_parser: argparse.ArgumentParser) -> None:
+    """No option of its own."""
+
+
+_UNDO = """\
+Stop the application first: what it writes while its database is replaced is lost.
+
+Nothing asks a question. The database is not touched before the restored file is
+proven, and what it replaced is kept beside it, as the undo set
+PATH.before-restore.TIME, until somebody removes it: --undo brings it back."""
+COMMANDS: dict[str, Command] = {
+    "backup": Command(
+        "Make a proven backup of the present content, then remove what retention does not keep.",
+        _add_backup,
+        ("backup agent", "backup agent --reason 'before migration 42' --pinned", "backup --all --dry-run"),
+    ),
+    "list": Command("List the backups, and why each of them stays.", _add_nothing, ("list", "list agent orders")),
+    "verify": Command(
+        "Check backups, or the live database.",
+        _add_verify,
+        ("verify agent --backup all --level full", "verify agent --live"),
+    ),
+    "restore": Command(
+        "Put a backup in place of the database.",
+        _add_restore,
+        (
+            "restore agent",
+            "restore agent --before '2025-12-30 02:55'",
+            "restore agent --backup 20251230T120000Z-full --dest /root/look.db",
+            "restore agent --undo",
+        ),
+        _UNDO,
+    ),
+    "prune": Command(
+        "Remove the backups that retention does not keep.", _add_dry_run, ("prune agent --dry-run", "prune --all")
+    ),
+    "pin": Command(
+        "Never let retention remove a backup, or not before a date.",
+        _add_pin,
+        ("pin agent --backup 20251230T120000Z-full --until 2027-01-01",),
+    ),
+    "unpin": Command(
+        "Let retention decide on a pinned backup.", _add_unpin, ("unpin agent --backup 20251230T120000Z-full",)
+    ),
+    "status": Command(
+        "Say how well each database is backed up: 3 degraded, 31 last run failed or missing, 30 RPO missed.",
+        _add_nothing,
+        ("status", "status agent --json"),
+    ),
+    "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
+    "guard": Command(
+        "Run a command that may harm a database, protected by a pinned backup.",
+        _add_guard,
+        ("guard agent --reason 'migration 42' -- npx prisma migrate deploy",),
+    ),
+    "try": Command(
+        "Do what a run with the configuration on standard input would do, and write nothing.",
+        _add_try,
+        ("try agent < new.json",),
+    ),
+}

@@ -1,0 +1,75 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which repository a configured database has used: one that is gone must not begin anew without anybody noticing.
+
+Below the mount point of a disk that is not mounted, a new repository would look as good as the old one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..repository.repository import Repository
+from ..system import files, places
+from ..system.errors import EngineError, RefusedError, StorageFailedError, translated
+from .config import SEEN_NAME, Database
+
+
+def file_of(settings: Database) -> Path:
+    """Where it is written down, beside the configuration of the database."""
+    return settings.file.parent.with_name(SEEN_NAME) / f"{settings.name}.json"
+
+
+def check(settings: Database, *, action: str) -> None:
+    """Raise ``StorageFailedError`` when the repository is gone that was used, ``RefusedError`` when it is another."""
+    known = _known(settings)
+    if known.get("repository") != str(settings.repository):
+        return
+    hint = f"If a new one is meant to begin, remove {file_of(settings)}."
+    if not Repository.exists(settings.repository):
+        raise StorageFailedError(
+            f"{action}: the repository {settings.repository}, made at {known.get('created')}, is gone.",
+            hint=f"See whether its disk is mounted. {hint}",
+        )
+    repository = Repository.open_existing(settings.repository, action=action)
+    if not _is_same(repository, known):
+        raise RefusedError(
+            f"{action}: the repository {settings.repository}, made at {repository.created}, is not the one that was "
+            f"used before, made at {known.get('created')}.",
+            hint=f"See whether the right disk is mounted there. {hint}",
+        )
+
+
+def _is_same(repository: Repository, known: Mapping[str, str]) -> bool:
+    """By the id, which the manifests tell, too; where there is none yet, by when it was made, which they do not."""
+    if repository.id and known.get("id"):
+        return repository.id == known["id"]
+    return bool(repository.doubt) or repository.created == known.get("created")
+
+
+def note(settings: Database) -> str:
+    """Write down which repository is used; what went wrong with that, empty when nothing did."""
+    action = "Cannot write down which repository is used"
+    path = file_of(settings)
+    try:
+        found = Repository.open_existing(settings.repository, action=action)
+        wanted = {"repository": str(settings.repository), "created": found.created, "id": found.id}
+        if _known(settings) != wanted:
+            with translated(action):
+                files.own_directory(path.parent)
+                files.replace_private(path, (json.dumps(wanted, indent=2, sort_keys=True) + "\n").encode())
+    except EngineError as error:
+        return f"It could not be written down which repository is used, so its absence will go unnoticed: {error}"
+    return ""
+
+
+def _known(settings: Database) -> dict[str, str]:
+    """What is written down; a file that is damaged tells nothing."""
+    try:
+        content = json.loads(places.read_bytes(file_of(settings)))
+    except (OSError, ValueError, RecursionError, EngineError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,180 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results as text for people: one line for what was done, aligned tables for what there is. Nothing here prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..system import clock
+from ..system.files import counted, readable
+
+Facts = Mapping[str, Any]
+
+
+def plain(text: str) -> str:
+    """``text`` on one line, without anything that a terminal or a log would take as a command."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
+    """Aligned lines; the columns named in ``right`` end at the same place."""
+    cells = [list(head), *([plain(each) for each in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    return ["  ".join(_aligned(row, head, widths, right)).rstrip() for row in cells]
+
+
+def _aligned(row: Sequence[str], head: Sequence[str], widths: Sequence[int], right: Sequence[str]) -> list[str]:
+    return [cell.rjust(width) if name in right else cell.ljust(width) for cell, name, width in zip(row, head, widths)]
+
+
+def backed_up(facts: Facts, *, dry_run: bool = False) -> str:
+    """What a backup, and the prune after it, did."""
+    made = facts["backup"]
+    if dry_run and "id" not in made:
+        text = f"would store a new {made['type']} backup"
+    elif facts["stored"]:
+        text = _stored(made)
+    else:
+        text = f"unchanged, {made['id']} {'would be confirmed' if dry_run else 'confirmed'}"
+    if made["accepted"]:
+        count = counted(len(made["accepted"]), "backup")
+        text += f"; {'would accept' if dry_run else 'accepted'} {count}"
+    if facts["pruned"] and facts["pruned"]["removed"]:
+        text += f"; {removed(facts['pruned'], dry_run=dry_run)}"
+    return text
+
+
+def _stored(made: Facts) -> str:
+    rows = ""
+    if made["tables"]:
+        rows = f", {counted(sum(made['tables'].values()), 'row')} in {counted(len(made['tables']), 'table')}"
+    took = sum(made["durations"].values())
+    marks = "".join(f", {word}" for word in ("pinned", "suspect", "apart") if made[word])
+    sizes = f"{readable(made['stored_bytes'])} of {readable(made['database_bytes'])}"
+    return f"stored {made['id']}{marks} ({sizes}{rows}, {took:.1f} s)"
+
+
+def removed(facts: Facts, *, dry_run: bool = False) -> str:
+    count = len(facts["removed"])
+    return f"{'would remove' if dry_run else 'removed'} {counted(count, 'backup')}, {readable(facts['freed_bytes'])}"
+
+
+def pruned(facts: Facts, *, dry_run: bool = False) -> list[str]:
+    """What a prune removed, and why each of the others stays."""
+    rows = [[each["id"], "kept", ", ".join(each["reasons"])] for each in facts["kept"]]
+    word = "would go" if dry_run else "removed"
+    rows.extend([each["id"], word, readable(each["bytes"])] for each in facts["removed"])
+    told = removed(facts, dry_run=dry_run) if facts["removed"] else "nothing to remove"
+    return [f"{told}, {len(facts['kept'])} kept", *table(("BACKUP", "", "WHY"), sorted(rows))]
+
+
+def pinned(facts: Facts, *, dry_run: bool = False) -> str:
+    """What became of the pin of a backup."""
+    pin = facts["pin"]
+    end = f" until {pin['until']}" if pin["until"] else ""
+    if not facts["changed"]:
+        return f"{pin['id']} already is {'pinned' if pin['pinned'] else 'not pinned'}{end}, nothing was done"
+    verb = ("pin" if pin["pinned"] else "unpin") if dry_run else ("pinned" if pin["pinned"] else "unpinned")
+    return f"{'would ' if dry_run else ''}{verb} {pin['id']}{end}"
+
+
+def listed(repository: Facts) -> list[str]:
+    """Every backup of a repository, the newest last."""
+    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT BY", "GOES", "REASON")
+    where = f"{plain(repository['source'])} in {plain(repository['path'])}"
+    title = f"{counted(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
+    return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
+
+
+def _backup_row(backup: Facts) -> list[str]:
+    kept = [_kept_by(backup), _goes(backup)]
+    if "created" not in backup:
+        return [backup["id"], "", "", "", "damaged", *kept, backup["damage"]]
+    seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
+    state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
+    state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
+    state = "foreign" if backup["foreign"] else state
+    marks = [state, *(word for word in ("pinned",) if backup[word])]
+    sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
+    old = clock.in_words(max(0, seconds))
+    return [backup["id"], old, *sizes, ", ".join(marks), *kept, backup["damage"] or backup["reason"]]
+
+
+def _kept_by(backup: Facts) -> str:
+    """The reasons to stay, each id in them left away: a line must be readable."""
+    reasons = backup.get("reasons")
+    if reasons is None:
+        return "?"
+    words = (each.partition(" by ")[0] if each.endswith(("-full", "-incremental")) else each for each in reasons)
+    return ", ".join(dict.fromkeys(words)) or "nothing"
+
+
+def _goes(backup: Facts) -> str:
+    if backup.get("goes") is not None:
+        seconds = (clock.from_text(backup["goes"]) - clock.now()).total_seconds()
+        return f"in {clock.in_words(max(0, seconds))}" if backup["reasons"] else "next run"
+    return "never" if backup.get("stays") == "pinned" else "?"
+
+
+def verified(facts: Facts) -> list[str]:
+    """The outcome, and every check."""
+    verification = facts["verification"]
+    rows = [[each["name"], each["outcome"], each["detail"]] for each in verification["checks"]]
+    return [str(verification["outcome"]), *table(("CHECK", "OUTCOME", "FOUND"), rows)]
+
+
+def diagnosed(findings: Sequence[Facts]) -> list[str]:
+    """What is not well with what to do about it, then what is."""
+    outcomes = [each["outcome"] for each in findings]
+    worst_first = sorted(findings, key=lambda each: ("problem", "warning", "note", "ok").index(each["outcome"]))
+    rows = []
+    for each in worst_first:
+        rows.append([each["name"], each["outcome"], each["detail"]])
+        rows.extend([["", "", f"-> {each['hint']}"]] if each["hint"] else [])
+    counts = (counted(outcomes.count(word), word) for word in ("problem", "warning", "note"))
+    return [f"{', '.join(counts)}, {outcomes.count('ok')} ok", *table(("CHECK", "OUTCOME", "FOUND"), rows)]
+
+
+def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
+    told = facts["restore"]
+    what, dest = "what was there before" if undo else told["backup"], plain(told["dest"])
+    if told["not_after"]:
+        what += f", the newest from {told['not_after']} or earlier,"
+    if not facts["changed"]:
+        return f"{dest} already is {what.rstrip(',')}, nothing was done"
+    text = f"{'would put' if dry_run else 'put'} {what} in place as {dest}"
+    return text + (f"; what it replaced is in {plain(told['undo_set'])}" if told["undo_set"] else "")
+
+
+def status(results: Sequence[tuple[str, Facts]]) -> list[str]:
+    """A table of databases; each has its name, and its facts if they could be had."""
+    head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "LAST RUN")
+    rows = [[name, _state(facts), *_status_cells(facts)] for name, facts in results]
+    return table(head, rows, right=("BACKUPS", "STORED"))
+
+
+def _state(facts: Facts) -> str:
+    state = str(facts.get("state", "error"))
+    return state if state == "ok" else state.upper()
+
+
+def status_line(facts: Facts) -> str:
+    newest, rpo, backups, stored, last = _status_cells(facts)
+    return f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}, last run {last}"
+
+
+def _status_cells(facts: Facts) -> list[str]:
+    if not facts:
+        return [""] * 5
+    old, failed = facts["age_seconds"], facts["last_failure"]
+    told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
+    newest = "none" if old is None else f"{clock.in_words(old)} ago"
+    return [newest, facts["rpo"] or "", str(facts["backups"]), readable(facts["total_bytes"]), told]
+
+
+def tried(facts: Mapping[str, Any]) -> str:
+    """What was found out about a configuration."""
+    return "backups can succeed with it" if facts["tried"] else "not tried: there is no backup yet"

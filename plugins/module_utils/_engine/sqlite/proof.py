@@ -1,0 +1,348 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The proof of an image: its schema, its rows, and the checks that it passed.
+
+``integrity_check: ok`` alone proves nothing, since an empty database passes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..system import confined
+from ..system.errors import NoSpaceError, StorageFailedError
+from . import schema
+from .database import Header
+from .library import sqlite3
+
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+_GONE = re.compile(r"no such table: main\.(.+)", re.DOTALL)
+ODD = "odd content: "
+"""What the detail of a check begins with that passed, and that somebody should know of."""
+_SHOWN_PROBLEMS = 5
+# What a check may take in a child that works beside another user, and that much more for a large database.
+_CHECK_SECONDS = 600.0
+_SLOWEST_BYTES_A_SECOND = 1024 * 1024
+# The tables in which a virtual table keeps its rows, by its module: https://www.sqlite.org/vtab.html#the_xshadowname_method
+_FTS4_PARTS = ("content", "segments", "segdir", "docsize", "stat")
+_RTREE_PARTS = ("node", "parent", "rowid")
+_SHADOW_PARTS = {
+    "fts3": _FTS4_PARTS,
+    "fts4": _FTS4_PARTS,
+    "fts5": ("data", "idx", "content", "docsize", "config"),
+    "rtree": _RTREE_PARTS,
+    "rtree_i32": _RTREE_PARTS,
+    "geopoly": _RTREE_PARTS,
+}
+# The module of a virtual table in the text that SQLite stores. Each part can match in one way only, so it never hangs.
+_IDENTIFIER = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$\x80-\U0010ffff]+)"""
+_GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
+_MODULE = re.compile(
+    rf"CREATE{_GAP}VIRTUAL{_GAP}TABLE{_GAP}{_IDENTIFIER}{_GAP}USING{_GAP}({_IDENTIFIER})", re.IGNORECASE
+)
+# With this option the rows are in a table of the application, or nowhere.
+_OWN_CONTENT = re.compile(r"[(,]\s*content\s*=", re.IGNORECASE)
+# What SQLite says when a disk failed or memory is short.
+_NO_VERDICT = ("disk I/O error", "out of memory", "unable to open")
+_LOOK = "Look at the disks, at the memory, and at the kernel's log, then run again."
+# A page that could not be had, and the codes with which that is the database's fault: SQLITE_CORRUPT, SQLITE_NOTADB.
+_UNREAD = re.compile(r"unable to get the page\. error code=(\d+)")
+_VERDICTS = (11, 26)
+_UNUSED = re.compile(r"\*\*\* in database main \*\*\*|Page \d+ is never used")
+# What an application can add to its own SQLite, and this one may lack: it makes a check impossible, not failed.
+_MISSING = re.compile(r"(?:no such|unknown) (module|tokenizer|collation sequence|function): (.+)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: ``outcome`` is passed, failed or inconclusive, ``detail`` is for a person."""
+
+    name: str
+    outcome: str
+    detail: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What an image must contain: the digest of its schema, the rows of each table, the fields of its header.
+
+    ``uncounted`` are the tables whose rows the SQLite that made the proof could not count; older proofs have none.
+    """
+
+    schema_sha256: str
+    tables: dict[str, int]
+    header: dict[str, int | str]
+    uncounted: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def overall(checks: Sequence[Check]) -> str:
+    """The outcome of all checks together: one failure fails, one doubt makes it inconclusive."""
+    outcomes = {check.outcome for check in checks}
+    return next((outcome for outcome in (FAILED, INCONCLUSIVE) if outcome in outcomes), PASSED)
+
+
+def quoted(name: str) -> str:
+    """``name`` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
+    """The schema as an SQL script, with the settings of the file that no other statement carries."""
+    lines = []
+    if header is not None:
+        lines = [
+            f"PRAGMA encoding = '{header.encoding}';",
+            f"PRAGMA page_size = {header.page_size};",
+            f"PRAGMA auto_vacuum = {header.auto_vacuum};",
+            f"PRAGMA application_id = {header.application_id};",
+            f"PRAGMA user_version = {header.user_version};",
+        ]
+    rows = connection.execute(
+        "SELECT name, sql, type = 'table', rootpage FROM sqlite_master "
+        "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    ).fetchall()
+    virtual = {name: sql for name, sql, table, root in rows if table and not root}
+    # Creating a virtual table creates these with it.
+    shadows = {f"{name}_{part}" for name, sql in virtual.items() for part in _shadow_parts(sql)}
+    told = (sql for name, sql, table, root in rows if not (table and root and name in shadows))
+    return "\n".join([*lines, *(f"{sql};" for sql in told), ""])
+
+
+def _shadow_parts(sql: str) -> list[str]:
+    """What follows the name of the virtual table ``sql`` in the names of the tables that it makes for its rows."""
+    found = _MODULE.match(sql)
+    parts = _SHADOW_PARTS.get(found[1].strip("\"'`[]").lower(), ()) if found else ()
+    return [part for part in parts if part != "content" or not _OWN_CONTENT.search(sql)]
+
+
+def schema_digest(schema: str) -> str:
+    return hashlib.sha256(schema.encode()).hexdigest()
+
+
+def of_image(connection: sqlite3.Connection, schema: str, header: Header | None) -> Proof:
+    """The proof of the image that is open, whose schema is ``schema``."""
+    rows = table_rows(connection)
+    return Proof(
+        schema_digest(schema),
+        {name: count for name, count in rows.items() if count is not None},
+        header.facts() if header else {},
+        tuple(name for name, count in rows.items() if count is None),
+    )
+
+
+def table_rows(connection: sqlite3.Connection) -> dict[str, int | None]:
+    """Rows of every ordinary table; virtual tables keep their rows in ordinary ones, SQLite's own are left out.
+
+    None are those of a table that this SQLite cannot parse or order: that says nothing against the database.
+    """
+    names = connection.execute(
+        "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    ).fetchall()
+    return {name: _count_rows(connection, name) for (name,) in names}
+
+
+def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
+    # SQLite counts in the smallest index, whose order this SQLite may not know; the table has the same rows.
+    for unindexed in ("", " NOT INDEXED"):
+        try:
+            return int(connection.execute(f"SELECT count(*) FROM {quoted(name)}{unindexed}").fetchone()[0])
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("no such"):
+                raise
+    return None
+
+
+def check_schema(connection: sqlite3.Connection) -> list[Check]:
+    """A check for what could not be parsed of the schema, if there is any."""
+    trouble = schema.trouble(connection)
+    return [Check("schema", FAILED if trouble.damage else INCONCLUSIVE, trouble.text)] if trouble else []
+
+
+def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
+    """``quick``: quick_check. ``full``: integrity_check, and foreign_key_check, which is reported, not judged."""
+    pragma = "quick_check" if level == "quick" else "integrity_check"
+    with confined.bounded(_CHECK_SECONDS + _image_bytes(connection) / _SLOWEST_BYTES_A_SECOND):
+        checks = [_check_pragma(connection, pragma), *_check_virtual_tables(connection)]
+        if level == "full" and overall(checks) == PASSED:
+            checks.append(_check_foreign_keys(connection))
+    return checks
+
+
+def _image_bytes(connection: sqlite3.Connection) -> int:
+    try:
+        (page_count,) = connection.execute("PRAGMA page_count").fetchone()
+        (page_size,) = connection.execute("PRAGMA page_size").fetchone()
+    except sqlite3.DatabaseError:
+        # The check will say what is wrong with it.
+        return 0
+    return int(page_count * page_size)
+
+
+def _check_pragma(connection: sqlite3.Connection, pragma: str) -> Check:
+    unparsed = check_schema(connection)
+    if overall(unparsed) == FAILED:
+        return Check(pragma, FAILED, unparsed[0].detail)
+    try:
+        # A page that the disk did not give is a problem in SQLite's list like any other: what is not there when it is
+        # looked at again was none of the database.
+        problems = _problems(connection, pragma) and _problems(connection, pragma)
+    except sqlite3.DatabaseError as error:
+        if lack := _lack(error):
+            return Check(pragma, INCONCLUSIVE, lack)
+        problems = [judge(error)]
+    if not problems:
+        return Check(pragma, INCONCLUSIVE, unparsed[0].detail) if unparsed else Check(pragma, PASSED)
+    shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+    return Check(
+        pragma, FAILED, f"{shown}; {len(problems)} problems in all" if len(problems) > _SHOWN_PROBLEMS else shown
+    )
+
+
+def _problems(connection: sqlite3.Connection, pragma: str) -> list[str]:
+    """What the check lists; raises ``StorageFailedError`` when that tells of a disk."""
+    problems = [line for row in connection.execute(f"PRAGMA {pragma}") for line in str(row[0]).splitlines()]
+    if schema.trouble(connection) is not None:
+        # By what could not be parsed.
+        problems = [each for each in problems if not _UNUSED.fullmatch(each)]
+    for each in problems:
+        code = _UNREAD.search(each)
+        if code and int(code[1]) & 0xFF not in _VERDICTS:
+            raise StorageFailedError(f"Cannot check the database: SQLite says: {each}.", hint=_LOOK)
+    return [] if problems in ([], ["ok"]) else problems
+
+
+def judge(error: sqlite3.Error) -> str:
+    """What ``error`` says about the database. Raises when it says something about a disk, or about this host."""
+    text = str(error)
+    if "interrupted" in text:
+        raise error
+    if "disk is full" in text:
+        raise NoSpaceError(f"Cannot check the database: {text}.", hint="Free some space, then run again.") from error
+    # Elsewhere in the text it is a name that is quoted.
+    if text.startswith(_NO_VERDICT):
+        raise StorageFailedError(f"Cannot check the database: SQLite says: {text}.", hint=_LOOK) from error
+    return text
+
+
+def _lack(error: sqlite3.Error) -> str:
+    """What this SQLite would need, when that is what ``error`` says; else an empty text."""
+    missing = _MISSING.match(str(error))
+    return f"unverifiable: needs {missing[1]} {missing[2]}" if missing else ""
+
+
+def _check_virtual_tables(connection: sqlite3.Connection) -> list[Check]:
+    """One inconclusive check for each virtual table that needs a module or tokenizer that this SQLite does not have."""
+    checks = []
+    try:
+        names = connection.execute(
+            "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage = 0 AND name IS NOT NULL"
+        ).fetchall()
+    except sqlite3.DatabaseError as error:
+        return [Check("schema", FAILED, judge(error))]
+    for (name,) in names:
+        try:
+            connection.execute(f"SELECT 1 FROM {quoted(name)} LIMIT 0").fetchall()
+        except sqlite3.Error as error:
+            checks.append(_judge_virtual_table(name, error))
+    return checks
+
+
+def _judge_virtual_table(name: str, error: sqlite3.Error) -> Check:
+    """What keeps a virtual table from being used is damage, a lack of this SQLite, or odd content in a whole file."""
+    if lack := _lack(error):
+        return Check(f"virtual table {name}", INCONCLUSIVE, lack)
+    text = judge(error)
+    gone = _GONE.fullmatch(text)
+    # Its own tables begin with its name; another one may be dropped by whoever likes.
+    if gone and not gone[1].startswith(f"{name}_"):
+        return Check(f"virtual table {name}", PASSED, f"{ODD}the virtual table {name} cannot be used: {text}")
+    return Check(f"virtual table {name}", FAILED, text)
+
+
+def _check_foreign_keys(connection: sqlite3.Connection) -> Check:
+    try:
+        orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    except sqlite3.Error as error:
+        return Check("foreign_key_check", PASSED, f"not checked: {judge(error)}")
+    if not orphans:
+        return Check("foreign_key_check", PASSED)
+    tables = sorted({str(row[0]) for row in orphans})
+    return Check("foreign_key_check", PASSED, f"{len(orphans)} rows without their parent, in {', '.join(tables)}")
+
+
+def check_rows(connection: sqlite3.Connection, proof: Proof) -> list[Check]:
+    """The schema and the rows of every table against the proof."""
+    try:
+        rows = table_rows(connection)
+    except sqlite3.DatabaseError as error:
+        return [Check("rows", FAILED, judge(error))]
+    # What one of the two could not count is no difference.
+    uncounted = [name for name, count in rows.items() if count is None]
+    names = {*rows, *proof.tables} - {*proof.uncounted, *uncounted}
+    different = [name for name in names if rows.get(name) != proof.tables.get(name)]
+    if different:
+        name = min(different)
+        found, expected = rows.get(name), proof.tables.get(name)
+        return [Check("rows", FAILED, f"table {name} has {found} rows, the manifest says {expected}")]
+    unparsed = check_schema(connection)
+    if unparsed:
+        return [Check("rows", INCONCLUSIVE, unparsed[0].detail)]
+    if uncounted:
+        return [Check("rows", INCONCLUSIVE, f"unverifiable: the rows of {', '.join(uncounted)} cannot be counted here")]
+    counts = [rows[name] or 0 for name in names]
+    unknown = f", the manifest does not have those of {', '.join(proof.uncounted)}" if proof.uncounted else ""
+    return [Check("rows", PASSED, f"{sum(counts)} rows in {len(counts)} tables{unknown}")]
+
+
+def check_expectations(
+    connection: sqlite3.Connection, *, expect_tables: Sequence[str] = (), assertions: Sequence[Mapping[str, Any]] = ()
+) -> list[Check]:
+    """The tables that must exist, and SQL whose result must equal what the operator gave.
+
+    A result of one row and one column is compared as a value, anything else as a list of rows. Values are equal too
+    when they are written the same, since a template may turn numbers into text.
+    """
+    checks = [_check_table(connection, table) for table in expect_tables]
+    checks.extend(_check_assertion(connection, str(each["sql"]), each["equals"]) for each in assertions)
+    return checks
+
+
+def _check_table(connection: sqlite3.Connection, table: str) -> Check:
+    name = f"table {table}"
+    query = "SELECT 1 FROM sqlite_master WHERE name = ? AND type IN ('table', 'view')"
+    try:
+        found = connection.execute(query, (table,)).fetchone() is not None
+    except sqlite3.DatabaseError as error:
+        return Check(name, FAILED, f"SQLite says: {judge(error)}")
+    return Check(name, PASSED) if found else Check(name, FAILED, "the table does not exist")
+
+
+def _check_assertion(connection: sqlite3.Connection, sql: str, expected: Any) -> Check:
+    name = f"assertion {sql}"
+    try:
+        connection.execute("PRAGMA query_only=ON")
+        rows = [list(row) for row in connection.execute(sql)]
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        return Check(name, FAILED, f"SQLite says: {error}")
+    found: Any = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else rows
+    if found == expected or str(found) == str(expected):
+        return Check(name, PASSED, f"{found!r}")
+    return Check(name, FAILED, f"expected {expected!r}, found {found!r}")
+
+
+def first_failure(checks: Sequence[Check]) -> str:
+    """What the first failed check says, in one line."""
+    detail = next((each.detail for each in checks if each.outcome == FAILED), "")
+    return "; ".join(detail.splitlines()).rstrip(".") or "it cannot be read"

@@ -1,0 +1,381 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back up one database: "a proven backup of its present content exists" is what a run makes true."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..repository import base, examination, identity, include, manifest, published
+from ..repository.base import Base, Policy
+from ..repository.manifest import Manifest, Origin, StoredFile
+from ..repository.published import Backup
+from ..repository.repository import Repository, check_new_place
+from ..sealed import codec
+from ..sqlite import database, proof, snapshot
+from ..sqlite.database import Source
+from ..sqlite.proof import Check
+from ..sqlite.snapshot import Progress
+from ..system import clock, files, interrupts, owners
+from ..system.clock import Deadline, Phases
+from ..system.errors import EngineError, SourceCorruptError, Way, explained, meaning, translated
+from . import preview
+from .backup_request import Outcome, Request
+from .draft import Draft, Drafting, Wanted
+
+__all__ = ["Outcome", "Request", "run"]
+
+# Writers that must wait for a snapshot need not wait for a slower compression, nor for a full check. They do where it
+# is encrypted: a plain copy in the repository would stay there when the run is killed.
+_FAST_COMPRESSIONS = ("none", "zstd")
+
+
+def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
+    """Store a backup of the present content, or confirm the newest one when it holds just that.
+
+    With ``dry_run`` the same decisions are made, and nothing stays on the disk.
+    """
+    with interrupts.Shield() as shield:
+        try:
+            outcome = _run(request, shield, dry_run=dry_run, progress=progress)
+        except (EngineError, KeyboardInterrupt) as failure:
+            if not dry_run and Repository.exists(request.repository):
+                _record_failure(request, explained(failure))
+            raise
+    shield.deliver()
+    return outcome
+
+
+def _record_failure(request: Request, error: EngineError) -> None:
+    # The audit log must not hide the failure itself.
+    with contextlib.suppress(EngineError):
+        action = "Cannot write the audit log"
+        repository = Repository.open_existing(request.repository, action=action)
+        # In the log of another database it would look like a failure of that one.
+        repository.check_database(name=request.database_name, source=request.path, action=action)
+        # A message may quote what only the encrypted files may tell: a name, a word of the schema.
+        message = error.message if request.encryption.method == "none" else _untold(error)
+        repository.record("backup", outcome="failed", code=error.code, message=message)
+
+
+def _untold(error: EngineError) -> str:
+    return f"{meaning(error.code)}; what exactly, only the run itself said"
+
+
+def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:
+    action = f"Cannot back up {request.path}"
+    source = database.locate(request.path, action=action, allow_empty=request.allow_empty)
+    included = include.gather(
+        request.include, source=source.path, action=action, deadline=Deadline(request.timeout_seconds)
+    )
+    compression = codec.choose_compression(request.compression)
+    codec.check_level(compression, request.compression_level)
+    request.encryption.check(action)
+    if dry_run and not Repository.exists(request.repository):
+        check_new_place(request.repository, action=action)
+        return preview.first(request, source, action=action)
+    repository = _open_repository(request, source, action=action, dry_run=dry_run)
+    with repository.locked(action=action, timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
+        if not dry_run:
+            repository.remove_leftovers()
+        backups = published.own(repository.backups())
+        wanted = Wanted(
+            policy=Policy(request.type, request.full_every_seconds, request.max_chain),
+            compression=compression,
+            level=request.compression_level,
+            encryption=request.encryption,
+            check=examination.level(request.check, backups),
+            included=included,
+            tags=request.tags,
+            pinned=request.pinned,
+            force=request.force,
+            # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
+            now=clock.now(),
+        )
+        job = _Job(request, repository, backups, wanted, shield, action=action, dry_run=dry_run)
+        return job.run(source, progress)
+
+
+def _open_repository(request: Request, source: Source, *, action: str, dry_run: bool) -> Repository:
+    name = request.database_name
+    if dry_run:
+        repository = Repository.open_existing(request.repository, action=action)
+        repository.check_database(name=name, source=source.given, action=action)
+        return repository
+    timeout_seconds = request.lock_timeout_seconds
+    return Repository.open_or_create(
+        request.repository, name=name, source=source.given, action=action, timeout_seconds=timeout_seconds
+    )
+
+
+class _Job:
+    """One run under the lock of the repository. ``shield`` begins when only the record of what is done is left."""
+
+    def __init__(
+        self,
+        request: Request,
+        repository: Repository,
+        backups: list[Backup],
+        wanted: Wanted,
+        shield: interrupts.Shield,
+        *,
+        action: str,
+        dry_run: bool,
+    ) -> None:
+        self.request = request
+        self.repository = repository
+        self.backups = backups
+        self.newest = backups[-1] if backups else None
+        self.wanted = wanted
+        self.shield = shield
+        self.action = action
+        self.dry_run = dry_run
+        self.encrypted = wanted.encryption.method != "none"
+        self.phases = Phases()
+        self.standing = identity.Standing(repository.identity_path(), backups)
+        self.doubt = ""
+        self.apart = False
+        self.accepted: list[str] = []
+        self.warnings = [*filter(None, [wanted.encryption.warning()]), *repository.warnings()]
+
+    def run(self, source: Source, progress: Progress | None) -> Outcome:
+        files.require_space(self.repository.path, 0, action=self.action)
+        with self.repository.staging(f"{clock.to_stamp(self.wanted.now)}-{os.getpid()}") as staging:
+            with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
+                drafting = Drafting(
+                    self.wanted,
+                    found,
+                    staging,
+                    action=self.action,
+                    dry_run=self.dry_run,
+                    full_bytes=self._full_bytes(source),
+                    progress=progress,
+                )
+                draft = self._read(source, staging, drafting, progress)
+            self._compare(draft)
+            if not draft.type and self.newest is not None:
+                return self._confirm(self.newest, draft)
+            self._warn(draft, found)
+            if self.dry_run:
+                return self._outcome(draft, None)
+            with self.phases.phase("publish"):
+                self._accept()
+                published = self._publish(draft, drafting, source)
+            return self._recorded(draft, published, source)
+
+    def _compare(self, draft: Draft) -> None:
+        """Find out whether this is perhaps another database than before; of what is suspect nobody knows."""
+        proven = draft.evidence.proof
+        if not draft.type and self.newest is not None:
+            self.doubt = identity.UNTOLD if self.newest.apart else ""
+        elif proven is not None and not draft.evidence.suspect:
+            self.doubt = self.standing.doubt(identity.found_in(proven))
+        self.apart = bool(self.doubt) and not self.request.force_identity
+        if self.apart:
+            self.warnings.append(self.standing.warning(self.doubt))
+        elif self.doubt:
+            self.accepted = [each.id for each in self.standing.apart]
+
+    def _accept(self) -> None:
+        """Note beside what was held apart that it is meant, before a newer backup makes it look given up."""
+        if self.doubt and not self.apart:
+            for each in self.standing.to_accept():
+                self.repository.accept(each, self.wanted.now)
+
+    def _record_acceptance(self, made: Backup) -> None:
+        """``made`` is the backup of the database as it is now, which is meant."""
+        if self.doubt and not self.apart:
+            self._record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
+
+    def _record(self, event: str, **facts: Any) -> None:
+        """Add to the audit log; what this is about is done, and to fail now would deny that."""
+        try:
+            self.repository.record(event, **facts)
+        except EngineError as failure:
+            self.warnings.append(failure.message)
+
+    def _full_bytes(self, source: Source) -> int:
+        """A lower bound of what a full backup will take: about what the last one took."""
+        if self.wanted.compression == "none":
+            return source.status.st_size
+        fulls = [each.manifest for each in self.backups if each.manifest and each.manifest.type == "full"]
+        return fulls[-1].stored_bytes if fulls else 0
+
+    def _parent(self, draft: Draft) -> Manifest | None:
+        return self.newest.manifest if self.newest and draft.type == "incremental" else None
+
+    def _read(self, source: Source, staging: Path, drafting: Drafting, progress: Progress | None) -> Draft:
+        deadline = Deadline(self.request.timeout_seconds)
+
+        def work(image: snapshot.Snapshot) -> Draft:
+            draft = drafting.draft(image, deadline if image.held else Deadline(None))
+            if draft.evidence.suspect and not image.corruption and image.image_bytes < source.status.st_size:
+                # What a torn header does not count is perhaps all that there is to repair it with.
+                raise SourceCorruptError(f"{self.action}: {proof.first_failure(draft.evidence.checks)}.")
+            return draft
+
+        try:
+            return snapshot.use(
+                source,
+                staging,
+                work,
+                action=self.action,
+                deadline=deadline,
+                progress=progress,
+                traceless=self.dry_run,
+                hasty=self.encrypted or (self.wanted.compression in _FAST_COMPRESSIONS and self.wanted.check != "full"),
+            )
+        except SourceCorruptError as error:
+            if error.needs_recovery:
+                raise
+            with snapshot.salvage(source, staging, corruption=error.cause(self.action)) as image:
+                return work(image)
+
+    def _warn(self, draft: Draft, found: Base | None) -> None:
+        self.warnings.extend(draft.evidence.doubts)
+        damage = found.damage if found is not None else self.newest.damage if self.newest is not None else None
+        if damage is not None:
+            self.warnings.append(f"{damage.message} A new full backup takes its place.")
+        if self.request.type == "incremental" and draft.type == "full":
+            self.warnings.append(f"a full backup instead of an incremental one: {draft.why_full}")
+        if draft.writers_waited_seconds:
+            self.warnings.append(
+                f"the journal mode made writers wait for {draft.writers_waited_seconds} s; WAL mode would not"
+            )
+        newest = self.newest.manifest if self.newest else None
+        if newest is not None and newest.started > clock.to_text(self.wanted.now):
+            self.warnings.append(f"the clock went backwards: the newest backup {newest.id} was made later than now")
+
+    def _confirm(self, newest: Backup, draft: Draft) -> Outcome:
+        if not self.dry_run:
+            timeout_seconds = self.request.lock_timeout_seconds
+            self.shield.begin()
+            self._accept()
+            self._record_acceptance(newest)
+            newest = self.repository.confirm(newest, self.wanted.now, timeout_seconds=timeout_seconds)
+            # What a verification found is for a verification to take back.
+            if draft.evidence.checks and not newest.failed:
+                outcome = proof.overall(draft.evidence.checks)
+                newest = self.repository.note_verification(newest, level=self.wanted.check, outcome=outcome)
+            told = "suspect" if newest.trusted().suspect else "passed"
+            self._record("confirm", backup=newest.id, reason=self.request.reason, outcome=told)
+        document = newest.trusted()
+        return Outcome(
+            False,
+            newest,
+            self.newest,
+            0,
+            document.type,
+            document.parent,
+            document.proof.tables if document.proof else {},
+            self.phases.seconds,
+            self.warnings,
+            self._suspicion(newest, document.checks) if document.suspect else None,
+            self.apart,
+            self.accepted,
+        )
+
+    def _publish(self, draft: Draft, drafting: Drafting, source: Source) -> Backup:
+        if draft.stored is None:
+            raise EngineError(f"{self.action}: nothing was staged.")
+        storage = drafting.storage
+        included, names = include.store(self.wanted.included, storage.write, opaque=self.encrypted)
+        stored = [draft.stored, *included]
+        if draft.corruption:
+            stored.extend(examination.store_sidecars(source, storage))
+        stored.extend(examination.store(draft.evidence, names, storage))
+        document = self._manifest(draft, stored, source)
+        drafting.keep_index(self.repository.index_path(document.id))
+        if self.encrypted and draft.evidence.proof is not None:
+            with translated(self.action):
+                self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
+        return self.repository.publish(drafting.directory, document, committing=self.shield.begin)
+
+    def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
+        ownership = owners.ownership(source.status)
+        parent = self._parent(draft)
+        return Manifest(
+            id=self.repository.new_id(self.wanted.now, draft.type),
+            sequence=max((each.manifest.sequence for each in self.backups if each.manifest), default=0) + 1,
+            type=draft.type,
+            parent=parent.id if parent else None,
+            parent_sha256=parent.image.sha256 if parent else None,
+            database=Origin(self.request.database_name, str(source.given), socket.gethostname(), *ownership),
+            reason=self.request.reason,
+            tags=self.request.tags,
+            pinned=self.request.pinned,
+            suspect=draft.evidence.suspect,
+            started=clock.to_text(self.wanted.now),
+            finished=clock.to_text(clock.now()),
+            image=draft.image,
+            proof=None if self.encrypted else draft.evidence.proof,
+            files=tuple(stored),
+            checks=examination.told(draft.evidence.checks, encrypted=self.encrypted),
+            durations=dict(self.phases.seconds),
+            versions=manifest.versions(),
+            apart=self.apart,
+            accepts=self._accepts(),
+            repository=self.repository.id,
+        )
+
+    def _accepts(self) -> tuple[str, ...]:
+        """What was held apart and is meant: the notes that say so may be lost, what is sealed is not."""
+        apart = [each for each in self.backups if each.manifest and each.manifest.apart]
+        return tuple(each.id for each in apart if not each.apart or each.id in self.accepted)
+
+    def _outcome(self, draft: Draft, published: Backup | None) -> Outcome:
+        parent = self._parent(draft)
+        return Outcome(
+            True,
+            published,
+            self.newest,
+            draft.changed_pages,
+            draft.type,
+            parent.id if parent else None,
+            draft.evidence.proof.tables if draft.evidence.proof else {},
+            self.phases.seconds,
+            self.warnings,
+            self._suspicion(published, draft.evidence.checks) if draft.evidence.suspect else None,
+            self.apart,
+            self.accepted,
+        )
+
+    def _recorded(self, draft: Draft, published: Backup, source: Source) -> Outcome:
+        """What is left to do. The backup is on the disk and listed: to fail now would deny that."""
+        document = published.trusted()
+        facts: dict[str, Any] = {"why_full": draft.why_full} if draft.why_full else {}
+        if document.apart:
+            facts["apart"] = self.doubt
+        self._record(
+            "backup",
+            backup=document.id,
+            type=document.type,
+            reason=document.reason,
+            outcome="suspect" if document.suspect else "passed",
+            stored_bytes=document.stored_bytes,
+            **facts,
+        )
+        self._record_acceptance(published)
+        try:
+            with translated(f"Cannot write to the repository {self.repository.path}"):
+                self.repository.adopt_source(source.given)
+                self.repository.remove_old_indexes(document.id)
+        except EngineError as failure:
+            self.warnings.append(failure.message)
+        return self._outcome(draft, published)
+
+    def _suspicion(self, suspect: Backup | None, checks: Sequence[Check]) -> SourceCorruptError:
+        """``suspect`` is where its bytes are kept, None in check mode."""
+        good = next((each.id for each in reversed(self.backups) if each.verified), None)
+        kept = f" Its bytes are kept in {suspect.id}, marked suspect." if suspect else ""
+        return SourceCorruptError(
+            f"The source {self.request.path} is corrupt: {proof.first_failure(checks)}.{kept}",
+            hint=f"The newest good backup is {good}." if good else "There is no good backup in this repository.",
+            ways=[Way("To restore it", "restore", {"backup": good})] if good else [],
+        )

@@ -1,0 +1,71 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a backup is asked for, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..repository import base
+from ..repository.include import Include
+from ..repository.published import Backup
+from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS
+from ..sealed.encryption import NOT_ENCRYPTED, Encryption
+from ..system.errors import EngineError
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to back up and how; the options of the module ``sqlite_backup`` with the same names.
+
+    ``timeout_seconds`` is the deadline of the snapshot, ``lock_timeout_seconds`` that of waiting for the repository.
+    """
+
+    path: Path
+    repository: Path
+    name: str = ""
+    type: str = "auto"
+    full_every_seconds: float = base.DEFAULT_FULL_EVERY_SECONDS
+    max_chain: int = base.DEFAULT_MAX_CHAIN
+    compression: str = "auto"
+    compression_level: int | None = None
+    encryption: Encryption = NOT_ENCRYPTED
+    check: str = "quick"
+    include: tuple[Include, ...] = ()
+    reason: str = ""
+    tags: tuple[str, ...] = ()
+    pinned: bool = False
+    timeout_seconds: float | None = None
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    force: bool = False
+    allow_empty: bool = False
+    force_identity: bool = False
+
+    @property
+    def database_name(self) -> str:
+        return self.name or self.path.stem
+
+
+@dataclass
+class Outcome:
+    """What a run did, or in check mode would do. ``error`` is set when a backup was stored and is suspect.
+
+    ``apart`` says that the backup is perhaps of another database than those before it; ``accepted`` are the ids of
+    those of which the run noted that this is meant.
+    ``backup`` is None only in check mode, for a backup that does not exist yet.
+    """
+
+    changed: bool
+    backup: Backup | None
+    previous: Backup | None
+    changed_pages: int
+    type: str = "full"
+    parent: str | None = None
+    tables: dict[str, int] = field(default_factory=dict)
+    durations: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    error: EngineError | None = None
+    apart: bool = False
+    accepted: list[str] = field(default_factory=list)

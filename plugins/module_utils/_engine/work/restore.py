@@ -1,0 +1,365 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Restore a database: stage beside it, prove, then switch; and undo that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ..repository import chain, choice, examination, image
+from ..repository.manifest import Manifest
+from ..repository.published import Backup
+from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
+from ..sealed.encryption import NO_KEYS, Keys
+from ..sqlite import database, proof, schema, switch
+from ..sqlite.library import sqlite3
+from ..sqlite.proof import Proof
+from ..sqlite.snapshot import Progress
+from ..system import clock, confined, files, interrupts, owners, places
+from ..system.clock import Phases
+from ..system.errors import (
+    EngineError,
+    ProofFailedError,
+    RefusedError,
+    StorageFailedError,
+    UsageError,
+    from_os_error,
+    translated,
+)
+from . import destination
+
+_LOOK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to restore and where; the options of the module ``sqlite_restore`` with the same names.
+
+    ``dest`` None is the path that was backed up. ``owner``, ``group`` and ``mode`` (octal) are as the old file's, or
+    as they were when the backup was made, unless given.
+    """
+
+    repository: Path | None
+    backup: str = "latest"
+    before: datetime | None = None
+    dest: Path | None = None
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+    check: str = "quick"
+    force: bool = False
+    force_identity: bool = False
+    keys: Keys = NO_KEYS
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+
+
+@dataclass
+class Outcome:
+    """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
+
+    ``not_after`` is the moment that the request's ``before`` meant, with its offset; empty when none was given.
+    ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
+    """
+
+    changed: bool
+    dest: Path
+    backup: str = ""
+    undo_set: str = ""
+    not_after: str = ""
+    sha256: str = ""
+    durations: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    before: dict[str, int | bool] = field(default_factory=dict)
+    after: dict[str, int | bool] = field(default_factory=dict)
+
+
+def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
+    """Make ``dest`` hold exactly the chosen backup. Until that is proven, the live database is not touched."""
+    if request.repository is None:
+        raise UsageError("Cannot restore: no repository is given.", hint="Set repository.")
+    repository = Repository.open_existing(request.repository, action="Cannot restore")
+    wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
+    chosen = choice.choose(repository, wanted)
+    backup, document = chosen.backup, chosen.backup.trusted()
+    action = f"Cannot restore {backup.id}"
+    told = request.dest or destination.told_by(request.repository, document.database.source, action=action)
+    dest = destination.checked(told, action=action)
+    action = f"Cannot restore {backup.id} to {dest}"
+    phases = Phases()
+    timeout_seconds = request.lock_timeout_seconds
+    with repository.reading(backup, action=action, timeout_seconds=timeout_seconds, dry_run=dry_run):
+        with phases.phase("check_artifacts"), chosen.naming_another():
+            links = chain.links(repository, backup)
+            chain.check_artifacts(links)
+        expected = examination.proof_of(backup, request.keys)
+        with phases.phase("compare"):
+            same = destination.holds(dest, document)
+        outcome = Outcome(not same, dest, backup.id, sha256=document.image.sha256, durations=phases.seconds)
+        outcome.warnings.extend(chosen.warnings)
+        outcome.not_after = clock.with_offset(request.before) if request.before else ""
+        outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
+        if same:
+            if not dry_run:
+                switch.settle(dest, action=action, timeout_seconds=timeout_seconds)
+            outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
+            return outcome
+        _check_switch_is_safe(request, links, expected, dest, action=action)
+        if dry_run:
+            return outcome
+        # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
+        workplace = switch.workplace(dest, action=action, timeout_seconds=timeout_seconds, warnings=outcome.warnings)
+        with interrupts.Shield() as shield, workplace as directory:
+            staging = _Staging(request, links, expected, dest, directory, action=action)
+            with phases.phase("stage"):
+                written = image.write_image(links, staging.staged, request.keys, action=action, progress=progress)
+            with phases.phase("check"):
+                outcome.warnings.extend(staging.prove(written))
+            shield.begin()
+            with phases.phase("switch"):
+                undo_set = switch.install(
+                    dest,
+                    written.path,
+                    directory,
+                    check=lambda: _compare_installed(dest, document, action=action),
+                    force=request.force,
+                )
+            outcome.undo_set = str(undo_set or "")
+            _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
+    outcome.warnings.extend(_too_late(shield))
+    return outcome
+
+
+def _too_late(shield: interrupts.Shield) -> list[str]:
+    return ["a signal to stop came when everything was done already"] if shield.caught else []
+
+
+def undo(request: Request, *, dry_run: bool = False) -> Outcome:
+    """Bring back what the last restore of ``dest`` replaced; what is there now becomes the new undo set."""
+    dest = _undo_dest(request)
+    action = f"Cannot undo the restore of {dest}"
+    phases = Phases()
+    outcome = Outcome(True, dest, durations=phases.seconds)
+    with interrupts.Shield() as shield, contextlib.ExitStack() as stack:
+        if not dry_run:
+            workplace = switch.workplace(
+                dest, action=action, timeout_seconds=request.lock_timeout_seconds, warnings=outcome.warnings
+            )
+            directory = stack.enter_context(workplace)
+        undo_set = switch.newest_undo_set(dest, action=action)
+        if not (undo_set / dest.name).exists():
+            raise RefusedError(
+                f"{action}: {undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
+                hint="There was no database before that restore; remove it by hand if that is meant.",
+            )
+        if not request.force:
+            destination.check_not_in_use(dest, action=action)
+        outcome.before, outcome.after = destination.facts(dest), destination.facts(undo_set / dest.name)
+        with translated(action):
+            destination.require_space(dest, int(outcome.after["bytes"]), action=action)
+        if dry_run:
+            return outcome
+        with phases.phase("copy"):
+            copy, right = switch.copy_of_undo_set(undo_set, dest, directory)
+        outcome.warnings.extend(_not_given(*_owner_and_group(undo_set / dest.name), right, request))
+        shield.begin()
+        with phases.phase("switch"):
+            saved = switch.install(dest, copy, directory, check=lambda: None, force=request.force)
+        outcome.undo_set = str(saved or "")
+        outcome.warnings.extend(switch.retire(undo_set))
+        _record_undo(request, outcome, action=action)
+    outcome.warnings.extend(_too_late(shield))
+    return outcome
+
+
+def _record_undo(request: Request, outcome: Outcome, *, action: str) -> None:
+    if request.repository is not None and Repository.exists(request.repository):
+        try:
+            repository = Repository.open_existing(request.repository, action=action)
+        except EngineError as error:
+            outcome.warnings.append(error.message)
+            return
+        outcome.warnings.extend(repository.warnings())
+        _record(repository, outcome, "undo", dest=str(outcome.dest), undo_set=outcome.undo_set)
+
+
+def _record(repository: Repository, outcome: Outcome, event: str, **facts: str) -> None:
+    try:
+        repository.record(event, outcome="passed", **facts)
+    except EngineError as error:
+        # The database is in place: failing now would deny that.
+        outcome.warnings.append(error.message)
+
+
+def _undo_dest(request: Request) -> Path:
+    if request.dest is not None:
+        return destination.checked(request.dest, action="Cannot undo a restore")
+    if request.repository is None:
+        raise UsageError("Cannot undo a restore: neither dest nor repository is given.", hint="Set dest.")
+    action = "Cannot undo a restore"
+    repository = Repository.open_existing(request.repository, action=action)
+    told = destination.told_by(request.repository, repository.source, action=action)
+    return destination.checked(told, action=action)
+
+
+def _check_switch_is_safe(
+    request: Request, links: Sequence[Backup], expected: Proof | None, dest: Path, *, action: str
+) -> None:
+    if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
+        raise RefusedError(f"{action}: that is inside the repository.", hint="Restore to another directory.")
+    if dest.exists() and not request.force_identity:
+        destination.check_identity(dest, links[-1].trusted(), expected, action=action)
+    if not request.force:
+        destination.check_not_in_use(dest, action=action)
+    with translated(action):
+        destination.require_space(dest, image.needed_bytes(links), action=action)
+
+
+class _Staging:
+    """The image beside ``dest``, which is proven there and gets the attributes that it will need."""
+
+    def __init__(
+        self,
+        request: Request,
+        links: Sequence[Backup],
+        expected: Proof | None,
+        dest: Path,
+        directory: Path,
+        *,
+        action: str,
+    ) -> None:
+        self.request = request
+        self.links = links
+        self.document = links[-1].trusted()
+        self.expected = expected
+        self.dest = dest
+        self.staged = directory / "restored"
+        self.action = action
+
+    def prove(self, written: image.Written) -> Sequence[str]:
+        """Raises unless the image is the right one; afterwards only the switch is left. Says what could not be had."""
+        image.prove(self.links[-1], written, self._check, action=self.action)
+        warnings: Sequence[str] = ()
+        with translated(f"{self.action}: cannot set owner and mode"):
+            if self.dest.exists():
+                right = owners.copy_attributes(self.dest, self.staged, with_group=not self.request.group)
+                warnings = _not_given(*_owner_and_group(self.dest), right, self.request)
+            else:
+                warnings = self._apply_origin()
+            _apply_wanted(self.staged, self.request)
+        files.sync_file(self.staged)
+        return warnings
+
+    def _apply_origin(self) -> Sequence[str]:
+        """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
+        origin, request = self.document.database, self.request
+        if os.name == "nt" or not origin.mode:
+            return []
+        uid = -1 if request.owner else owners.local_owner(origin.owner, origin.uid)
+        gid = -1 if request.group else owners.local_group(origin.group, origin.gid)
+        if request.repository is not None and owners.other_owner(request.repository):
+            # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
+            like = owners.other_owner(self.dest.parent)
+            owners.change_owner(self.staged, like.st_uid if like else -1, like.st_gid if like else -1)
+            right = owners.has(self.staged, uid, gid) if like else (False, False)
+        else:
+            right = owners.give(self.staged, uid, gid)
+        owners.change_mode(self.staged, owners.rights(int(origin.mode, 8), group=right[1]))
+        return _not_given(origin.owner, origin.group, right, request)
+
+    def _check(self) -> None:
+        level, document = self.request.check, self.document
+        if document.suspect or not document.image.bytes or (level == "quick" and _has_passed(document)):
+            return
+        header = database.read_header(self.staged)
+        with contextlib.closing(database.connect(self.staged, immutable=True)) as connection:
+            schema.load_of_copy(connection, header)
+            checks = proof.check_structure(connection, level)
+            if level == "full" and self.expected is not None:
+                checks.extend(proof.check_rows(connection, self.expected))
+        failed = [each for each in checks if each.outcome == proof.FAILED]
+        if failed:
+            raise ProofFailedError(
+                f"{self.action}: the restored image fails {failed[0].name}: {failed[0].detail}.",
+                hint="The live database was not touched. Choose another backup.",
+            )
+
+
+def _owner_and_group(path: Path) -> tuple[str, str]:
+    return owners.ownership(os.stat(path, follow_symlinks=False))[:2]
+
+
+def _not_given(owner: str, group: str, right: tuple[bool, bool], request: Request) -> list[str]:
+    """What became of a file that does not have the owner or the group that it should have."""
+    if (right[0] or request.owner) and right[1]:
+        return []
+    warning = f"the file could not be given to {owner}:{group}, to whom it belonged"
+    return [warning if right[1] or request.mode else f"{warning}, so nobody but its owner may use it"]
+
+
+def _has_passed(document: Manifest) -> bool:
+    """Whether the very bytes of this image passed the quick check, or a deeper one, when they were backed up."""
+    return any(
+        each.name in ("quick_check", "integrity_check") and each.outcome == proof.PASSED for each in document.checks
+    )
+
+
+def _compare_installed(dest: Path, document: Manifest, *, action: str) -> None:
+    """Open the live database again: it must have the size of the image and SQLite must be able to read it."""
+    try:
+        with places.reading(dest) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes != document.image.bytes:
+            raise ProofFailedError(
+                f"{action}: the file in place has another size.", hint="The old content was put back."
+            )
+        if document.image.bytes and not document.suspect:
+            with contextlib.ExitStack() as stack:
+                # By its name: whoever owns the directory may put a fifo there.
+                stack.enter_context(confined.bounded(_LOOK_SECONDS))
+                stack.enter_context(owners.acting_as_owner(dest))
+                connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
+                _read_twice(connection)
+    except OSError as error:
+        raise from_os_error(f"{action}: cannot read the file in place", error) from error
+    except sqlite3.Error as error:
+        failure = database.from_sqlite_error(f"{action}: the file in place", error, dest)
+        if isinstance(failure, StorageFailedError):
+            raise failure from error
+        raise ProofFailedError(failure.message, hint="The old content was put back.") from error
+
+
+def _read_twice(connection: sqlite3.Connection) -> None:
+    """Read the header; what a disk did not give can look like damage, which is believed when it is found again."""
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except sqlite3.DatabaseError:
+        connection.execute("PRAGMA user_version").fetchone()
+
+
+def _apply_wanted(staged: Path, request: Request) -> None:
+    if request.owner or request.group:
+        _change_owner(staged, request.owner, request.group)
+    if request.mode:
+        owners.change_mode(staged, int(request.mode, 8))
+
+
+def _change_owner(path: Path, owner: str, group: str) -> None:
+    owners.change_owner(path, owners.numeric_owner(owner), owners.numeric_group(group))
+
+
+def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
+    """Give a database that is right already the owner and mode that are asked for; whether they were others."""
+    before = os.stat(dest)
+    uid, gid = owners.numeric_owner(request.owner), owners.numeric_group(request.group)
+    wrong_owner = uid not in (-1, before.st_uid) or gid not in (-1, before.st_gid)
+    wrong_mode = bool(request.mode) and int(request.mode, 8) != before.st_mode & 0o7777
+    if (wrong_owner or wrong_mode) and not dry_run:
+        with translated(f"Cannot set owner and mode of {dest}"):
+            _apply_wanted(dest, request)
+    return wrong_owner or wrong_mode

@@ -1,0 +1,245 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verify backups, live databases and plain files: passed, failed or inconclusive."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..repository import chain, choice, examination, image, published
+from ..repository.published import Backup
+from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
+from ..sealed.encryption import NO_KEYS, Keys
+from ..sqlite import database, pin, proof, schema
+from ..sqlite.library import sqlite3
+from ..sqlite.proof import Check
+from ..sqlite.snapshot import Progress
+from ..system import files, scratch
+from ..system.clock import Deadline
+from ..system.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    EngineError,
+    KeyRejectedError,
+    ProgramMissingError,
+    ProofFailedError,
+    SourceCorruptError,
+    Way,
+    sentence,
+)
+
+_EXPECTATIONS = ("table ", "assertion ")
+UNEXPECTED = "unexpected"
+
+
+@dataclass(frozen=True)
+class Expectations:
+    """How deep to look (``quick`` or ``full``), and what the operator knows of the content."""
+
+    level: str = "quick"
+    expect_tables: Sequence[str] = ()
+    assertions: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def about_content(self) -> bool:
+        return bool(self.expect_tables or self.assertions)
+
+
+@dataclass
+class Verification:
+    """The outcome, every check, and ``error``: what to fail with, None when all passed.
+
+    ``locked_out``: for want of a key or a program nothing was learnt about the backup. ``warnings`` are of the
+    repository.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    error: EngineError | None = None
+    locked_out: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def outcome(self) -> str:
+        return proof.overall(self.checks)
+
+
+def verify_database(
+    path: Path, expected: Expectations, *, timeout_seconds: float | None = None, dry_run: bool = False
+) -> Verification:
+    """Check a live database, or any SQLite file, where it is; nothing is written to it."""
+    action = f"Cannot verify {path}"
+    source = database.locate(path, action=action)
+    checks = pin.examine(
+        source,
+        lambda connection: _content_checks(connection, expected),
+        action=action,
+        deadline=Deadline(timeout_seconds),
+        traceless=dry_run,
+    )
+    return Verification(checks, _failure(checks, f"The database {path}", SourceCorruptError))
+
+
+def verify_backups(
+    repository: Repository,
+    wanted: str,
+    expected: Expectations,
+    *,
+    keys: Keys = NO_KEYS,
+    dry_run: bool = False,
+    lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS,
+    progress: Progress | None = None,
+) -> Verification:
+    """Check one backup, the ``latest``, or ``all`` but foreign ones, and note the outcome beside each manifest.
+
+    With more than one, each check's name begins with the backup's id, and the first failure is the error.
+    """
+    action = f"Cannot verify {repository.path}"
+    listed = repository.backups()
+    backups = published.own(listed) if wanted == "all" else [repository.find(wanted, action=action, among=listed)]
+    if not backups:
+        hint = " ".join([*map(sentence, published.told_of_foreign(listed)), "Make a backup first."])
+        raise BackupNotFoundError(f"{action}: it holds no backup.", hint=hint)
+    passed_over = published.passed_over(listed, backups[-1]) if wanted == "latest" else []
+    total = Verification(warnings=[*passed_over, *repository.warnings(listed)])
+    damaged: list[Backup] = []
+    for number, each in enumerate(backups):
+        share = _share(progress, number, len(backups))
+        try:
+            with repository.reading(each, action=action, timeout_seconds=lock_timeout_seconds, dry_run=dry_run):
+                single = _verify_backup(repository, each, expected, keys, share)
+        except BackupNotFoundError:
+            # Among all of them, one that retention removed meanwhile is none that is missed.
+            if wanted == "all":
+                continue
+            raise
+        if not dry_run:
+            unwritten = _note(repository, each, expected, single)
+            total.warnings.extend(text for text in unwritten if text not in total.warnings)
+        total.checks.extend(_labelled(single.checks, each.id if wanted == "all" else ""))
+        total.error = total.error or single.error
+        damaged.extend([each] if isinstance(single.error, BackupDamagedError) else [])
+        share(1, 1)
+    if isinstance(total.error, BackupDamagedError):
+        total.error = _naming_a_good_one(total.error, damaged, listed)
+    return total
+
+
+def _naming_a_good_one(error: BackupDamagedError, damaged: Sequence[Backup], listed: Sequence[Backup]) -> EngineError:
+    """``error`` with the newest backup in ``listed`` that is good as far as anybody knows."""
+    told, best = choice.good(listed, damaged)
+    ways = [Way("If the database is lost, restore that one", "restore", {"backup": best.id})] if best else []
+    return BackupDamagedError(error.message, hint=told, ways=ways)
+
+
+def _share(progress: Progress | None, number: int, count: int) -> Progress:
+    """Tells ``progress`` of the whole how far the one with this ``number`` of ``count`` is."""
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(number * total + done, count * total)
+
+    return tell
+
+
+def _labelled(checks: Sequence[Check], label: str) -> list[Check]:
+    return [dataclasses.replace(each, name=f"{label}: {each.name}" if label else each.name) for each in checks]
+
+
+def _note(repository: Repository, backup: Backup, expected: Expectations, result: Verification) -> list[str]:
+    """Write down what was found; what the audit log does not take is told: to fail would hide what was found."""
+    # What was known of a backup stays as it is when somebody tries another key.
+    if backup.manifest is not None and not result.locked_out:
+        # Whole, but not what the operator expects: that may be a slip in the assertion, and no reason to remove it.
+        outcome = UNEXPECTED if isinstance(result.error, ProofFailedError) else result.outcome
+        repository.note_verification(backup, level=expected.level, outcome=outcome)
+    code = result.error.code if result.error else 0
+    try:
+        repository.record("verify", backup=backup.id, level=expected.level, outcome=result.outcome, code=code)
+    except EngineError as failure:
+        return [failure.message]
+    return []
+
+
+def _verify_backup(
+    repository: Repository, backup: Backup, expected: Expectations, keys: Keys, progress: Progress
+) -> Verification:
+    result = Verification()
+    try:
+        document = backup.trusted()
+        links = chain.links(repository, backup)
+        chain.check_artifacts(links)
+        built = f", built on {files.counted(len(links) - 1, 'backup')}" if len(links) > 1 else ""
+        result.checks.append(Check("artifacts", proof.PASSED, files.counted(len(document.files), "file") + built))
+        if document.suspect:
+            result.checks.append(Check("suspect", proof.FAILED, "its source was corrupt when it was backed up"))
+        elif expected.level == "full" or expected.about_content:
+            with scratch.directory() as place:
+                result.checks.extend(_restored_checks(links, place, expected, keys, progress))
+    except BackupDamagedError as error:
+        result.checks.append(Check("artifacts", proof.FAILED, error.message))
+    except (KeyRejectedError, ProgramMissingError) as error:
+        result.checks.append(Check("content", proof.INCONCLUSIVE, error.message))
+        result.error = error
+        result.locked_out = True
+        return result
+    result.error = _failure(result.checks, f"The backup {backup.id}", BackupDamagedError)
+    return result
+
+
+def _restored_checks(
+    links: Sequence[Backup], place: Path, expected: Expectations, keys: Keys, progress: Progress
+) -> list[Check]:
+    """The checks of the content, on an image that was restored into ``place``."""
+    backup = links[-1]
+    action = f"Cannot verify {backup.id}"
+    document = backup.trusted()
+    files.require_space(place, image.needed_bytes(links), action=action)
+    restored = place / "restored.sqlite"
+    proven = examination.proof_of(backup, keys)
+
+    def check() -> list[Check]:
+        checks = [Check("image", proof.PASSED, f"SHA-256 {document.image.sha256}")]
+        header = database.read_header(restored)
+        with contextlib.closing(database.connect(restored, immutable=True)) as connection:
+            schema.load_of_copy(connection, header)
+            if proven is not None and expected.level == "full":
+                checks.extend(proof.check_rows(connection, proven))
+            checks.extend(_content_checks(connection, expected))
+        return checks
+
+    written = image.write_image(links, restored, keys, action=action, progress=progress)
+    return image.prove(backup, written, check, action=action)
+
+
+def _content_checks(connection: sqlite3.Connection, expected: Expectations) -> list[Check]:
+    checks = proof.check_structure(connection, expected.level)
+    checks.extend(
+        proof.check_expectations(connection, expect_tables=expected.expect_tables, assertions=expected.assertions)
+    )
+    return checks
+
+
+def _failure(checks: Sequence[Check], what: str, damage: type[EngineError]) -> EngineError | None:
+    """What to fail with: damage before a failed expectation before a doubt."""
+    failed = [each for each in checks if each.outcome == proof.FAILED]
+    for each in failed:
+        if not each.name.startswith(_EXPECTATIONS):
+            return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore a backup that passes.")
+    if failed:
+        return ProofFailedError(
+            f"{what} failed {failed[0].name}: {failed[0].detail}.",
+            hint="The file is whole, but its content is not what was expected: look at both.",
+        )
+    for each in checks:
+        if each.outcome == proof.INCONCLUSIVE:
+            return ProgramMissingError(
+                f"{what} cannot be verified here: {each.name}: {each.detail}.",
+                hint="Verify it with an SQLite that has this module.",
+            )
+    return None
