@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -147,9 +148,20 @@ def test_reader_leaves_the_name_of_the_holder_alone(tmp_path: Path) -> None:
     assert (tmp_path / "lock").read_bytes() == b""
 
 
-def test_lock_that_is_no_file_cannot_be_looked_at(tmp_path: Path) -> None:
-    (tmp_path / "lock").mkdir()
-    with pytest.raises(EngineError, match="Cannot use .*lock"):
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+def test_filesystem_without_locks_is_an_error_with_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network filesystems have none."""
+    import fcntl
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    take(tmp_path / "lock")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = f"{ACTION}: the lock {tmp_path}/lock cannot be used"
+    with pytest.raises(EngineError, match=message):
+        take(tmp_path / "lock")
+    with pytest.raises(EngineError, match=message):
         locks.is_held(tmp_path / "lock", action=ACTION)
 
 
