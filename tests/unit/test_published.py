@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest, published
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import Manifest, StoredFile
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.pins import Pin
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 from support import manifests
@@ -61,3 +62,12 @@ def test_planted_link_on_the_way_to_an_artifact_is_told(tmp_path: Path) -> None:
     assert "files/a cannot be found" in lack(tmp_path, document)
     with pytest.raises(EngineError, match="files/a is missing"):
         manifest.check_files(document, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "warning"), [("", ""), ("it is cut.", "20250102T030405Z-full counts as pinned: it is cut.")]
+)
+def test_pin_that_nobody_can_read_is_told(tmp_path: Path, damage: str, warning: str) -> None:
+    found = Backup("20250102T030405Z-full", tmp_path, manifests.example(), pin=Pin(True, damage=damage))
+    assert found.pin_warning == warning
+    assert Backup(found.id, tmp_path, found.manifest).pin_warning == ""
