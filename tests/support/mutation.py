@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import functools
 import importlib.util
 import os
 import random
@@ -25,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ ROOMS = {
     "encryption": "encrypted_backups",
     "files": "repository scratch",
     "image": "restore verify",
-    "interrupts": "restore backup",
+    "interrupts": "",
     "journal": "pin",
     "keyfiles": "encryption",
     "locks": "scratch repository restore",
@@ -169,7 +168,7 @@ def engine_file(root: Path, room: str) -> Path:
 def tests_of(root: Path, room: str) -> list[Path]:
     names = [room, *ROOMS[room].split()]
     paths = [root / "tests" / "unit" / f"test_{name}.py" for name in names]
-    # `destination` and `interrupts` have none of their own.
+    # `destination` has none of its own.
     return [paths[0]] * paths[0].exists() + paths[1:]
 
 
@@ -226,7 +225,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutation-") as name, ThreadPoolExecutor(wanted.processes) as pool:
         # As /tmp is: tests become other users.
         os.chmod(name, 0o1777)
-        for each, survivors in zip(chosen, pool.map(functools.partial(_survivors, Path(name)), chosen)):
+        running = {pool.submit(_survivors, Path(name), each): each for each in chosen}
+        for future in as_completed(running):
+            each, survivors = running[future], future.result()
             print(f"{each[0].room}: {len(each) - len(survivors)} of {len(each)} noticed", flush=True)
             rows = [mutant.row for mutant in survivors]
             print("".join(f"{'' if row in known else 'NEW '}{row}\n" for row in rows), end="", flush=True)

@@ -21,6 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     NoSpaceError,
     PermissionDeniedError,
+    RefusedError,
 )
 from support import databases, limits, processes
 
@@ -134,6 +135,54 @@ def test_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o750)
     files.make_private_directory(tmp_path / "a")
     assert mode_of(tmp_path / "a") == 0o750
+
+
+@pytest.mark.parametrize("planted", ["file", "link", "open to all"])
+def test_working_directory_that_somebody_else_may_have_made_is_refused(tmp_path: Path, planted: str) -> None:
+    """Whoever may write there could put anything under the names that are used in it."""
+    place = tmp_path / "work"
+    if planted == "file":
+        place.touch(mode=0o600)
+    elif planted == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.mkdir()
+        place.chmod(0o722)
+    with pytest.raises(RefusedError, match=f"Cannot work in {place}"):
+        files.own_directory(place)
+
+
+def test_working_directory_of_ones_own_is_taken_over(tmp_path: Path) -> None:
+    files.own_directory(tmp_path / "work")
+    (tmp_path / "work" / "left").touch()
+    files.own_directory(tmp_path / "work")
+    assert (tmp_path / "work" / "left").exists()
+
+
+@processes.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("swapped", [False, True])
+def test_only_the_directory_that_was_made_is_given_away(monkeypatch: pytest.MonkeyPatch, *, swapped: bool) -> None:
+    """The owner of the directory around it may rename one of root's to its name."""
+    mkdir = os.mkdir
+    with processes.open_directory() as place:
+        os.chown(place, processes.NOBODY, processes.NOBODY)
+
+        def make(name: str, mode: int, **options: int | None) -> None:
+            mkdir(name, mode, **options)
+            if swapped:
+                (place / "new" / "of root").touch()
+
+        monkeypatch.setattr(os, "mkdir", make)
+        files.create_directory(place / "new")
+        monkeypatch.undo()
+        assert (place / "new").stat().st_uid == (0 if swapped else processes.NOBODY)
+
+
+def test_any_user_can_flush_a_directory() -> None:
+    with processes.open_directory() as place, limits.unprivileged():
+        files.sync_directory(place)
 
 
 def test_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
