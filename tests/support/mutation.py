@@ -53,10 +53,10 @@ ROOMS = {
     "published": "repository manifest deep_checks apart_backups foreign",
     "reading": "incremental",
     "repository": "notes one_repository_each prune",
-    "restore": "",
+    "restore": "newer_sqlite",
     "scratch": "",
     "seal": "manifest description",
-    "snapshot": "snapshot_meanwhile suspect_backups",
+    "snapshot": "snapshot_meanwhile suspect_backups newer_sqlite",
     "switch": "restore guard faults",
 }
 _PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn), (ast.Is, ast.IsNot))

@@ -69,3 +69,14 @@ def test_same_seed_takes_the_same_mutants() -> None:
     assert chosen == mutation.sample("locks", 5, 1) != mutation.sample("locks", 5, 2)
     everything = mutation.mutants("locks", mutation.engine_file(mutation.ROOT, "locks").read_bytes())
     assert set(mutation.sample("locks", 0, 1)) == set(everything)
+
+
+def test_every_survivor_that_is_listed_is_a_mutant_with_a_reason() -> None:
+    """Once the code is another one, its line says nothing any more."""
+    rooms = {room: mutation.engine_file(mutation.ROOT, room).read_bytes() for room in mutation.ROOMS}
+    rows = {each.row for room, source in rooms.items() for each in mutation.mutants(room, source)}
+    lines = mutation.KNOWN.read_text(encoding="utf-8").splitlines()
+    listed = [line.rpartition("` | ") for line in lines if line.startswith("| `") and "` → `" in line]
+    assert listed
+    assert [row for row, _mark, _reason in listed if f"{row}` |" not in rows] == []
+    assert [row for row, _mark, reason in listed if len(reason.strip(" |")) < 10] == []
