@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import description, manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -236,6 +236,38 @@ def test_line_of_the_audit_log_that_a_crash_cut_short_harms_no_other(repository:
         log.write(b'{"event": "torn')
     repository.record("after", outcome="passed")
     assert [event["event"] for event in repository.history()][-2:] == ["backup", "after"]
+
+
+def test_repository_that_is_gone_is_an_error(repository: Repository) -> None:
+    """Its disk may have been unmounted under the run."""
+    repository.path.rename(repository.path.with_name("gone"))
+    with pytest.raises(EngineError, match=f"Cannot write to the repository {repository.path}"):
+        with repository.staging("test"):
+            pytest.fail("there is nothing to stage in")
+    with pytest.raises(EngineError, match=f"Cannot list the repository {repository.path}"):
+        repository.new_id(clock.now(), "full")
+
+
+def test_backup_that_is_not_there_is_told_with_the_newest(repository: Repository) -> None:
+    newest = repository.backups()[-1]
+    with pytest.raises(BackupNotFoundError) as caught:
+        repository.find("20200101T000000Z-full", action="Test")
+    assert caught.value.hint == f"The newest is {newest.id}."
+
+
+def test_backup_is_found_among_those_that_were_listed(repository: Repository) -> None:
+    """A list that is read again may be another one."""
+    first, second, _third = repository.backups()
+    assert repository.find("latest", action="Test", among=[first, second]).id == second.id
+
+
+def test_description_that_is_in_doubt_is_not_written_for_a_database_that_moved(repository: Repository) -> None:
+    """What it should say is only told by the manifests."""
+    (repository.path / "repository.json").write_text("{")
+    doubted = _reopened(repository)
+    assert doubted.doubt
+    doubted.adopt_source(repository.path.with_name("moved.db"))
+    assert (repository.path / "repository.json").read_text() == "{"
 
 
 def test_staging_that_throws_leaves_nothing(repository: Repository) -> None:

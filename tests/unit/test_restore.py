@@ -114,6 +114,15 @@ def test_restored_database_that_was_written_to_since_can_be_undone_and_redone(li
     assert databases.names(live) == [*BACKED_UP, "since"]
 
 
+def test_undo_finds_by_the_repository_what_it_is_of(live: Path) -> None:
+    databases.add(live, "old")
+    restore.run(_request(live))
+    assert restore.undo(_request(live, dest=None)).dest == live
+    assert databases.names(live) == [*BACKED_UP, "old"]
+    with pytest.raises(UsageError, match="neither dest nor repository"):
+        restore.undo(restore.Request(None))
+
+
 def test_undo_without_an_undo_set_is_not_found(live: Path) -> None:
     with pytest.raises(BackupNotFoundError):
         restore.undo(_request(live))
