@@ -7,11 +7,12 @@
 # make test             everything; nothing needs to be set up first
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
+# make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo programs test
+.PHONY: benchmark check clean demo mutation programs test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -53,6 +54,9 @@ benchmark: programs $(BUILD)/venv/.benchmark
 	@$(HERMETIC) $(PYTHON) tests/benchmark/run.py $(if $(SIZE),--size "$(SIZE)") \
 		$(if $(DAY_SIZE),--day-size "$(DAY_SIZE)") $(if $(ROUNDS),--rounds "$(ROUNDS)") \
 		$(if $(ONLY),--only "$(ONLY)",--document docs/benchmark.md)
+
+mutation: $(READY)
+	$(NOX) --session mutation
 
 programs:
 	@missing=; for pair in $(PROGRAMS); do \

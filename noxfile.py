@@ -186,6 +186,13 @@ def molecule(session: nox.Session) -> None:
             session.run("molecule", "destroy", env=env, silent=True)
 
 
+@nox.session
+def mutation(session: nox.Session) -> None:
+    """Mutation testing of the code: what no unit test would miss. Words after `--` are those of its script."""
+    _install(session, "test")
+    session.run("python", "tests/support/mutation.py", *session.posargs, env=HERMETIC)
+
+
 def _copy_checkout(session: nox.Session, root: Path) -> Path:
     """Copy what git tracks or would track to its place in a new collections tree below ``root``."""
     copy = root / "ansible_collections" / "sqliteops" / "backup"

@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import (
+    MANIFEST_NAME,
     Image,
     Manifest,
     Origin,
     StoredFile,
+    to_bytes,
 )
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import Check, Proof
 
 
@@ -66,3 +69,11 @@ def sealed(document: dict[str, Any]) -> bytes:
     before = "\n".join(lines[:-1])
     seal = hashlib.sha256(before.encode()).hexdigest()
     return f'{before},\n  "seal": "{seal}"\n}}\n'.encode()
+
+
+def reseal(backup: Backup, *, rows: int) -> None:
+    """Let the manifest of ``backup`` count so many rows in the table ``item``."""
+    document = backup.trusted()
+    assert document.proof is not None
+    proof = dataclasses.replace(document.proof, tables={"item": rows})
+    (backup.path / MANIFEST_NAME).write_bytes(to_bytes(dataclasses.replace(document, proof=proof)))

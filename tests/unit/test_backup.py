@@ -575,3 +575,32 @@ def test_busy_source_stores_nothing(request_for: backup.Request, source: Path) -
             backup.run(dataclasses.replace(request_for, timeout_seconds=0.1))
     assert _ids(request_for) == []
     assert not list(request_for.repository.glob(".staging*"))
+
+
+def _log_cannot_be_written(repository: Path) -> None:
+    (repository / "history.jsonl").unlink()
+    (repository / "history.jsonl").mkdir()
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_audit_log_that_cannot_be_written_is_a_warning(request_for: backup.Request, *, changed: bool) -> None:
+    """The backup is there, or confirmed: to call the run failed would deny that."""
+    backup.run(request_for)
+    _log_cannot_be_written(request_for.repository)
+    if changed:
+        databases.add(request_for.path, "later")
+    outcome = backup.run(request_for)
+    assert (outcome.changed, outcome.error) == (changed, None)
+    assert len(_ids(request_for)) == 1 + changed
+    (warning,) = outcome.warnings
+    assert "history.jsonl" in warning
+    newest = Repository.open_existing(request_for.repository).backups()[-1]
+    assert bool(newest.confirmed) != changed
+
+
+def test_audit_log_that_cannot_be_written_does_not_hide_a_failure(request_for: backup.Request) -> None:
+    backup.run(request_for)
+    _log_cannot_be_written(request_for.repository)
+    request_for.path.unlink()
+    with pytest.raises(SourceMissingError):
+        backup.run(request_for)

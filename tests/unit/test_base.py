@@ -305,6 +305,14 @@ def test_encrypted_backup_is_for_the_readers_in_its_index() -> None:
         assert not encrypted(facts).is_for(wanted)
 
 
+def test_same_readers_by_another_method_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain of two methods would need the keys of both."""
+    monkeypatch.setattr(Encryption, "readers", lambda _self: ["reader"])
+    known = base.readers_of(Encryption("age"))
+    assert encrypted({"readers": known}).is_for(Encryption("age"))
+    assert not encrypted({"readers": known}).is_for(Encryption("gpg"))
+
+
 @keys.needs_age
 def test_plain_and_encrypted_backups_are_not_for_the_same() -> None:
     """Case 13: nothing is ever stored plain because the backup before was."""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,6 +48,37 @@ def test_what_the_work_returns_comes_back(theirs: Path) -> None:
 
 def test_nobody_needs_a_child_beside_root_alone(tmp_path: Path) -> None:
     assert confined.run(os.getpid, tmp_path / "agent.db", None) == os.getpid()
+
+
+def test_what_ends_in_time_goes_on_behind_its_bound(theirs: Path) -> None:
+    def work() -> str:
+        with confined.bounded(60.0), confined.bounded(50.0):
+            time.sleep(0.05)
+        time.sleep(0.05)
+        return "done"
+
+    assert confined.run(work, theirs) == "done"
+
+
+_SAYS = """
+import sys
+from pathlib import Path
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
+sys.stdout = open(1, "w", closefd=False)
+print("before")
+confined.run(lambda: print("within"), Path(sys.argv[1]))
+print("behind")
+"""
+
+
+def test_what_the_work_says_is_said_once(theirs: Path) -> None:
+    assert processes.python(_SAYS, theirs).split() == ["before", "within", "behind"]
+
+
+def test_nobody_needs_a_standard_output(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service may have none."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert confined.run(lambda: "done", theirs) == "done"
 
 
 def fail() -> None:

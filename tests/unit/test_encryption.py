@@ -675,6 +675,26 @@ def test_other_message_of_gpg_is_not_what_was_asked_for(
         encryption.check_ciphertext(tmp_path / "a", keys.scheme("gpg-passphrase")[0])
 
 
+@keys.needs_gpg
+@pytest.mark.parametrize("way", ["encrypt", "decrypt"])
+def test_gpg_that_ends_well_and_does_not_say_so_did_not(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an exit code of 0 alone it may have stopped half way."""
+    wanted, given_keys = keys.scheme("gpg-passphrase")
+    artifact = encrypted(tmp_path / "a", wanted)
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    (directory / "gpg").write_text(f'#!/bin/sh\nexec {shutil.which("gpg")} "$@" 2>/dev/null\n')
+    (directory / "gpg").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(EngineError, match="gpg failed with exit code 0|it is not whole"):
+        if way == "encrypt":
+            encrypted(tmp_path / "b", wanted)
+        else:
+            decrypted(artifact, "gpg", given_keys)
+
+
 def test_age_file_with_a_passphrase_is_not_what_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"age-encryption.org/v1\n-> scrypt c2FsdA 18\nAAAA\n--- AAAA\n")
     with pytest.raises(EngineError, match="age wrote something else.*scrypt"):

@@ -137,6 +137,54 @@ def test_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
     assert mode_of(tmp_path / "a") == 0o750
 
 
+@pytest.mark.parametrize("planted", ["file", "link", "open to all"])
+def test_working_directory_that_somebody_else_may_have_made_is_refused(tmp_path: Path, planted: str) -> None:
+    """Whoever may write there could put anything under the names that are used in it."""
+    place = tmp_path / "work"
+    if planted == "file":
+        place.touch(mode=0o600)
+    elif planted == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    else:
+        place.mkdir()
+        place.chmod(0o722)
+    with pytest.raises(RefusedError, match=f"Cannot work in {place}"):
+        files.own_directory(place)
+
+
+def test_working_directory_of_ones_own_is_taken_over(tmp_path: Path) -> None:
+    files.own_directory(tmp_path / "work")
+    (tmp_path / "work" / "left").touch()
+    files.own_directory(tmp_path / "work")
+    assert (tmp_path / "work" / "left").exists()
+
+
+@processes.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("swapped", [False, True])
+def test_only_the_directory_that_was_made_is_given_away(monkeypatch: pytest.MonkeyPatch, *, swapped: bool) -> None:
+    """The owner of the directory around it may rename one of root's to its name."""
+    mkdir = os.mkdir
+    with processes.open_directory() as place:
+        os.chown(place, processes.NOBODY, processes.NOBODY)
+
+        def make(name: str, mode: int, **options: int | None) -> None:
+            mkdir(name, mode, **options)
+            if swapped:
+                (place / "new" / "of root").touch()
+
+        monkeypatch.setattr(os, "mkdir", make)
+        files.create_directory(place / "new")
+        monkeypatch.undo()
+        assert (place / "new").stat().st_uid == (0 if swapped else processes.NOBODY)
+
+
+def test_any_user_can_flush_a_directory() -> None:
+    with processes.open_directory() as place, limits.unprivileged():
+        files.sync_directory(place)
+
+
 def test_file_in_the_place_of_a_directory_is_an_error(tmp_path: Path) -> None:
     """Saying nothing would let the next step fail for a reason that nobody understands."""
     (tmp_path / "a").write_bytes(b"x")
@@ -171,6 +219,29 @@ def test_every_byte_is_written_to_a_file_that_takes_few(data: bytes) -> None:
     file = Reluctant()
     files.write_all(file, data)  # type: ignore[arg-type]
     assert file.content == bytes(data)
+
+
+class Dribbling(io.RawIOBase):
+    """Gives three bytes at a time, as a network filesystem may do."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece, self.content = self.content[: min(size, 3)], self.content[min(size, 3) :]
+        return piece
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 9, 10])
+def test_every_byte_is_read_from_a_file_that_gives_few(size: int) -> None:
+    """A short read must not become a short backup."""
+    file = Dribbling(b"1234567890")
+    assert files.read_exactly(file, size) == b"1234567890"[:size]  # type: ignore[arg-type]
+    assert file.content == b"1234567890"[size:]
+
+
+def test_end_of_the_file_is_no_failure_to_read() -> None:
+    assert files.read_exactly(Dribbling(b"1234567890"), 100) == b"1234567890"  # type: ignore[arg-type]
 
 
 def test_written_file_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import journal
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases
 
@@ -87,4 +88,43 @@ def test_ordinary_journal_is_left_as_it_is(tmp_path: Path) -> None:
     request = restore.Request(tmp_path / "repository", dest=path, force_identity=True)
     restore.run(request)
     restore.undo(request)
-    assert len(databases.names(path)) == 500
+    assert databases.names(path) == [f"name {number}" for number in range(500)]
+
+
+def plain(tmp_path: Path, content: bytes, name: Path | None = None) -> bytes:
+    """What becomes of a journal with this content, that names a super-journal or none."""
+    copy = tmp_path / "copy-journal"
+    copy.write_bytes(content)
+    if name is not None:
+        tie(copy, name)
+    journal.make_plain(copy, copy)
+    return copy.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"pages" * 100])
+def test_name_alone_is_cut_off_while_its_super_journal_is_there(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mj").touch()
+    assert plain(tmp_path, content, tmp_path / "mj") == content
+
+
+def test_journal_whose_super_journal_is_gone_or_a_directory_is_of_no_use(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    for name in (tmp_path / "gone", tmp_path / "directory", tmp_path / "no" / "such"):
+        assert plain(tmp_path, b"pages", name) == b""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"x" * size for size in (0, 1, 15, 16, 19, 20, 21, 500)),
+        *(bytes(size) + struct.pack(">II", 1, 0) + MAGIC for size in (0, 3, 4)),
+        bytes(9) + struct.pack(">II", 0, 0) + MAGIC,
+        bytes(9) + struct.pack(">II", 6, 0) + MAGIC,
+        bytes(5000) + struct.pack(">II", 4097, 0) + MAGIC,
+        bytes(9) + struct.pack(">II", 2, 0) + MAGIC[:-1] + b"x",
+    ],
+    ids=len,
+)
+def test_journal_that_names_none_is_left_as_it_is(tmp_path: Path, content: bytes) -> None:
+    """Whatever its length, and whatever it ends with: a record that has no room in it is none."""
+    assert plain(tmp_path, content) == content

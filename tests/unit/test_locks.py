@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import socket
 import stat
@@ -125,6 +127,39 @@ def test_waiting_ends_with_the_timeout(tmp_path: Path, monkeypatch: pytest.Monke
     with locks.held(tmp_path / "lock", timeout_seconds=0), pytest.raises(RepositoryLockedError):
         take(tmp_path / "lock", timeout_seconds=30)
     assert 1030 <= clock[0] < 1031
+
+
+def test_holder_is_named_where_the_one_before_had_more_to_say(tmp_path: Path) -> None:
+    """What is left of the longer text would make the new one unreadable."""
+    before = {"pid": 4194304, "host": "a-host-with-a-much-longer-name." * 9, "since": 0}
+    (tmp_path / "lock").write_text(json.dumps(before))
+    with locks.held(tmp_path / "lock", timeout_seconds=0):
+        with pytest.raises(RepositoryLockedError, match=f"locked by process {os.getpid()} on {socket.gethostname()}"):
+            take(tmp_path / "lock")
+    assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_reader_leaves_the_name_of_the_holder_alone(tmp_path: Path) -> None:
+    """There may be many readers; none of them holds the lock alone."""
+    take(tmp_path / "lock", shared=True)
+    assert (tmp_path / "lock").read_bytes() == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows locks in another way")
+def test_filesystem_without_locks_is_an_error_with_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some network filesystems have none."""
+    import fcntl
+
+    def refuse(*_arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    take(tmp_path / "lock")
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    message = f"the lock {tmp_path}/lock cannot be used"
+    with pytest.raises(EngineError, match=message):
+        take(tmp_path / "lock")
+    with pytest.raises(EngineError, match=message):
+        locks.is_held(tmp_path / "lock")
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"pid": 1}', b"\xff\xfe", b'{"pid": "x", "host": 1, "since": 2}'])

@@ -190,6 +190,8 @@ def with_files(*roles: str) -> Callable[[dict[str, Any]], None]:
         lambda content: content.update(files=[{"path": "a"}]),
         lambda content: content.update(image=None),
         lambda content: content["files"].append("a"),
+        lambda content: content.update(parent="20250102T030400Z-full"),
+        lambda content: content.update(type="incremental", files=[{**content["files"][0], "role": "pages"}]),
     ],
 )
 def test_sealed_nonsense_is_damage(change: Callable[[dict[str, Any]], None]) -> None:
@@ -299,3 +301,26 @@ def test_artifact_that_is_a_directory_is_an_error(tmp_path: Path) -> None:
     entry = StoredFile("a", "image", (tmp_path / "a").stat().st_size, "0" * 64)
     with pytest.raises(EngineError, match="not a regular file"):
         manifest.check_files(manifests.example(files=(entry,)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("child", "parent", "expected"),
+    [
+        ("", "", True),
+        ("a", "a", True),
+        ("a", "", True),
+        ("", "a", True),
+        ("a", "b", False),
+    ],
+)
+def test_parent_of_another_repository_is_none(child: str, parent: str, *, expected: bool) -> None:
+    """Manifests of an older version name no repository."""
+    one, other = manifests.example(repository=child), manifests.example(repository=parent)
+    assert one.is_from(other) == expected
+
+
+@pytest.mark.parametrize(("digest", "expected"), [(None, True), ("right", True), ("0" * 64, False)])
+def test_parent_with_another_image_is_none(digest: str | None, *, expected: bool) -> None:
+    parent = manifests.example()
+    child = manifests.example(parent_sha256=parent.image.sha256 if digest == "right" else digest)
+    assert child.is_from(parent) == expected

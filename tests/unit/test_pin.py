@@ -31,7 +31,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import databases, processes
 
-ACTION = "Cannot test"
 WRITE = "UPDATE item SET name = 'changed ' || id"
 ADD = "INSERT INTO item(name) VALUES ('meanwhile')"
 
@@ -494,6 +493,27 @@ def test_copy_aside_of_which_one_part_is_too_old_is_made_again(
     assert copied == ["aside.sqlite", "aside.sqlite"]
 
 
+def test_copy_aside_beside_which_a_journal_appears_is_made_again(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its application took it out of WAL mode meanwhile, and what is in the main file may be half of a commit."""
+    path = databases.crashed_wal(tmp_path / "a.db")
+    journal = database.sidecar(path, "-journal")
+    copied = []
+    copy_private = files.copy_private
+
+    def copy(source: Path, dest: Path, **options: bool) -> None:
+        copy_private(source, dest, **options)
+        if not copied:
+            journal.write_bytes(bytes(512))
+            databases.settle(journal)
+        copied.append(dest.name)
+
+    monkeypatch.setattr(files, "copy_private", copy)
+    assert read(path, scratch, names, traceless=True)[-1] == "only in wal"
+    assert copied == 2 * ["aside.sqlite", "aside.sqlite-wal"]
+
+
 @pytest.mark.parametrize(
     ("state", "traceless", "windows", "expected"),
     [
@@ -609,7 +629,7 @@ def test_unreadable_source_is_a_permission_error() -> None:
 
 
 def examine(path: Path, work: Callable[[sqlite3.Connection], list[Check]]) -> list[Check]:
-    return pin.examine(database.locate(path), work, action=ACTION, deadline=Deadline(30), traceless=True)
+    return pin.examine(database.locate(path), work, action="Cannot test", deadline=Deadline(30), traceless=True)
 
 
 def test_what_an_examination_finds_is_handed_on(tmp_path: Path) -> None:

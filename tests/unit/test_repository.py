@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import description, manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -24,7 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
-from support import databases
+from support import databases, processes
 
 
 @pytest.fixture
@@ -238,6 +238,38 @@ def test_line_of_the_audit_log_that_a_crash_cut_short_harms_no_other(repository:
     assert [event["event"] for event in repository.history()][-2:] == ["backup", "after"]
 
 
+def test_repository_that_is_gone_is_an_error(repository: Repository) -> None:
+    """Its disk may have been unmounted under the run."""
+    repository.path.rename(repository.path.with_name("gone"))
+    with pytest.raises(EngineError, match=f"Cannot write to the repository {repository.path}"):
+        with repository.staging("test"):
+            pytest.fail("there is nothing to stage in")
+    with pytest.raises(EngineError, match=f"Cannot list the repository {repository.path}"):
+        repository.new_id(clock.now(), "full")
+
+
+def test_backup_that_is_not_there_is_told_with_the_newest(repository: Repository) -> None:
+    newest = repository.backups()[-1]
+    with pytest.raises(BackupNotFoundError) as caught:
+        repository.find("20200101T000000Z-full")
+    assert caught.value.hint == f"The newest is {newest.id}."
+
+
+def test_backup_is_found_among_those_that_were_listed(repository: Repository) -> None:
+    """A list that is read again may be another one."""
+    first, second, _third = repository.backups()
+    assert repository.find("latest", among=[first, second]).id == second.id
+
+
+def test_description_that_is_in_doubt_is_not_written_for_a_database_that_moved(repository: Repository) -> None:
+    """What it should say is only told by the manifests."""
+    (repository.path / "repository.json").write_text("{")
+    doubted = _reopened(repository)
+    assert doubted.doubt
+    doubted.settle(doubted.backups()[-1], repository.path.with_name("moved.db"))
+    assert (repository.path / "repository.json").read_text() == "{"
+
+
 def test_staging_that_throws_leaves_nothing(repository: Repository) -> None:
     with pytest.raises(ValueError, match="on purpose"), repository.staging("test") as directory:
         (directory / "half").write_text("half")
@@ -271,3 +303,48 @@ def test_repository_that_another_run_makes_meanwhile_is_no_stranger(
     source = Path(repository.source)
     opened = Repository.open_or_create(repository.path, name=repository.name, source=source)
     assert opened.backups() == repository.backups()
+
+
+_FIRST_RUN = """
+import sys
+from pathlib import Path
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
+path, source = map(Path, sys.argv[1:])
+print("ready", flush=True)
+sys.stdin.readline()
+print(Repository.open_or_create(path, name="agent", source=source).id)
+"""
+
+
+def test_first_runs_of_many_processes_make_one_repository(tmp_path: Path) -> None:
+    """Case 15: with two ids the backups of one run would be foreign to the other."""
+    source = databases.make(tmp_path / "agent.db")
+    for number in range(3):
+        path = tmp_path / f"repository{number}"
+        with contextlib.ExitStack() as stack:
+            runs = [stack.enter_context(processes.running(_FIRST_RUN, path, source)) for _run in range(4)]
+            for each in runs:
+                assert each.stdin is not None
+                each.stdin.write("\n")
+                each.stdin.flush()
+            told = {(each.communicate(timeout=60)[0].strip(), each.returncode) for each in runs}
+        assert told == {(Repository.open_existing(path).id, 0)}
+
+
+def test_repository_that_another_process_makes_while_this_one_waits_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = databases.make(tmp_path / "agent.db")
+    path = tmp_path / "repository"
+    path.mkdir(mode=0o700)
+    with contextlib.ExitStack() as other:
+        other.enter_context(locks.held(path / ".lock", timeout_seconds=0))
+
+        def finish(_seconds: float) -> None:
+            description.write(path, description.new("agent", source))
+            other.close()
+
+        monkeypatch.setattr(time, "sleep", finish)
+        opened = Repository.open_or_create(path, name="agent", source=source, timeout_seconds=60)
+    assert opened.id == Repository.open_existing(path).id
+    assert opened.created

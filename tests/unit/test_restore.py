@@ -11,15 +11,17 @@ import io
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, processes, proof, switch
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.workplace import workplace_of
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks, owners
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -30,7 +32,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
-from support import databases, limits
+from support import databases, limits, manifests
 from support import processes as others
 
 BACKED_UP = ["name 0", "name 1", "name 2"]
@@ -111,6 +113,15 @@ def test_restored_database_that_was_written_to_since_can_be_undone_and_redone(li
     assert databases.names(live) == [*BACKED_UP, "old"]
     restore.undo(_request(live))
     assert databases.names(live) == [*BACKED_UP, "since"]
+
+
+def test_undo_finds_by_the_repository_what_it_is_of(live: Path) -> None:
+    databases.add(live, "old")
+    restore.run(_request(live))
+    assert restore.undo(_request(live, dest=None)).dest == live
+    assert databases.names(live) == [*BACKED_UP, "old"]
+    with pytest.raises(UsageError, match="neither dest nor repository"):
+        restore.undo(restore.Request(None))
 
 
 def test_undo_without_an_undo_set_is_not_found(live: Path) -> None:
@@ -500,6 +511,61 @@ def test_bytes_that_passed_the_quick_check_once_do_not_pass_it_again(
     assert restore.run(_request(live)).changed
 
 
+def test_rows_are_compared_with_the_proof_by_full_only(live: Path) -> None:
+    """The bytes are those of the manifest; that they hold the rows that were counted is for a full check to say."""
+    (stored,) = backup.Repository.open_existing(live.parent / "repository").backups()
+    manifests.reseal(stored, rows=4)
+    databases.add(live, "old")
+    before = _files(live)
+    with pytest.raises(ProofFailedError, match="fails rows: table item has 3 rows, the manifest says 4"):
+        restore.run(_request(live, check="full"))
+    assert _files(live) == before
+    assert restore.run(_request(live)).changed
+
+
+HARMS: dict[str, Callable[[Path], object]] = {
+    "another size": lambda path: path.write_bytes(path.read_bytes() + bytes(4096)),
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(b"\xa5" * path.stat().st_size),
+    "gone": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_what_is_not_what_was_put_in_place_is_taken_back(
+    live: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    """A disk that lost what it was given shows it only when it is asked again."""
+    databases.add(live, "old")
+    compare = restore._compare_installed
+
+    def harmed(dest: Path, *arguments: Any, **options: Any) -> None:
+        HARMS[harm](dest)
+        compare(dest, *arguments, **options)
+
+    monkeypatch.setattr(restore, "_compare_installed", harmed)
+    with pytest.raises(EngineError) as caught:
+        restore.run(_request(live))
+    assert isinstance(caught.value, ProofFailedError) == (harm != "gone")
+    assert databases.names(live) == [*BACKED_UP, "old"]
+    assert sorted(_files(live)) == ["agent.db"]
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_audit_log_that_cannot_be_written_is_a_warning(live: Path, *, undone: bool) -> None:
+    """The database is in place: to call that a failure would deny it."""
+    databases.add(live, "old")
+    if undone:
+        restore.run(_request(live))
+    log = live.parent / "repository" / "history.jsonl"
+    log.unlink()
+    log.mkdir()
+    outcome = (restore.undo if undone else restore.run)(_request(live))
+    assert databases.names(live) == ([*BACKED_UP, "old"] if undone else BACKED_UP)
+    (warning,) = outcome.warnings
+    assert "history.jsonl" in warning
+
+
 def test_full_disk_is_said_before_anything_is_written(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     databases.add(live, "old")
     before = _files(live)
@@ -562,6 +628,28 @@ def test_two_restores_at_once_do_not_meet(live: Path) -> None:
             pytest.fail("both got the workplace")
     assert caught.value.code == 15
     assert not workplace_of(live).exists()
+
+
+def test_workplace_that_another_run_took_away_is_made_again(live: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That run removed it, and the next one made it anew: a lock on the file that is gone would be held by both."""
+    directory = workplace_of(live)
+    held = locks.held
+    replaced = []
+
+    @contextlib.contextmanager
+    def held_too_late(path: Path, **options: Any) -> Iterator[int]:
+        with held(path, **options) as descriptor:
+            if not replaced:
+                replaced.append(directory.rename(directory.with_name("gone")))
+                directory.mkdir(mode=0o700)
+                (directory / "lock").touch(mode=0o600)
+            yield descriptor
+
+    monkeypatch.setattr(locks, "held", held_too_late)
+    with switch.workplace(live, timeout_seconds=0, warnings=[]) as workplace:
+        assert replaced
+        assert locks.is_held(workplace / "lock")
+    assert not directory.exists()
 
 
 def test_restored_wal_database_stays_one(live: Path) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -87,3 +88,18 @@ def test_a_link_in_the_place_of_a_leftover_leads_nowhere(top: Path) -> None:
     with scratch.directory():
         pass
     assert (place / "file").exists()
+
+
+def test_leftover_that_cannot_be_looked_at_stops_no_run(top: Path) -> None:
+    path = leftover(top)
+    (path / "lock").unlink()
+    (path / "lock").mkdir()
+    age(path)
+    with scratch.directory():
+        assert path.is_dir()
+
+
+def test_directory_that_somebody_else_removed_is_no_failure(top: Path) -> None:
+    """Some hosts clear their temporary files while programs run."""
+    with scratch.directory() as path:
+        shutil.rmtree(path)

@@ -30,6 +30,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.cl
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     SourceBusyError,
     SourceCorruptError,
+    StorageFailedError,
 )
 from support import databases, processes
 
@@ -470,3 +471,42 @@ def test_salvaged_image_is_the_bytes_as_they_are(tmp_path: Path, scratch: Path) 
         assert image.connection is None
         assert image.corruption == "malformed"
     assert os.listdir(scratch) == []
+
+
+def test_salvage_begins_anew_where_a_copy_came_half_way(tmp_path: Path, scratch: Path) -> None:
+    """What SQLite had copied until it met the damage is neither in the way nor in the image."""
+    path = databases.make(tmp_path / "a.db")
+    (scratch / "snapshot.sqlite").write_bytes(b"half" * 100_000)
+    with snapshot.salvage(database.locate(path), scratch, corruption="malformed") as image:
+        assert b"".join(image.chunks()) == path.read_bytes()
+
+
+@pytest.mark.parametrize("lost_bytes", [1, 4096, 6000])
+def test_private_copy_that_lost_its_end_is_no_image(tmp_path: Path, scratch: Path, lost_bytes: int) -> None:
+    """A disk may take back what it was given; half an image must not pass for a whole one."""
+    path = databases.make(tmp_path / "a.db", rows=2000)
+    with take(path, scratch) as image:
+        os.truncate(scratch / "snapshot.sqlite", image.image_bytes - lost_bytes)
+        last = image.page_count - (lost_bytes - 1) // 4096
+        with pytest.raises(StorageFailedError, match=f"ends before page {last}\\."):
+            for _chunk in image.chunks():
+                pass
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_image_is_whole_where_a_file_gives_few_bytes_at_once(tmp_path: Path, scratch: Path, *, copied: bool) -> None:
+    path = databases.make(tmp_path / "a.db", rows=200, journal_mode="delete")
+
+    def work(image: Snapshot) -> bytes:
+        assert isinstance(image, (CopiedSnapshot, DirectSnapshot))
+        file = image._file
+        image._file = types.SimpleNamespace(  # type: ignore[assignment]
+            seek=file.seek, read=lambda size: file.read(min(size, 1000)), close=file.close
+        )
+        return b"".join(image.chunks())
+
+    if copied:
+        with take(path, scratch) as image:
+            assert work(image) == path.read_bytes()
+    else:
+        assert use(path, scratch, work) == path.read_bytes()

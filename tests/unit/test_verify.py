@@ -22,7 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, verify
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work.verify import Expectations
-from support import databases
+from support import databases, manifests
 
 
 @pytest.fixture
@@ -73,6 +73,33 @@ def test_one_damaged_backup_among_all_is_named(repository: Repository, source: P
     assert _checks(result) == {f"{first.id}: artifacts": "failed", f"{second.id}: artifacts": "passed"}
     assert first.id in str(result.error)
     assert [each.verified for each in repository.backups()] == [False, True]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_audit_log_that_cannot_be_written_hides_nothing_of_what_was_found(
+    repository: Repository, source: Path, *, damaged: bool
+) -> None:
+    databases.add(source, "later")
+    backup.run(backup.Request(path=source, repository=repository.path, compression="gzip"))
+    if damaged:
+        databases.flip_bit(repository.backups()[0].path / "schema.sql", 3)
+    (repository.path / "history.jsonl").unlink()
+    (repository.path / "history.jsonl").mkdir()
+    result = verify.verify_backups(repository, "all", Expectations("quick"))
+    assert type(result.error) is (BackupDamagedError if damaged else type(None))
+    assert [bool(each.verifications) for each in repository.backups()] == [True, True]
+    (warning,) = result.warnings
+    assert "history.jsonl" in warning
+
+
+def test_rows_are_compared_with_the_proof_by_full_only(repository: Repository) -> None:
+    """The bytes are those of the manifest; that they hold the rows that were counted is for a full check to say."""
+    manifests.reseal(repository.backups()[-1], rows=501)
+    assert verify.verify_backups(repository, "latest", Expectations("quick")).outcome == "passed"
+    result = verify.verify_backups(repository, "latest", Expectations("full"))
+    assert isinstance(result.error, BackupDamagedError)
+    assert "table item has 500 rows, the manifest says 501" in result.error.message
+    assert repository.backups()[-1].failed == "full"
 
 
 def test_check_mode_notes_nothing(repository: Repository) -> None:

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 
 from ..system import files
 from ..system.clock import Deadline
-from ..system.errors import SourceBusyError, SourceCorruptError, doing
+from ..system.errors import SourceBusyError, SourceCorruptError, StorageFailedError, doing
 from . import database, pin, schema, wal
 from .database import SHM, WAL, Source
 from .library import sqlite3
@@ -114,8 +114,15 @@ class CopiedSnapshot(Snapshot):
 
     def read(self, first_page: int, count: int) -> bytes:
         self._file.seek((first_page - 1) * self._read_size)
-        wanted = min(count * self._read_size, self.image_bytes - (first_page - 1) * self._read_size)
-        return files.read_exactly(self._file, max(0, wanted))
+        wanted = max(0, min(count * self._read_size, self.image_bytes - (first_page - 1) * self._read_size))
+        data = files.read_exactly(self._file, wanted)
+        if len(data) < wanted:
+            raise StorageFailedError(
+                f"it ends before page {first_page + len(data) // self._read_size}.",
+                action=f"Cannot read {self._path}",
+                hint="Look at the disk, then run again.",
+            )
+        return data
 
     def close(self) -> None:
         if self.connection is not None:

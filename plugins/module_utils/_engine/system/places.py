@@ -79,7 +79,8 @@ def reading(path: Path, *, alone: bool = True) -> BinaryIO:
 
 def read_bytes(path: Path, *, limit_bytes: int = _LONGEST_NOTE_BYTES) -> bytes:
     """The content of a small regular file; ``OSError`` when it has more than ``limit_bytes``."""
-    with reading(path, alone=False) as file:
+    # Buffered: else a file may give fewer bytes than it has.
+    with io.BufferedReader(io.FileIO(open_regular(path, alone=False), "rb")) as file:
         data = file.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))

@@ -178,7 +178,14 @@ class _Job:
     def _record_acceptance(self, made: Backup) -> None:
         """``made`` is the backup of the database as it is now, which is meant."""
         if self.doubt and not self.apart:
-            self.repository.record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
+            self._record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
+
+    def _record(self, event: str, **facts: Any) -> None:
+        """Add to the audit log; what this is about is done, and to fail now would deny that."""
+        try:
+            self.repository.record(event, **facts)
+        except EngineError as failure:
+            self.warnings.append(failure.message)
 
     def _full_bytes(self, source: Source) -> int:
         """A lower bound of what a full backup will take: about what the last one took."""
@@ -249,7 +256,7 @@ class _Job:
                 outcome = proof.overall(draft.evidence.checks)
                 newest = self.repository.note_verification(newest, level=self.request.check, outcome=outcome)
             told = "suspect" if newest.trusted().suspect else "passed"
-            self.repository.record("confirm", backup=newest.id, reason=self.request.reason, outcome=told)
+            self._record("confirm", backup=newest.id, reason=self.request.reason, outcome=told)
         document = newest.trusted()
         return Outcome(
             False,
@@ -336,17 +343,17 @@ class _Job:
         facts: dict[str, Any] = {"why_full": draft.why_full} if draft.why_full else {}
         if document.apart:
             facts["apart"] = self.doubt
+        self._record(
+            "backup",
+            backup=document.id,
+            type=document.type,
+            reason=document.reason,
+            outcome="suspect" if document.suspect else "passed",
+            stored_bytes=document.stored_bytes,
+            **facts,
+        )
+        self._record_acceptance(published)
         try:
-            self.repository.record(
-                "backup",
-                backup=document.id,
-                type=document.type,
-                reason=document.reason,
-                outcome="suspect" if document.suspect else "passed",
-                stored_bytes=document.stored_bytes,
-                **facts,
-            )
-            self._record_acceptance(published)
             self.repository.settle(published, source.given)
         except EngineError as failure:
             self.warnings.append(failure.message)

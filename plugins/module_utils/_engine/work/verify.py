@@ -130,7 +130,8 @@ def verify_backups(
                 continue
             raise
         if not dry_run:
-            _note(repository, each, expected, single)
+            unwritten = _note(repository, each, expected, single)
+            total.warnings.extend(text for text in unwritten if text not in total.warnings)
         total.checks.extend(_labelled(single.checks, each.id if wanted == "all" else ""))
         total.error = total.error or single.error
         damaged.extend([each] if isinstance(single.error, BackupDamagedError) else [])
@@ -161,14 +162,19 @@ def _labelled(checks: Sequence[Check], label: str) -> list[Check]:
     return [dataclasses.replace(each, name=f"{label}: {each.name}" if label else each.name) for each in checks]
 
 
-def _note(repository: Repository, backup: Backup, expected: Expectations, result: Verification) -> None:
+def _note(repository: Repository, backup: Backup, expected: Expectations, result: Verification) -> list[str]:
+    """Write down what was found; what the audit log does not take is told: to fail would hide what was found."""
     # What was known of a backup stays as it is when somebody tries another key.
     if backup.manifest is not None and not result.locked_out:
         # Whole, but not what the operator expects: that may be a slip in the assertion, and no reason to remove it.
         outcome = UNEXPECTED if isinstance(result.error, ProofFailedError) else result.outcome
         repository.note_verification(backup, level=expected.level, outcome=outcome)
     code = result.error.code if result.error else 0
-    repository.record("verify", backup=backup.id, level=expected.level, outcome=result.outcome, code=code)
+    try:
+        repository.record("verify", backup=backup.id, level=expected.level, outcome=result.outcome, code=code)
+    except EngineError as failure:
+        return [failure.message]
+    return []
 
 
 def _verify_backup(
