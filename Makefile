@@ -7,11 +7,12 @@
 # make test             everything; nothing needs to be set up first
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
+# make docs             the documentation as a site, below .build/docs/html/
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo programs test
+.PHONY: benchmark check clean demo docs programs test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -47,6 +48,9 @@ test: programs $(READY)
 	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/beside.json | grep -c '"result": "skipped"') session(s) skipped"
 	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/beside.json
 	$(HERMETIC) $(PYTEST)
+
+docs: $(READY)
+	@$(NOX) --session docs
 
 benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)
 benchmark: programs $(BUILD)/venv/.benchmark

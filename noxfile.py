@@ -162,6 +162,13 @@ def artifact(session: nox.Session) -> None:
 
 
 @nox.session(tags=["test"])
+def docs(session: nox.Session) -> None:
+    """The site of the guides and of what modules, filters and roles say of themselves; a dead link fails it."""
+    _install(session, "docs")
+    _build_docs(session, _copy_checkout(session, BUILD / "docs"))
+
+
+@nox.session(tags=["test"])
 def molecule(session: nox.Session) -> None:
     """The role on hosts with systemd, cron and sshd. Words after `--` are Molecule's, such as `converge`."""
     missing = [program for program in HOST_PROGRAMS if not shutil.which(program)]
@@ -184,6 +191,22 @@ def molecule(session: nox.Session) -> None:
         # Molecule does so itself, unless it is interrupted.
         if words[0] == "test":
             session.run("molecule", "destroy", env=env, silent=True)
+
+
+def _build_docs(session: nox.Session, checkout: Path) -> None:
+    """Make the site beside the collections tree that ``checkout``, a copy, is in; what is missing there is an error."""
+    root = checkout.parents[2]
+    collections = {"ANSIBLE_COLLECTIONS_PATH": str(root)}
+    # antsibull-docs writes to no directory that others may write to.
+    (checkout / "collection").mkdir(mode=0o755)
+    shutil.copy2(checkout / "docs" / "site" / "index.md", checkout)
+    lint = ["--plugin-docs", "--validate-collection-refs", "self"]
+    session.run("antsibull-docs", "lint-collection-docs", *lint, str(checkout), env=collections)
+    reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(checkout / "collection")]
+    session.run("antsibull-docs", "collection", *reference, "sqliteops.backup", env=collections)
+    sphinx = ["--quiet", "--fail-on-warning", "-c", str(checkout / "docs" / "site")]
+    session.run("sphinx-build", *sphinx, "-d", str(root / "doctrees"), str(checkout), str(root / "html"))
+    session.log(f"The site is {root.relative_to(ROOT)}/html/index.html")
 
 
 def _copy_checkout(session: nox.Session, root: Path) -> Path:
