@@ -196,14 +196,15 @@ def molecule(session: nox.Session) -> None:
 def _build_docs(session: nox.Session, checkout: Path) -> None:
     """Make the site beside the collections tree that ``checkout``, a copy, is in; what is missing there is an error."""
     root = checkout.parents[2]
-    collections = {"ANSIBLE_COLLECTIONS_PATH": str(root)}
+    # The linter asks git for the files, which would say that the copy has none: it is below a directory that is ignored.
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(root), "GIT_CEILING_DIRECTORIES": str(root)}
     # antsibull-docs writes to no directory that others may write to.
     (checkout / "collection").mkdir(mode=0o755)
     shutil.copy2(checkout / "docs" / "site" / "index.md", checkout)
     lint = ["--plugin-docs", "--validate-collection-refs", "self"]
-    session.run("antsibull-docs", "lint-collection-docs", *lint, str(checkout), env=collections)
+    session.run("antsibull-docs", "lint-collection-docs", *lint, str(checkout), env=env)
     reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(checkout / "collection")]
-    session.run("antsibull-docs", "collection", *reference, "sqliteops.backup", env=collections)
+    session.run("antsibull-docs", "collection", *reference, "sqliteops.backup", env=env)
     sphinx = ["--quiet", "--fail-on-warning", "-c", str(checkout / "docs" / "site")]
     session.run("sphinx-build", *sphinx, "-d", str(root / "doctrees"), str(checkout), str(root / "html"))
     session.log(f"The site is {root.relative_to(ROOT)}/html/index.html")
