@@ -8,11 +8,12 @@
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
 # make docs             the documentation as a site, below .build/docs/html/
+# make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo docs programs test
+.PHONY: benchmark check clean demo docs programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -51,6 +52,10 @@ test: programs $(READY)
 
 docs: $(READY)
 	@$(NOX) --session docs
+
+release-check: $(READY)
+	@$(NOX) --session release-check
+	@echo "Ready to be released: $$(ls $(BUILD)/release/*.tar.gz)"
 
 benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)
 benchmark: programs $(BUILD)/venv/.benchmark
