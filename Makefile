@@ -8,11 +8,13 @@
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
 # make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
+# make docs             the documentation as a site, below .build/docs/html/
+# make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo mutation programs test
+.PHONY: benchmark check clean demo docs mutation programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -48,6 +50,13 @@ test: programs $(READY)
 	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/beside.json | grep -c '"result": "skipped"') session(s) skipped"
 	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/beside.json
 	$(HERMETIC) $(PYTEST)
+
+docs: $(READY)
+	@$(NOX) --session docs
+
+release-check: $(READY)
+	@$(NOX) --session release-check
+	@echo "Ready to be released: $$(ls $(BUILD)/release/*.tar.gz)"
 
 benchmark: PROGRAMS := $(BENCHMARK_PROGRAMS)
 benchmark: programs $(BUILD)/venv/.benchmark

@@ -143,22 +143,34 @@ def sanity(session: nox.Session, core: str) -> None:
 def artifact(session: nox.Session) -> None:
     """Build the collection as it is published, lint what was built, and import it as Galaxy does."""
     _install(session, "artifact")
-    checkout = _copy_checkout(session, BUILD / "artifact")
-    with session.chdir(BUILD / "artifact"):
-        session.run("ansible-galaxy", "collection", "build", "--force", str(checkout))
-        (tarball,) = Path.cwd().glob("*.tar.gz")
-        shutil.rmtree(checkout)
-        shutil.unpack_archive(tarball, checkout)
+    _build_artifact(session, _copy_checkout(session, BUILD / "artifact"))
+
+
+@nox.session(tags=["test"])
+def docs(session: nox.Session) -> None:
+    """The site of the guides and of what modules, filters and roles say of themselves; a dead link fails it."""
+    _install(session, "docs")
+    _build_docs(session, _copy_checkout(session, BUILD / "docs"))
+
+
+@nox.session(name="release-check")
+def release_check(session: nox.Session) -> None:
+    """Make the release that galaxy.yml names, below .build/release/: changelog, artifact, site. No tag, no upload."""
+    for name in ("lint", "artifact", "docs"):
+        _install(session, name)
+    root = BUILD / "release"
+    checkout = _copy_checkout(session, root)
+    check = ["python", str(ROOT / "tests" / "support" / "release.py")]
+    session.run(*check, "before", str(checkout))
     with session.chdir(checkout):
-        collections = {"ANSIBLE_COLLECTIONS_PATH": str(BUILD / "artifact")}
-        session.run("ansible-lint", "--profile", "production", "--strict", "--offline", env=collections)
-    with session.chdir(BUILD / "artifact"):
-        scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(BUILD / "artifact" / "importer")}
-        log = session.run("python", "-m", "galaxy_importer.main", tarball.name, env=scratch, silent=True)
-    session.log(log)
-    complaints = re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", log, flags=re.MULTILINE)
-    if complaints:
-        session.error(f"galaxy-importer complains {len(complaints)} time(s)")
+        session.run("antsibull-changelog", "lint")
+        session.run("antsibull-changelog", "release", env={"ANSIBLE_COLLECTIONS_PATH": str(root)})
+        session.run("antsibull-changelog", "lint-changelog-yaml", "changelogs/changelog.yaml")
+    session.run(*check, "after", str(checkout))
+    released = shutil.copytree(checkout, root / "docs" / checkout.relative_to(root))
+    artifact = _build_artifact(session, checkout)
+    session.run(*check, "artifact", str(released), str(artifact))
+    _build_docs(session, released)
 
 
 @nox.session(tags=["test"])
@@ -191,6 +203,44 @@ def mutation(session: nox.Session) -> None:
     """Mutation testing of the code: what no unit test would miss. Words after `--` are those of its script."""
     _install(session, "test")
     session.run("python", "tests/support/mutation.py", *session.posargs, env=HERMETIC)
+
+
+def _build_artifact(session: nox.Session, checkout: Path) -> Path:
+    """Build ``checkout``, a copy in a collections tree. What was built takes its place, and is linted and imported."""
+    root = checkout.parents[2]
+    with session.chdir(root):
+        session.run("ansible-galaxy", "collection", "build", "--force", str(checkout))
+        (tarball,) = root.glob("*.tar.gz")
+        shutil.rmtree(checkout)
+        shutil.unpack_archive(tarball, checkout)
+    with session.chdir(checkout):
+        collections = {"ANSIBLE_COLLECTIONS_PATH": str(root)}
+        session.run("ansible-lint", "--profile", "production", "--strict", "--offline", env=collections)
+    with session.chdir(root):
+        scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(root / "importer")}
+        log = session.run("python", "-m", "galaxy_importer.main", tarball.name, env=scratch, silent=True)
+    session.log(log)
+    complaints = re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", log, flags=re.MULTILINE)
+    if complaints:
+        session.error(f"galaxy-importer complains {len(complaints)} time(s)")
+    return tarball
+
+
+def _build_docs(session: nox.Session, checkout: Path) -> None:
+    """Make the site beside the collections tree that ``checkout``, a copy, is in; what is missing there is an error."""
+    root = checkout.parents[2]
+    # The linter asks git for the files, and would be told that there are none: the copy is below an ignored directory.
+    env = {"ANSIBLE_COLLECTIONS_PATH": str(root), "GIT_CEILING_DIRECTORIES": str(root)}
+    # antsibull-docs writes to no directory that others may write to.
+    (checkout / "collection").mkdir(mode=0o755)
+    shutil.copy2(checkout / "docs" / "site" / "index.md", checkout)
+    lint = ["--plugin-docs", "--validate-collection-refs", "self"]
+    session.run("antsibull-docs", "lint-collection-docs", *lint, str(checkout), env=env)
+    reference = ["--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(checkout / "collection")]
+    session.run("antsibull-docs", "collection", *reference, "sqliteops.backup", env=env)
+    sphinx = ["--quiet", "--fail-on-warning", "-c", str(checkout / "docs" / "site")]
+    session.run("sphinx-build", *sphinx, "-d", str(root / "doctrees"), str(checkout), str(root / "html"))
+    session.log(f"The site is {root.relative_to(ROOT)}/html/index.html")
 
 
 def _copy_checkout(session: nox.Session, root: Path) -> Path:
