@@ -34,7 +34,7 @@ demo: $(READY)
 
 check: $(READY)
 	$(NOX) --session lint
-	$(HERMETIC) $(PYTEST) tests/unit -m "not slow"
+	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
 test: programs $(READY)
 	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)

@@ -445,6 +445,7 @@ def unpack(path: Path, compression: str, name: str, limit_bytes: int = 1 << 40) 
     return content
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", [*keys.SCHEMES[:3], pytest.param("gpg-locked-key", marks=[keys.needs_gpg, pytest.mark.slow])]
 )
@@ -505,6 +506,7 @@ def test_wrong_key_is_told_whatever_is_inside(tmp_path: Path, name: str, compres
         unseal(tmp_path / "a", compression, wanted.method, Keys())
 
 
+@pytest.mark.thorough
 @every_scheme
 @every_compression_inside
 @pytest.mark.parametrize("damage", ["cut", "middle", "end", "tail"])

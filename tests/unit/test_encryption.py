@@ -29,6 +29,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.programs 
 from support import keys, leftovers, limits
 from support.processes import needs_root, python
 
+pytestmark = pytest.mark.thorough
+
 TIMEOUT_SECONDS = 60.0
 ACTION = "Cannot back up x"
 EMPTY = Path(os.devnull)

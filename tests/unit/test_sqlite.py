@@ -16,6 +16,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine import ar
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.errors import ProgramMissingError
 from support import pythons
 
+pytestmark = pytest.mark.thorough
+
 VERSION = ".".join(map(str, sys.version_info[:3]))
 
 
