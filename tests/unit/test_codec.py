@@ -35,7 +35,7 @@ from support.keys import ZSTD, needs_zstd
 from support.processes import small_disk
 
 MEBIBYTE = 1024 * 1024
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 300.0
 
 every_compression = pytest.mark.parametrize("compression", ["none", "gzip", "xz", ZSTD])
 every_real_compression = pytest.mark.parametrize("compression", ["gzip", "xz", ZSTD])
