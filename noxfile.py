@@ -4,8 +4,8 @@
 
 """The checks of this collection. `nox --list` shows them, `make test` runs them all.
 
-A session whose Python is not installed, or whose hosts cannot be had, is skipped, never failed: `make test` names and
-counts those.
+A session whose Python is not installed, or whose hosts cannot be had, is skipped, never failed: `make test` names
+those.
 """
 
 from __future__ import annotations
