@@ -20,7 +20,6 @@ BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
 READY := $(BUILD)/venv/.ready
 NOX := $(PYTHON) -m nox
-BESIDE := molecule or sanity
 PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
 # A command:package list of what starts hosts in containers; only root can.
@@ -38,18 +37,10 @@ demo: $(READY)
 
 check: $(READY)
 	$(NOX) --session lint
-	$(HERMETIC) $(PYTEST) tests/unit -m "not slow"
+	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
-# pytest runs last and directly: its closing line is the result. The hosts of Molecule wait more than they compute, and
-# ansible-test uses one core: both run beside the other sessions, and are told of when those are done.
 test: programs $(READY)
-	@$(NOX) --tags test --keywords "$(BESIDE)" --report $(BUILD)/beside.json >$(BUILD)/beside.log 2>&1 & beside=$$!; \
-	trap 'kill $$beside' INT TERM; code=0; \
-	$(NOX) --tags test --keywords "not ($(BESIDE))" --report $(BUILD)/nox.json || code=$$?; \
-	wait $$beside || code=$$?; cat $(BUILD)/beside.log; exit $$code
-	@echo "$$(cat $(BUILD)/nox.json $(BUILD)/beside.json | grep -c '"result": "skipped"') session(s) skipped"
-	@sed -n 's/^ *"reason": "\(.*\)",/  \1/p' $(BUILD)/nox.json $(BUILD)/beside.json
-	$(HERMETIC) $(PYTEST)
+	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
 	@$(NOX) --session docs
@@ -79,8 +70,10 @@ programs:
 	fi
 
 $(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requirements/test.txt
-	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
-		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	@python=python3; for version in 3.14 3.13 3.12 3.11; do \
+		for each in python$$version $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python; do \
+			if $$each -c '' 2>/dev/null; then python=$$each; break 2; fi; \
+		done; \
 	done; \
 	if ! $$python -c 'import ensurepip' 2>/dev/null && [ -e /etc/debian_version ] && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends python3-venv; \

@@ -4,8 +4,8 @@
 
 """The checks of this collection. `nox --list` shows them, `make test` runs them all.
 
-A session whose Python is not installed, or whose hosts cannot be had, is skipped, never failed: `make test` names and
-counts those.
+A session whose Python is not installed, or whose hosts cannot be had, is skipped, never failed: `make test` names
+those.
 """
 
 from __future__ import annotations
@@ -130,8 +130,9 @@ def sanity(session: nox.Session, core: str) -> None:
     """`ansible-test sanity`, for every Python that is installed and that this ansible-core supports."""
     _install(session, "sanity")
     session.install(f"ansible-core=={CORES[core][0]}")
-    checkout = _copy_checkout(session, BUILD / "sanity")
-    home = _ansible_test_home(session)
+    # Of this ansible-core alone: another one may be tested at the same time.
+    checkout = _copy_checkout(session, BUILD / f"sanity-{core}")
+    home = _ansible_test_home(session, BUILD / f"home-{core}")
     with session.chdir(checkout):
         # ansible-test follows no links, and asks git which files there are.
         session.run("git", "init", "--quiet", external=True)
@@ -184,7 +185,7 @@ def molecule(session: nox.Session) -> None:
     link.parent.mkdir(parents=True, exist_ok=True)
     # The tests make the same link, perhaps just now.
     with contextlib.suppress(FileExistsError):
-        link.symlink_to(ROOT, target_is_directory=True)
+        link.symlink_to(Path("..", "..", "..", ".."), target_is_directory=True)
     foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
     env: dict[str, str | None] = dict.fromkeys(foreign)
     env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD / "collections")
@@ -255,13 +256,12 @@ def _copy_checkout(session: nox.Session, root: Path) -> Path:
     return copy
 
 
-def _ansible_test_home(session: nox.Session) -> Path:
+def _ansible_test_home(session: nox.Session, home: Path) -> Path:
     """Make the home in which ansible-test keeps its virtual environments, with all that its pip needs.
 
     ansible-test hands HOME and PATH to pip, nothing else: so pip's configuration must be a file. And ansible-test
     downloads a script that bootstraps pip: one that is content with the package index takes its place.
     """
-    home = BUILD / "home"
     listing = session.run("python", "-m", "pip", "config", "list", silent=True, log=False)
     # Sorted by scope, so that what the environment says comes first; it has the last word.
     settings = re.findall(r"^[^=]+?\.([\w-]+)=(.*)$", listing, flags=re.MULTILINE)[::-1]

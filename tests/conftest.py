@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,7 +18,8 @@ COLLECTIONS = ROOT / ".build" / "collections"
 def _link_collection() -> None:
     link = COLLECTIONS / "ansible_collections" / "sqliteops" / "backup"
     link.parent.mkdir(parents=True, exist_ok=True)
-    if not link.exists():
+    # Many processes do this at once.
+    with contextlib.suppress(FileExistsError):
         link.symlink_to(Path("..", "..", "..", ".."), target_is_directory=True)
 
 

@@ -23,7 +23,8 @@ from integration.walk import AGENT, REPOSITORY, Deed, Walk, last_id
 
 from support.guides import Block, Guide
 
-pytestmark = pytest.mark.slow
+# Whoever builds the images first lets the others wait.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PRODUCTION = Guide(harness.ROOT / "docs" / "first-production-host.md")
 MOLECULE = Guide(harness.ROOT / "docs" / "testing-with-molecule.md")

@@ -191,10 +191,13 @@ def _place() -> Iterator[Path]:
 
 def _main(job: str, kinds: str, without_links: str) -> None:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import pin
     from support import jobs
 
     # Else no backup of these would be incremental.
     base.SMALL_BYTES = 0
+    # For how long a journal that looks hot must stay as it is. Nobody writes here.
+    pin._STILL_SECONDS = 0.02
     # What the commands print is no answer.
     answer = os.dup(1)
     os.dup2(2, 1)

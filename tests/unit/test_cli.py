@@ -375,6 +375,7 @@ def test_odd_paths(host: Host, log: Log, name: str, flags: list[str]) -> None:
     assert all(line.isprintable() for _level, line in log.lines)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_terminal_of_an_old_encoding_is_no_reason_to_fail(host: Host, encoding: str) -> None:
     path = host.add("odd", path=host.directory / "数据 database.db")
@@ -556,6 +557,7 @@ def test_interrupt_while_pruning_does_not_hide_the_backup(host: Host, monkeypatc
     assert said.result["backup"]["id"] == host.ids()[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_during_a_backup_leaves_nothing_half_made(host: Host, number: signal.Signals) -> None:
     """A real process in the middle of a copy; twice, as timeout(1) and some service managers send it."""

@@ -28,7 +28,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 from support import databases, limits, processes
 from support.hosts import Host
 
-pytestmark = [pytest.mark.root, processes.needs_root]
+pytestmark = [pytest.mark.root, pytest.mark.thorough, processes.needs_root]
 
 # A minute of one call of a function, for every row.
 ENDLESS = "instr(hex(zeroblob(20000000)), hex(zeroblob(10000000)) || '1')"

@@ -173,6 +173,7 @@ def test_repository_of_an_earlier_version_takes_nothing_for_its_own_that_is_of_a
 # --- damaged -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_every_flipped_bit_is_noticed_and_keeps_no_restore(stored: Site) -> None:
     """Also that of a key, without which the file would look like one of an earlier version."""
     path, expected = file_of(stored), stored.settled()

@@ -18,7 +18,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work impo
 from support import databases, keys, processes
 from support.sites import Site
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.thorough]
 
 DISK_BYTES = 4 * 1024 * 1024
 STEP_BYTES = 4 * 1024

@@ -33,6 +33,8 @@ from support.keys import AGE, GPG_KEY, GPG_PASSPHRASE, needs_age, needs_gpg, nee
 from support.sites import Site
 from support.words import WORDS
 
+pytestmark = pytest.mark.thorough
+
 # Each call of gpg takes a tenth of a second, and longer with an agent.
 SLOW_PASSPHRASE, SLOW_KEY, SLOW_LOCKED_KEY = (
     pytest.param(name, marks=[needs_gpg, pytest.mark.slow]) for name in ("gpg-passphrase", "gpg-key", "gpg-locked-key")

@@ -30,6 +30,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 from support import keys, leftovers, limits
 from support.processes import needs_root, python
 
+pytestmark = pytest.mark.thorough
+
 TIMEOUT_SECONDS = 60.0
 EMPTY = Path(os.devnull)
 every_scheme = pytest.mark.parametrize("name", keys.SCHEMES)

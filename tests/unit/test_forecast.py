@@ -100,6 +100,7 @@ def policy_of(rng: random.Random, zone: str) -> Policy:
     return policy if any((*counts, within)) else dataclasses.replace(policy, keep_daily=3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("zone", ["UTC", pytest.param("Europe/Berlin", marks=needs_zones)])
 @pytest.mark.parametrize("seed", range(25))
 def test_forecast_is_what_comes(zone: str, seed: int) -> None:

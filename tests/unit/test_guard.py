@@ -244,6 +244,7 @@ def test_signals_are_for_the_command(host: Host, number: signal.Signals) -> None
     assert "failed with exit code 7; agent is as it left it." in err
 
 
+@pytest.mark.thorough
 def test_what_is_typed_in_a_terminal_reaches_the_command_once(host: Host) -> None:
     """The terminal sends it to both, so the runner must not send it again."""
     witness, log = host.directory / "started", host.directory / "log"

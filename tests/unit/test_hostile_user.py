@@ -24,7 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work impo
 from support import databases, manifests, processes, tricks
 from support.ground import SECRET, Ground, check_roots_are_untouched, outcome_of
 
-pytestmark = [pytest.mark.root, processes.needs_root]
+pytestmark = [pytest.mark.root, pytest.mark.thorough, processes.needs_root]
 
 
 @pytest.fixture

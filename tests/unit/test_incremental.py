@@ -107,6 +107,7 @@ def _small_databases_have_incrementals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base, "SMALL_BYTES", 0)
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None)
 @given(HISTORIES)
 def test_every_backup_of_a_short_history_restores_exactly(history: list[tuple[list[Step], str]]) -> None:

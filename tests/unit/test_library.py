@@ -18,6 +18,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import ProgramMissingError
 from support import pythons
 
+pytestmark = pytest.mark.thorough
+
 VERSION = ".".join(map(str, sys.version_info[:3]))
 
 

@@ -36,6 +36,7 @@ def test_last_due_moment(minute: str, hour: str, grace_minutes: int, now: str, d
     assert schedule.parse(minute, hour, 60 * grace_minutes).last_due(utc(now)) == utc(due)
 
 
+@pytest.mark.thorough
 def test_each_moment_of_a_year_comes_once_and_in_order(local_zone: Callable[[str], None]) -> None:
     """Hourly, in a zone with two changes of the clock a year: never more than two hours between two, none missing."""
     local_zone("Europe/Berlin")

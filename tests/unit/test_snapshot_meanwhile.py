@@ -164,6 +164,7 @@ def test_writer_that_is_always_faster_is_left_to_sqlite(
 # --- others without pause ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("seconds", "page_size"),
     [(2.0, 512), *(pytest.param(15.0, size, marks=pytest.mark.slow) for size in (512, 4096, 65536))],
