@@ -119,6 +119,18 @@ def test_digest_of_a_full_image_is_made_while_it_is_unpacked(site: Site, tmp_pat
     assert (tmp_path / "a.db").read_bytes() == site.settled()
 
 
+def test_progress_is_told_up_to_the_whole_image(site: Site, tmp_path: Path) -> None:
+    site.stored()
+    told: list[tuple[int, int]] = []
+    whole = len(site.settled())
+    image.write_image(
+        links(site), tmp_path / "a.db", NO_KEYS, action=ACTION, progress=lambda *numbers: told.append(numbers)
+    )
+    assert told == sorted(set(told))
+    assert {total for _done, total in told} == {whole}
+    assert told[-1] == (whole, whole)
+
+
 def test_digest_of_a_chain_is_made_when_it_is_complete(chained: Site, tmp_path: Path) -> None:
     """That of its full image is another one."""
     assert written(links(chained), tmp_path / "a.db") == Written(tmp_path / "a.db", "")

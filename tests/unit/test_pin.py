@@ -658,3 +658,13 @@ def test_source_that_needs_recovery_is_no_finding(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="needs recovery") as caught:
         examine(path, lambda _connection: [])
     assert caught.value.code == 12
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only /proc tells which files are open")
+def test_other_file_than_the_one_with_the_name_is_noticed(tmp_path: Path) -> None:
+    """SQLite opens by name, and whoever owns the directory may rename at that moment."""
+    path = databases.make(tmp_path / "a.db")
+    with path.open("rb"):
+        pin._check_opened(path, action=ACTION)
+    with databases.make(tmp_path / "other.db").open("rb"), pytest.raises(SourceBusyError, match="took its place"):
+        pin._check_opened(path, action=ACTION)

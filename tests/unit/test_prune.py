@@ -528,6 +528,7 @@ def test_run_that_removed_something_is_one_line_in_the_audit_log(place: Place) -
 
 def test_failure_half_way_tells_what_was_removed_before_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, third, last = place.back_up(*DAYS)
+    whole_bytes = files.tree_bytes(place.path / third)
     remove_tree = files.remove_tree
 
     def resist(path: Path) -> None:
@@ -544,6 +545,7 @@ def test_failure_half_way_tells_what_was_removed_before_it(place: Place, monkeyp
     (event,) = place.events()
     assert (event["outcome"], event["code"]) == ("failed", 1)
     assert event["removed"] == [third, second]
+    assert 0 < event["freed_bytes"] == whole_bytes
     assert "it resists" in event["message"]
     assert removed(place.run(last=1)) == [first]
     place.assert_whole()
@@ -558,6 +560,21 @@ def test_audit_log_that_cannot_be_written_is_a_warning(place: Place) -> None:
     assert removed(outcome) == [first]
     (warning,) = outcome.warnings
     assert "history.jsonl" in warning
+
+
+def test_audit_log_that_cannot_be_written_does_not_hide_a_failure(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.back_up(*DAYS[:2])
+    (place.path / "history.jsonl").unlink()
+    (place.path / "history.jsonl").mkdir()
+
+    def resist(_path: Path) -> None:
+        raise EngineError("Cannot remove it: it resists.")
+
+    monkeypatch.setattr(files, "remove_tree", resist)
+    with pytest.raises(EngineError, match="it resists"):
+        place.run(last=1)
 
 
 def test_backup_that_was_moved_to_another_disk_loses_its_link_only(place: Place) -> None:
