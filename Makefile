@@ -7,11 +7,13 @@
 # make test             everything; nothing needs to be set up first
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
+# make fleet [HOSTS=1,10,50] [DATABASES=1,10] [FORKS=5,25]
+#                       what many hosts cost the machine that runs Ansible; into docs/benchmark.md unless one is named
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo programs test
+.PHONY: benchmark check clean demo fleet programs test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -53,6 +55,12 @@ benchmark: programs $(BUILD)/venv/.benchmark
 	@$(HERMETIC) $(PYTHON) tests/benchmark/run.py $(if $(SIZE),--size "$(SIZE)") \
 		$(if $(DAY_SIZE),--day-size "$(DAY_SIZE)") $(if $(ROUNDS),--rounds "$(ROUNDS)") \
 		$(if $(ONLY),--only "$(ONLY)",--document docs/benchmark.md)
+
+fleet: PROGRAMS := sqlite3:sqlite3 $(HOST_PROGRAMS)
+fleet: programs $(READY)
+	@$(HERMETIC) $(PYTHON) tests/benchmark/fleet.py $(if $(HOSTS),--hosts "$(HOSTS)") \
+		$(if $(DATABASES),--databases "$(DATABASES)") $(if $(FORKS),--forks "$(FORKS)") \
+		$(if $(HOSTS)$(DATABASES)$(FORKS),,--document docs/benchmark.md)
 
 programs:
 	@missing=; for pair in $(PROGRAMS); do \
