@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _DIRECTORY_MODE = "drwx------"
-_CONFIG_MODE, _SCHEDULE_MODE = "0600", "0644"
+_CONFIG_MODE = "0600"
+_SCHEDULE_MODE = "0644"
 _ROOT_ID = "0"
 _TIMER_STATE = ("enabled", "active")
 _CRON_COMMENT = "#Ansible: sqlite-backup "
