@@ -185,7 +185,7 @@ def _facts(bench: Bench, fleet: Fleet) -> dict[str, str]:
     names = ("date", "commit", "CPU", "memory", "system")
     return {
         **{name: known[name] for name in names},
-        "hosts": f"{fleet.real} containers of Debian {RELEASE} with systemd, over ssh with pipelining, on the machine"
+        "hosts": f"{fleet.real} container(s) of Debian {RELEASE} with systemd, over ssh with pipelining, on the machine"
         " that runs Ansible: they use the same cores, which is in the wall time, and not in the CPU time",
         "more hosts": "are more names for the same containers; each of them can be provisioned for the first time once",
         "databases": "1 MiB each, by systemd, gzip; packages are not managed",
