@@ -10,11 +10,13 @@
 # make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
 # make docs             the documentation as a site, below .build/docs/html/
 # make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
+# make fleet [HOSTS=1,10,50] [DATABASES=1,10] [FORKS=5,25]
+#                       what many hosts cost the machine that runs Ansible; into docs/benchmark.md unless one is named
 # make clean            remove all that these made
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo docs mutation programs release-check test
+.PHONY: benchmark check clean demo docs fleet mutation programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -57,6 +59,12 @@ benchmark: programs $(BUILD)/venv/.benchmark
 
 mutation: $(READY)
 	$(NOX) --session mutation
+
+fleet: PROGRAMS := sqlite3:sqlite3 $(HOST_PROGRAMS)
+fleet: programs $(READY)
+	@$(HERMETIC) $(PYTHON) tests/benchmark/fleet.py $(if $(HOSTS),--hosts "$(HOSTS)") \
+		$(if $(DATABASES),--databases "$(DATABASES)") $(if $(FORKS),--forks "$(FORKS)") \
+		$(if $(HOSTS)$(DATABASES)$(FORKS),,--document docs/benchmark.md)
 
 programs:
 	@missing=; for pair in $(PROGRAMS); do \

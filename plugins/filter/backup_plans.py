@@ -45,6 +45,8 @@ _ALLOWED_EVERY = (
 )
 _ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
+# To find programs that the package managers of other systems put beside those of the system.
+_CRONTAB_PATH = 'PATH="/usr/local/bin:/opt/homebrew/bin:$PATH"'
 _STATES = ("present", "absent")
 _MANAGED_BY = "the role sqliteops.backup.sqlite_backup, from its variables"
 
@@ -243,6 +245,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "command": command,
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
         "cron_command": _for_cron(command),
+        "crontab_command": f"{_CRONTAB_PATH} {_for_cron(command)}",
         "systemd_command": " ".join(_for_systemd(each) for each in command),
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,

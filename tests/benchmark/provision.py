@@ -68,19 +68,31 @@ def _measure(bench: Bench, hosts: _Hosts) -> Provision:
     measured = Provision(len(HOSTS))
     for number in range(1, bench.plan.rounds + 1):
         facts, again = hosts.play(str(hosts.facts_playbook)), hosts.play(*provision)
-        recap = {host: (int(ok), int(changed), int(skipped)) for host, ok, changed, skipped in _recap(again)}
-        if sorted(recap) != sorted(HOSTS) or any(changed for _ok, changed, _skipped in recap.values()):
-            raise RunFailedError(f"the run that should change nothing ended with {recap}")
+        found = {host: (int(ok), int(changed), int(skipped)) for host, ok, changed, skipped in recap(again)}
+        if sorted(found) != sorted(HOSTS) or any(changed for _ok, changed, _skipped in found.values()):
+            raise RunFailedError(f"the run that should change nothing ended with {found}")
         measured.seconds.append((again.wall_seconds, facts.wall_seconds))
-        measured.tasks = max(ok for ok, _changed, _skipped in recap.values())
-        measured.skipped = max(skipped for _ok, _changed, skipped in recap.values())
+        measured.tasks = max(ok for ok, _changed, _skipped in found.values())
+        measured.skipped = max(skipped for _ok, _changed, skipped in found.values())
         told = f"{again.wall_seconds:.2f} s, facts {facts.wall_seconds:.2f} s"
         tell(f"round {number} of {bench.plan.rounds}, {PROVISION}: {told}")
     return measured
 
 
-def _recap(usage: Usage) -> list[tuple[str, ...]]:
+def recap(usage: Usage) -> list[tuple[str, ...]]:
+    """Host, ok, changed and skipped, of each host that was reached and did not fail."""
     return _RECAP.findall(usage.output)
+
+
+def connection(address: str, key: Path) -> dict[str, Any]:
+    """How to log in as root, as an inventory has it."""
+    return {
+        "ansible_host": address,
+        "ansible_user": "root",
+        "ansible_ssh_private_key_file": str(key),
+        "ansible_ssh_common_args": "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
 
 
 class _Hosts:
@@ -142,13 +154,7 @@ class _Hosts:
 
     def _connection(self, host: str) -> dict[str, Any]:
         address = self._podman("inspect", "--format", "{{.NetworkSettings.IPAddress}}", f"{CONTAINERS}-{host}")
-        return {
-            "ansible_host": address.strip(),
-            "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(self._folder / "id_ed25519"),
-            "ansible_ssh_common_args": "-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o LogLevel=ERROR",
-            "ansible_python_interpreter": "/usr/bin/python3",
-        }
+        return connection(address.strip(), self._folder / "id_ed25519")
 
     def _podman(self, *arguments: str) -> str:
         done = subprocess.run(["podman", *arguments], capture_output=True, text=True, check=False)

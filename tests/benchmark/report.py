@@ -11,18 +11,16 @@ from bounds import MEBIBYTE, Bound
 from results import CHAIN_FIRST, CHAIN_LAST, ROUND_WORKS, Results, wall
 from tools import TOOLS, Ours, Tool
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
-
 Row = list[str]
 
 
 def render(results: Results, bounds: list[Bound], facts: dict[str, str], left_out: dict[str, str]) -> str:
     """All of it; empty tables are left out."""
     parts = [
-        _table(["condition", ""], [[name, value] for name, value in facts.items()]),
-        *_section("Measured", _works(results), _WORK_COLUMNS),
-        *_section("A day", _days(results), _DAY_COLUMNS),
-        *_section("Bounds", [[each.what, each.bound, each.measured, each.verdict] for each in bounds], _BOUND_COLUMNS),
+        table(["condition", ""], [[name, value] for name, value in facts.items()]),
+        *section("Measured", _works(results), _WORK_COLUMNS),
+        *section("A day", _days(results), _DAY_COLUMNS),
+        *section("Bounds", [[each.what, each.bound, each.measured, each.verdict] for each in bounds], _BOUND_COLUMNS),
     ]
     return "\n\n".join([*parts, "### The tools", _tools(left_out)])
 
@@ -57,11 +55,12 @@ _DAY_COLUMNS = (
 _BOUND_COLUMNS = ("what", "bound", "measured (least to most)", "")
 
 
-def _section(title: str, rows: list[Row], columns: tuple[str, ...]) -> list[str]:
-    return [f"### {title}", _table(list(columns), rows)] if rows else []
+def section(title: str, rows: list[Row], columns: tuple[str, ...]) -> list[str]:
+    return [f"### {title}", table(list(columns), rows)] if rows else []
 
 
-def _table(columns: Row, rows: list[Row]) -> str:
+def table(columns: Row, rows: list[Row]) -> str:
+    """In Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
@@ -115,9 +114,10 @@ def _days(results: Results) -> list[Row]:
     return rows
 
 
-def write_into(document: Path, text: str) -> None:
-    """Put `text` between the two markers of `document`."""
+def write_into(document: Path, text: str, *, part: str = "results") -> None:
+    """Put `text` between the two markers of that part of `document`."""
+    begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     content = document.read_text(encoding="utf-8")
-    before, rest = content.split(BEGIN)
-    _old, after = rest.split(END)
-    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    before, rest = content.split(begin)
+    _old, after = rest.split(end)
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")

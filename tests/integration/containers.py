@@ -28,9 +28,9 @@ _BUILD = harness.ROOT / "extensions" / "molecule" / "images" / "build.py"
 _SCRATCH = harness.ROOT / ".build" / "molecule" / "images"
 _SUPPORT = harness.ROOT / "tests" / "support"
 _TOOLS = harness.ROOT / "extensions" / "molecule" / "default" / "files"
-_COMMAND_SECONDS = 180
+_COMMAND_SECONDS = 400
 _START_SECONDS = 60.0
-_LIFE_SECONDS = 1200  # the end of what a killed run leaves behind
+_LIFE_SECONDS = 3600  # the end of what a killed run leaves behind
 
 
 def skip_without() -> None:

@@ -27,7 +27,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build" / "collections"
+CALLBACKS = [Path(__file__).with_name("callback_plugins"), ROOT / "tests" / "support" / "callback_plugins"]
 NAMESPACE = "sqliteops.backup"
+EXECUTIONS_NAME = "executions.txt"
 UMASK = 0o022
 _STEPS = 400
 _ANSWER_SECONDS = 120.0
@@ -42,11 +44,12 @@ class AnsibleStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A playbook that ended."""
+    """A playbook that ended; ``modules`` are those that were run on the host, each time."""
 
     code: int
     results: list[Result]
     output: str
+    modules: list[str]
 
 
 def program(name: str) -> list[str]:
@@ -64,8 +67,8 @@ def environment(folder: Path) -> dict[str, str]:
     config.write_text("[defaults]\n", encoding="utf-8")
     return {
         **kept,
-        "ANSIBLE_CALLBACKS_ENABLED": "recorder",
-        "ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).with_name("callback_plugins")),
+        "ANSIBLE_CALLBACKS_ENABLED": "recorder,executions",
+        "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(map(str, CALLBACKS)),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_HOME": str(folder / "home"),
@@ -74,6 +77,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),
+        "EXECUTIONS_FILE": str(folder / EXECUTIONS_NAME),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
@@ -211,9 +215,16 @@ def run_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *fla
     """Run a playbook to its end, by its path or its name in a collection."""
     folder.mkdir(parents=True, exist_ok=True)
     given = _write_json(folder / "variables.json", dict(variables))
+    (folder / EXECUTIONS_NAME).unlink(missing_ok=True)
     process = _Process(folder, ["--extra-vars", f"@{given}", *flags, playbook])
     results = [_result(line) for line in process.lines()]
-    return Run(process.stop(), results, process.output)
+    return Run(process.stop(), results, process.output, executed(folder / EXECUTIONS_NAME))
+
+
+def executed(file: Path) -> list[str]:
+    """The modules that the callback plugin `executions` wrote down."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return [line.rpartition(" ")[2] for line in lines]
 
 
 def _result(line: Result) -> Result:

@@ -69,6 +69,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "command": command.split(),
         "try_command": [*command.replace(" backup ", " try ").split(), "--if-backed-up", "--quiet"],
         "cron_command": f"{command} --syslog",
+        "crontab_command": f'PATH="/usr/local/bin:/opt/homebrew/bin:$PATH" {command} --syslog',
         "systemd_command": command,
         "schedule_files": {
             "cron": ["/etc/cron.d/sqlite-backup-agent"],

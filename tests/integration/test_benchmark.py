@@ -127,3 +127,30 @@ def test_a_run_that_hangs_is_ended_with_its_children(load: Any, tmp_path: Path) 
     measure = load("measure")
     with pytest.raises(measure.RunFailedError, match="time limit"):
         measure.run(["bash", "-c", "sleep 60 & sleep 60"], env=os.environ, cwd=tmp_path, limit_seconds=0.2)
+
+
+def test_many_hosts_take_as_long_as_forks_or_cores_allow(load: Any) -> None:
+    fleet = load("fleet")
+    assert fleet.minutes(6.0, 0.3, forks=5, cores=2) == 20.0
+    assert fleet.minutes(6.0, 0.3, forks=100, cores=2) == 2.5
+
+
+def test_the_tables_of_a_fleet(load: Any, tmp_path: Path) -> None:
+    fleet = load("fleet")
+    plays = [
+        fleet.Measured(fleet.PING, 1, 0, 5, wall_seconds=1.5, cpu_seconds=1.0, modules=1),
+        fleet.Measured(fleet.PING, 11, 0, 5, wall_seconds=6.0, cpu_seconds=4.0, modules=1),
+    ]
+
+    text = fleet.render(plays, {"pipelining": ([0.5, 0.7], [0.25, 0.35])}, {"a": "b"})
+
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+    assert ["ping", "11", "", "5", "1", "6.00", "4.00", "0.36"] in rows
+    # Each host more takes 0.3 s of CPU.
+    times = [fleet.minutes(1.5, 0.3, forks=forks, cores=os.cpu_count() or 1) for forks in (5, 25, 50, 100)]
+    assert ["ping", "", *(f"{time:.1f}" for time in times)] in rows
+    assert ["pipelining", "0.60", "0.30", "2.00"] in rows
+    document = tmp_path / "benchmark.md"
+    document.write_text(f"{MARKED}<!-- fleet: begin -->\nold\n<!-- fleet: end -->\n", encoding="utf-8")
+    sys.modules["report"].write_into(document, text, part="fleet")
+    assert document.read_text(encoding="utf-8") == f"{MARKED}<!-- fleet: begin -->\n\n{text}\n\n<!-- fleet: end -->\n"

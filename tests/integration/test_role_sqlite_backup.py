@@ -9,6 +9,7 @@ in check mode, and what it would write for cron and systemd is looked at.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -500,6 +501,28 @@ def test_the_file_for_cron(ansible: Session, place: Place) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["cron", "systemd"])
+def test_the_digests_are_those_of_the_files(ansible: Session, place: Place, kind: str) -> None:
+    kinds = {"cron": ["cron"], "systemd": ["service", "timer"]}[kind]
+    files = {file.suffix: file for file in _written(ansible, place, "root", *kinds)}
+    file, config = place.directory / "digests", place.directory / "config.json"
+    variables = {**_variables("root"), "__sqlite_backup_plans": _plans(), "__sqlite_backup_schedule_kind": kind}
+    options = {"src": str(TEMPLATES / "digests.j2"), "dest": str(file), "mode": "0600"}
+    content = {"content": "{{ config | to_nice_json }}\n", "dest": str(config), "mode": "0600"}
+
+    results = ansible.run(
+        [
+            {"ansible.builtin.template": options, "vars": variables},
+            {"ansible.builtin.copy": content, "vars": {"config": _plans()[0]["config"]}},
+        ]
+    )
+
+    assert not any(result["failed"] for result in results), results
+    digests = [line.split(" ")[0] for line in file.read_text(encoding="utf-8").splitlines()]
+    made = (config, *files.values())
+    assert digests == [hashlib.sha1(each.read_bytes(), usedforsecurity=False).hexdigest() for each in made]
+
+
 def _settings(unit: str, name: str) -> list[str]:
     """What the lines of a unit file say that set ``name``."""
     return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{name}=")]
@@ -507,27 +530,34 @@ def _settings(unit: str, name: str) -> list[str]:
 
 def _written(ansible: Session, place: Place, user: str, *kinds: str) -> list[Path]:
     """What the templates make of a database whose paths need care."""
-    plans = backup_plans(
+    files = [place.directory / f"test.{kind}" for kind in kinds]
+    for kind, file in zip(kinds, files, strict=True):
+        (plan,) = _plans()
+        item = plan if kind == "cron" else [plan, str(file)]
+        options = {"src": str(TEMPLATES / f"{kind}.j2"), "dest": str(file), "mode": "0644"}
+        (result,) = ansible.run([{"ansible.builtin.template": options, "vars": {**_variables(user), "item": item}}])
+        assert not result["failed"], result
+        assert file.read_text(encoding="utf-8").startswith("#")
+    return files
+
+
+def _plans() -> list[dict[str, Any]]:
+    return backup_plans(
         [{"name": "test", "path": "/srv/bob's app/a.db", "repository": '/backup/100% "odd"', "active_hours": "6-9"}],
         host="localhost",
         config_dir="/etc/100% s",
         repository_dir="/backup",
         runner_path="/opt/sqlite-backup",
     )
-    variables = {
+
+
+def _variables(user: str) -> dict[str, str]:
+    return {
         "sqlite_backup_user": user,
         "sqlite_backup_group": user,
         "sqlite_backup_mailto": "ops@example.org",
         "sqlite_backup_random_delay": "30s",
     }
-    files = [place.directory / f"test.{kind}" for kind in kinds]
-    for kind, file in zip(kinds, files, strict=True):
-        item = plans[0] if kind == "cron" else [plans[0], str(file)]
-        options = {"src": str(TEMPLATES / f"{kind}.j2"), "dest": str(file), "mode": "0644"}
-        (result,) = ansible.run([{"ansible.builtin.template": options, "vars": {**variables, "item": item}}])
-        assert not result["failed"], result
-        assert file.read_text(encoding="utf-8").startswith("#")
-    return files
 
 
 def _changed(run: Run) -> list[str]:
