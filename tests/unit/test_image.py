@@ -123,9 +123,7 @@ def test_progress_is_told_up_to_the_whole_image(site: Site, tmp_path: Path) -> N
     site.stored()
     told: list[tuple[int, int]] = []
     whole = len(site.settled())
-    image.write_image(
-        links(site), tmp_path / "a.db", NO_KEYS, action=ACTION, progress=lambda *numbers: told.append(numbers)
-    )
+    image.write_image(links(site), tmp_path / "a.db", NO_KEYS, progress=lambda *numbers: told.append(numbers))
     assert told == sorted(set(told))
     assert {total for _done, total in told} == {whole}
     assert told[-1] == (whole, whole)

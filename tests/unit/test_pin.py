@@ -665,6 +665,6 @@ def test_other_file_than_the_one_with_the_name_is_noticed(tmp_path: Path) -> Non
     """SQLite opens by name, and whoever owns the directory may rename at that moment."""
     path = databases.make(tmp_path / "a.db")
     with path.open("rb"):
-        pin._check_opened(path, action=ACTION)
+        pin._check_opened(path)
     with databases.make(tmp_path / "other.db").open("rb"), pytest.raises(SourceBusyError, match="took its place"):
-        pin._check_opened(path, action=ACTION)
+        pin._check_opened(path)
