@@ -45,7 +45,7 @@ ROOMS = {
     "locks": "scratch repository restore",
     "manifest": "repository",
     "notes": "repository deep_checks",
-    "owners": "files restore hostile_user",
+    "owners": "restored_owners files restore hostile_user",
     "pin": "snapshot snapshot_meanwhile",
     "pins": "pinning",
     "places": "files hostile_user",
@@ -53,11 +53,11 @@ ROOMS = {
     "published": "repository manifest deep_checks apart_backups foreign",
     "reading": "incremental",
     "repository": "notes one_repository_each foreign prune",
-    "restore": "suspect_backups newer_sqlite",
+    "restore": "restored_owners folding suspect_backups newer_sqlite",
     "scratch": "",
     "seal": "manifest description",
     "snapshot": "snapshot_meanwhile suspect_backups newer_sqlite",
-    "switch": "restore guard faults",
+    "switch": "folding killed_restore power_failure restore guard faults",
 }
 _PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn), (ast.Is, ast.IsNot))
 _SWAPPED = {**dict(_PAIRS), **{second: first for first, second in _PAIRS}}
