@@ -31,7 +31,6 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import databases, processes
 
-ACTION = "Cannot test"
 WRITE = "UPDATE item SET name = 'changed ' || id"
 ADD = "INSERT INTO item(name) VALUES ('meanwhile')"
 
@@ -609,7 +608,7 @@ def test_unreadable_source_is_a_permission_error() -> None:
 
 
 def examine(path: Path, work: Callable[[sqlite3.Connection], list[Check]]) -> list[Check]:
-    return pin.examine(database.locate(path), work, action=ACTION, deadline=Deadline(30), traceless=True)
+    return pin.examine(database.locate(path), work, action="Cannot test", deadline=Deadline(30), traceless=True)
 
 
 def test_what_an_examination_finds_is_handed_on(tmp_path: Path) -> None:
