@@ -175,7 +175,7 @@ def test_image_is_private_and_takes_the_place_of_nothing(chained: Site, tmp_path
     written(links(chained), dest)
     assert stat.S_IMODE(dest.stat().st_mode) == 0o600
     before = dest.read_bytes()
-    with pytest.raises(EngineError, match="cannot write .*exists"):
+    with pytest.raises(EngineError, match="^cannot write .*exists"):
         written(links(chained, 0), dest)
     assert dest.read_bytes() == before
 
@@ -318,6 +318,6 @@ def test_image_that_cannot_be_read_is_no_damage(chained: Site, tmp_path: Path) -
     of = links(chained)
     found = written(of, tmp_path / "a.db")
     (tmp_path / "a.db").unlink()
-    with pytest.raises(EngineError, match="cannot read") as caught:
+    with pytest.raises(EngineError, match="^cannot read") as caught:
         image.prove(of[-1], found, lambda: None)
     assert not isinstance(caught.value, BackupDamagedError)
