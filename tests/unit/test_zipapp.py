@@ -268,9 +268,9 @@ class TestInstall:
     def test_the_file_is_somebody_elses(self, path: Path, content: bytes, dry_run: bool) -> None:
         path.write_bytes(content)
 
-        with pytest.raises(RefusedError, match="no runner"):
+        with pytest.raises(RefusedError, match="not a runner"):
             install(path, dry_run=dry_run)
-        with pytest.raises(RefusedError, match="no runner"):
+        with pytest.raises(RefusedError, match="not a runner"):
             zipapp.remove(path, dry_run=dry_run)
 
         assert path.read_bytes() == content
@@ -330,7 +330,7 @@ class TestInstall:
     def test_the_interpreter_is_too_old(self, path: Path, python: str) -> None:
         version = subprocess.run([python, "--version"], stdout=-1, stderr=-2, check=True).stdout.split()[1].decode()
 
-        with pytest.raises(ProgramMissingError, match=rf"no Python 3\.9 or newer .*\({re.escape(version)}\)"):
+        with pytest.raises(ProgramMissingError, match=rf"not a Python 3\.9 or newer .*\({re.escape(version)}\)"):
             install(path, interpreter=python)
 
     def test_the_interpreter_has_no_sqlite(self, path: Path) -> None:
