@@ -86,7 +86,7 @@ def test_audit_log_that_cannot_be_written_hides_nothing_of_what_was_found(
     (repository.path / "history.jsonl").unlink()
     (repository.path / "history.jsonl").mkdir()
     result = verify.verify_backups(repository, "all", Expectations("quick"))
-    assert type(result.error) is (BackupDamagedError if damaged else type(None))
+    assert isinstance(result.error, BackupDamagedError if damaged else type(None))
     assert [bool(each.verifications) for each in repository.backups()] == [True, True]
     (warning,) = result.warnings
     assert "history.jsonl" in warning

@@ -40,10 +40,15 @@ for question; do
     user=*) getent passwd "$what" | { IFS=: read -r _ _ id _ && answer "$id"; } ;;
     group=*) getent group "$what" | { IFS=: read -r _ _ id _ && answer "$id"; } ;;
     # Mode, owner and group; of a link, those of what it leads to.
-    path=*) ls -ldLn "$what" 2>/dev/null | { read -r mode _ owner group _ && answer "$mode $owner $group"; } ;;
+    path=*)
+      # shellcheck disable=SC2012 # `stat` has other options on each system; the name is not read
+      ls -ldLn "$what" 2>/dev/null | { read -r mode _ owner group _ && answer "$mode $owner $group"; }
+      ;;
     repository=*) if backed_up "$what"; then answer backups; fi ;;
-    # shellcheck disable=SC2086 # names with spaces between them
-    timers=*) timers $what ;;
+    timers=*)
+      # shellcheck disable=SC2086 # names with spaces between them
+      timers $what
+      ;;
     # Nothing of the user's own lines is told. A comment of Ansible is about the line behind it.
     crontab=*)
       crontab -l 2>/dev/null | sed -n -e "/^#Ansible: $what/{p;n;p;d;}" -e '/^#Ansible: /n' |
