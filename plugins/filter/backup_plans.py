@@ -22,7 +22,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, mistakes
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
@@ -276,7 +276,7 @@ def _check(content: Mapping[str, Any], where: str) -> None:
     """By the rules of the engine: with what it refuses, every run would fail."""
     file = Path("/", content["name"])
     settings = config.checked(content, content["name"], file=file, told=where)
-    for key, error in mistakes.find(settings.options):
+    for key, error in config.mistakes(settings.options):
         raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint)
 
 

@@ -24,7 +24,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("console", "guard"),
         ("commands", "grammar"),
         ("manual", "seen", "selection"),
-        ("config", "mistakes", "wording", "zipapp"),
+        ("config", "wording", "zipapp"),
     ),
     "work": (
         ("backup",),
@@ -126,6 +126,17 @@ def test_room_is_no_higher_than_it_must_be(room: str) -> None:
     below = [each for each in imported_rooms(source_of(room), wing) if each.startswith(f"{wing}/")]
     lowest = -len(WINGS[wing]) + 1
     assert HEIGHT_OF[room][1] == max((HEIGHT_OF[each][1] + 1 for each in below), default=lowest)
+
+
+def test_runner_needs_every_room() -> None:
+    """Ansible brings what is imported: a room that the runner does not need would be in one made elsewhere only."""
+    needed, rest = {"runner/zipapp"}, ["runner/cli"]
+    while rest:
+        room = rest.pop()
+        if room not in needed:
+            needed.add(room)
+            rest.extend(imported_rooms(source_of(room), room.partition("/")[0]))
+    assert sorted(needed) == ROOMS
 
 
 @pytest.mark.parametrize("wing", WINGS)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, mistakes
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
 
 
 def _configured(**changed: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _configured(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_mistakes_are_what_fails_everywhere(changed: dict[str, Any], key: str) -> None:
-    assert [each for each, _error in mistakes.find(_configured(**changed))] == [key]
+    assert [each for each, _error in config.mistakes(_configured(**changed))] == [key]
 
 
 def test_what_only_this_host_lacks_is_no_mistake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -45,4 +45,4 @@ def test_what_only_this_host_lacks_is_no_mistake(monkeypatch: pytest.MonkeyPatch
 
     given = _configured(compression_level=19, encryption=recipients, timezone="Mars/Olympus")
 
-    assert list(mistakes.find(given)) == []
+    assert list(config.mistakes(given)) == []

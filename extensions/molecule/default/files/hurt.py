@@ -61,7 +61,7 @@ def lock(path: Path) -> None:
     sys.path.insert(0, RUNNER)
     from _engine.system import locks
 
-    with locks.held(path / ".lock", timeout_seconds=60, action="Cannot lock"):
+    with locks.held(path / ".lock", timeout_seconds=60):
         time.sleep(3600)
 
 

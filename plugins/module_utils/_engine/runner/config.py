@@ -16,17 +16,20 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..repository import retention
+from ..repository import include, retention
 from ..repository.retention import Policy
+from ..sealed import codec, encryption
 from ..sqlite import urls
 from ..system import clock
-from ..system.errors import RefusedError, UsageError, doing
+from ..system.errors import EngineError, ProgramMissingError, RefusedError, UsageError, doing
+from ..system.options import Options
 from ..watch import schedule
+from ..work import prune
 
 ENVIRONMENT = "SQLITE_BACKUP_CONFIG"
 # That of root; the role puts the one of another user beside it, with the name of that user behind.
@@ -327,6 +330,29 @@ def _check_together(values: Mapping[str, Any], where: _Where) -> None:
     if values["database_url"] is not None:
         chdir = Path(values["chdir"]) if values["chdir"] else None
         _check_key("database_url", lambda: urls.path(values["database_url"], chdir=chdir), where)
+
+
+def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
+    """The keys of a configured database with which every run would fail, whatever the host, each with why.
+
+    No file is looked at, and what only this host lacks is not a mistake: a run may be meant for another one.
+    """
+    policy = prune.requested(given).policy
+    checks: dict[str, Callable[[], object]] = {
+        "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
+        "encryption": doing("Cannot encrypt")(lambda: encryption.requested(given["encryption"]).check_options()),
+        "include": lambda: [include.checked_name(each["name"] or Path(each["src"]).name) for each in given["include"]],
+        "keep_*": lambda: retention.check_rules(policy),
+        "timezone": lambda: clock.zone(policy.timezone),
+        "due": lambda: schedule.requested(given),
+    }
+    for key, check in checks.items():
+        try:
+            check()
+        except ProgramMissingError:
+            continue
+        except EngineError as error:
+            yield key, error
 
 
 def _check_key(key: str, check: Callable[[], object], where: _Where) -> None:
