@@ -22,10 +22,11 @@ highlight_language = "none"
 pygments_style = "ansible"
 
 # What the reference points to in Ansible's own documentation, so that the site is built without a network.
-_ANSIBLE = "https://docs.ansible.com/projects/ansible/latest/reference_appendices"
+_ANSIBLE = "https://docs.ansible.com/projects/ansible/latest"
 _PAGES = {
-    "ansible_configuration_settings": f"{_ANSIBLE}/config.html",
-    "common_return_values": f"{_ANSIBLE}/common_return_values.html",
+    "ansible_configuration_settings": f"{_ANSIBLE}/reference_appendices/config.html",
+    "common_return_values": f"{_ANSIBLE}/reference_appendices/common_return_values.html",
+    "ansible_collections.ansible.builtin.find_module": f"{_ANSIBLE}/collections/ansible/builtin/find_module.html",
 }
 
 
