@@ -267,8 +267,8 @@ def pack_engine(dest: Path) -> None:
     """Make one archive of the engine and its driver, which Python can run."""
     with zipfile.ZipFile(dest, "w") as archive:
         archive.write(DRIVER, "__main__.py")
-        for path in ENGINE.glob("*.py"):
-            archive.write(path, f"{ENGINE.name}/{path.name}")
+        for path in ENGINE.rglob("*.py"):
+            archive.write(path, path.relative_to(ENGINE.parent))
 
 
 def engine_command(env: Mapping[str, str], *arguments: object) -> Command:

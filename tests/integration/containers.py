@@ -109,7 +109,7 @@ class Host:
 def started(folder: Path, name: str, *, user: str = "admin", names: Sequence[str] = ()) -> Iterator[Host]:
     """A host that is removed at the end. ``user`` may do everything with sudo; ``names`` are what it is called.
 
-    ``name`` is that of its container: two with one name must not be there at once.
+    ``name`` is that of its container: in one process, two with one name must not be there at once.
 
     Root there may mount, and see what other users have open, as root of a machine may.
     The tests' own programs are in /opt/support and /opt/tools.
@@ -119,7 +119,9 @@ def started(folder: Path, name: str, *, user: str = "admin", names: Sequence[str
     built = _must([sys.executable, str(_BUILD), "--scratch", str(_SCRATCH), RELEASE])
     _must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")])
     hostname = (names or [name])[0].partition(".")[0]
-    container = f"sqliteops-guides-{hashlib.sha256(str(harness.ROOT).encode()).hexdigest()[:8]}-{name}"
+    # Of another checkout, or of another process of this one, there may be one, too.
+    owner = f"{harness.ROOT} {os.environ.get('PYTEST_XDIST_WORKER')}"
+    container = f"sqliteops-guides-{hashlib.sha256(owner.encode()).hexdigest()[:8]}-{name}"
     try:
         _must(
             [

@@ -27,7 +27,7 @@ from integration.test_role_sqlite_backup import CRONTAB
 
 from support import databases, keys
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 REQUIREMENTS = harness.ROOT / "tests" / "requirements"
 PLAYBOOKS = sorted(each.stem for each in (harness.ROOT / "playbooks").glob("*.yml"))

@@ -129,6 +129,7 @@ class _Readme:
             "make demo": "`test_demo` runs it",
             "make demo DB=/path/to/your.db": "the same with a copy of that database",
             "make test": "it runs this",
+            "make docs": "the session `docs` does that",
             "ansible-galaxy collection install sqliteops.backup": elsewhere,
             "ansible-galaxy collection build": elsewhere,
             "sqlite-backup pin": "the page names the command; `test_pinning` runs it",

@@ -103,11 +103,14 @@ class Kind:
         return [f"{self.prefix}{number}" for number in range(len(self.drifts))]
 
 
+OF_TIMERS = {
+    f"{what}, {name}": drift
+    for what, drifts in (("configuration", OF_CONFIGURATIONS), ("directory", OF_DIRECTORIES), ("unit", OF_UNITS))
+    for name, drift in drifts.items()
+}
 SYSTEMD = {"sqlite_backup_scheduler": "systemd"}
 KINDS = {
-    "configurations": Kind("a", SYSTEMD, OF_CONFIGURATIONS),
-    "directories": Kind("b", SYSTEMD, OF_DIRECTORIES),
-    "units": Kind("c", SYSTEMD, OF_UNITS),
+    "timers": Kind("a", SYSTEMD, OF_TIMERS),
     "another user": Kind("d", {**SYSTEMD, "sqlite_backup_user": "app"}, OF_ANOTHER_USER),
     "cron": Kind("e", {}, OF_CRON),
     "crontab": Kind("f", {"sqlite_backup_profile": "development", "ansible_user": "dev"}, OF_CRONTABS),
@@ -168,6 +171,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provisioned]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", KINDS)
 def test_little_is_run_and_what_differs_is_mended(host: Provisioned, name: str) -> None:
     kind = KINDS[name]
