@@ -447,6 +447,14 @@ def test_mode_is_that_of_the_old_file(tmp_path: Path, mode: int) -> None:
     assert mode_of(tmp_path / "new") == mode
 
 
+def test_attributes_are_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """After a power failure the file would be root's alone."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    owners.copy_attributes(tmp_path / "old", tmp_path / "new")
+    assert journal == [("flush", inode_of(tmp_path / "new"))]
+
+
 def test_extended_attributes_are_those_of_the_old_file(tmp_path: Path) -> None:
     """An ACL or a security context that gets lost locks the application out."""
     for name in ("old", "new"):

@@ -342,7 +342,6 @@ def _folded(path: Path, scratch: Path) -> Path | None:
     if _has_sidecars(copy):
         return None
     owners.copy_attributes(path, copy)
-    files.sync_file(copy)
     return copy
 
 
