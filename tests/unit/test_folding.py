@@ -19,7 +19,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     NoSpaceError,
     StorageFailedError,
 )
-from support import databases, jobs
+from support import databases, jobs, limits
 from support.restores import Restores
 
 FAILURES = [("disk I/O error", StorageFailedError), ("database or disk is full", NoSpaceError)]
@@ -92,6 +92,18 @@ def test_log_that_sqlite_cannot_fold_is_in_the_undo_set(restores: Restores, old:
         restores.undo()
     after = databases.tree(restores.dest.parent)
     assert {name: after[name] for name in before} == before
+
+
+def test_disk_that_is_full_at_the_checkpoint_is_no_verdict(tmp_path: Path) -> None:
+    """SQLite checkpoints when it closes a database, too, and says nothing when that fails."""
+    path = databases.make(tmp_path / "origin.db", rows=2000)
+    with contextlib.closing(databases.open_writer(path)) as connection:
+        connection.execute("INSERT INTO item(name) VALUES (hex(zeroblob(5000)))")
+        databases.copy_live(path, tmp_path / "agent.db")
+    main_bytes = (tmp_path / "agent.db").stat().st_size
+    assert (tmp_path / "agent.db-wal").stat().st_size < main_bytes
+    with limits.full_disk_after(main_bytes), pytest.raises(StorageFailedError, match="Cannot fold the log"):
+        switch._folded(tmp_path / "agent.db", tmp_path / "scratch")
 
 
 def test_copy_that_still_has_a_sidecar_is_not_folded(tmp_path: Path) -> None:

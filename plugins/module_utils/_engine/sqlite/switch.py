@@ -199,7 +199,6 @@ def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> tuple[Path,
             files.copy_private(undo_set / name, copy / name)
             given = owners.copy_attributes(undo_set / name, copy / name)
             right = (right[0] and given[0], right[1] and given[1])
-    files.sync_directory(copy)
     return copy / dest.name, right
 
 
