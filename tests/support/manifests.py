@@ -71,9 +71,9 @@ def sealed(document: dict[str, Any]) -> bytes:
     return f'{before},\n  "seal": "{seal}"\n}}\n'.encode()
 
 
-def reseal(backup: Backup, *, rows: int) -> None:
-    """Let the manifest of ``backup`` count so many rows in the table ``item``."""
+def reseal(backup: Backup, *, rows: int = 3, **changes: Any) -> None:
+    """Let the manifest of ``backup`` count so many rows in the table ``item``, and say whatever else ``changes``."""
     document = backup.trusted()
     assert document.proof is not None
     proof = dataclasses.replace(document.proof, tables={"item": rows})
-    (backup.path / MANIFEST_NAME).write_bytes(to_bytes(dataclasses.replace(document, proof=proof)))
+    (backup.path / MANIFEST_NAME).write_bytes(to_bytes(dataclasses.replace(document, proof=proof, **changes)))

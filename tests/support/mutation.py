@@ -53,11 +53,11 @@ ROOMS = {
     "published": "repository manifest deep_checks apart_backups foreign",
     "reading": "incremental",
     "repository": "notes one_repository_each foreign prune",
-    "restore": "restored_owners folding suspect_backups newer_sqlite",
+    "restore": "restored_owners killed_restore folding suspect_backups newer_sqlite",
     "scratch": "",
     "seal": "manifest description",
     "snapshot": "snapshot_meanwhile suspect_backups newer_sqlite",
-    "switch": "folding killed_restore power_failure restore guard faults",
+    "switch": "folding killed_restore restored_owners power_failure restore guard faults",
 }
 _PAIRS = ((ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn), (ast.Is, ast.IsNot))
 _SWAPPED = {**dict(_PAIRS), **{second: first for first, second in _PAIRS}}
@@ -166,10 +166,7 @@ def engine_file(root: Path, room: str) -> Path:
 
 
 def tests_of(root: Path, room: str) -> list[Path]:
-    names = [room, *ROOMS[room].split()]
-    paths = [root / "tests" / "unit" / f"test_{name}.py" for name in names]
-    # `destination` has none of its own.
-    return [paths[0]] * paths[0].exists() + paths[1:]
+    return [root / "tests" / "unit" / f"test_{name}.py" for name in (room, *ROOMS[room].split())]
 
 
 def sample(room: str, count: int, seed: int) -> list[Mutant]:

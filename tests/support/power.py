@@ -25,7 +25,7 @@ class Disk:
     A file has the content that it had when it was flushed last, or none, and a directory below ``top`` the names that
     it had then, or those that it has now. Of what changed in ``top`` itself since, each name may have come to the disk;
     what did not come there from another directory is still where it was. ``early`` is what got a name, and was not all
-    on the disk by then.
+    on the disk by then, its owner and mode included.
     """
 
     def __init__(self, top: Path) -> None:
@@ -33,6 +33,7 @@ class Disk:
         self.states: list[State] = []
         self.early: list[str] = []
         self._files: dict[int, bytes] = {}
+        self._access: dict[int, tuple[int, int, int]] = {}
         self._names: dict[int, dict[str, int]] = {}
         self._came_from: dict[int, tuple[int, str]] = {}
         # While a descriptor is open no other file gets the number of its inode.
@@ -59,6 +60,7 @@ class Disk:
             self._names[status.st_ino] = _inodes(descriptor)
         else:
             self._files[status.st_ino] = os.pread(descriptor, status.st_size, 0)
+            self._access[status.st_ino] = _access(status)
 
     def _looking(self, real: Any) -> Any:
         def call(path: Path | str, *arguments: Any, **options: Any) -> None:
@@ -66,7 +68,7 @@ class Disk:
                 directory = options["src_dir_fd"] or Path(path).parent
                 status = os.stat(path, dir_fd=options["src_dir_fd"])
                 self._came_from[status.st_ino] = os.stat(directory).st_ino, Path(path).name
-                if not self._is_flushed(status, self._current(set())):
+                if not self._is_flushed(status):
                     self.early.append(Path(path).name)
             real(path, *arguments, **options)
             if real is MKDIR:
@@ -77,11 +79,13 @@ class Disk:
 
         return call
 
-    def _is_flushed(self, status: os.stat_result, current: dict[int, dict[str, int]]) -> bool:
+    def _is_flushed(self, status: os.stat_result) -> bool:
         if not stat.S_ISDIR(status.st_mode):
-            return status.st_ino in self._files
-        inside = current[status.st_ino]
-        return self._names.get(status.st_ino) == inside and set(inside.values()) <= set(self._files)
+            return self._access.get(status.st_ino) == _access(status)
+        inside = self._current(set())[status.st_ino]
+        below = [each.stat() for each in self.top.rglob("*") if each.is_file()]
+        whole = all(self._is_flushed(each) for each in below if each.st_ino in inside.values())
+        return whole and self._names.get(status.st_ino) == inside
 
     def _possible(self) -> Iterator[State]:
         before, now = self._names[self.top.stat().st_ino], _inodes(self.top)
@@ -108,6 +112,10 @@ class Disk:
                     yield f"{name}/{below}", content
             elif number:
                 yield name, self._files.get(number, b"")
+
+
+def _access(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_uid, status.st_gid, status.st_mode
 
 
 def _inodes(directory: Path | int) -> dict[str, int]:

@@ -361,6 +361,23 @@ def test_hot_journal_is_a_source_that_needs_recovery(tmp_path: Path) -> None:
     assert databases.tree(tmp_path) == before
 
 
+@pytest.mark.parametrize("crashed", [False, True])
+def test_file_that_cannot_be_opened_needs_recovery_or_the_disk_fails(tmp_path: Path, *, crashed: bool) -> None:
+    path = (databases.crashed_journal if crashed else databases.make)(tmp_path / "a.db")
+    error = database.from_sqlite_error(sqlite3.OperationalError("unable to open database file"), path)
+    assert error.__class__ is (errors.SourceCorruptError if crashed else errors.StorageFailedError)
+    assert ("needs recovery" in error.message) == crashed
+
+
+def test_message_that_is_no_utf8_does_not_hide_an_error_between_two_rows(tmp_path: Path) -> None:
+    """SQLite quotes what is in the database as it is."""
+    with contextlib.closing(database.connect(databases.make(tmp_path / "a.db"))) as connection:
+        path = "CASE id WHEN 3 THEN CAST(x'24ff' AS TEXT) ELSE '$' END"
+        rows = connection.execute(f"SELECT json_extract('{{}}', {path}) FROM item")
+        with pytest.raises(sqlite3.DatabaseError):
+            list(rows)
+
+
 def test_file_that_may_not_be_read_is_a_missing_permission() -> None:
     with processes.open_directory() as place:
         path = databases.make(place / "a.db")

@@ -334,6 +334,25 @@ def test_most_manifests_tell_the_id(stored: Site) -> None:
     assert [each.id for each in stored.open().backups() if each.foreign] == [first]
 
 
+def test_manifests_that_name_none_do_not_outvote_the_one_that_does(stored: Site) -> None:
+    """As in a repository of an earlier version."""
+    make_older(stored)
+    stored.change()
+    stored.stored()
+    identity = content_of(stored)["id"]
+    damage_seal(stored)
+    assert stored.open().id == identity
+    assert not any(each.foreign for each in stored.open().backups())
+
+
+def test_manifests_of_an_earlier_version_leave_nothing_undecided(stored: Site) -> None:
+    make_older(stored)
+    file_of(stored).unlink()
+    assert "The next backup writes it anew" in stored.open().doubt
+    stored.back_up()
+    assert (stored.open().doubt, stored.open().id == "") == ("", False)
+
+
 def test_as_many_of_one_as_of_another_decide_nothing(stored: Site) -> None:
     rename(stored, stored.ids()[0], "ab" * 16)
     damage_seal(stored)

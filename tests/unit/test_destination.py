@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import destination
 from support import databases, jobs
+from support import processes as others
 from support.restores import Restores
 
 MARGIN_BYTES = files._SPACE_MARGIN_BYTES
@@ -179,6 +181,25 @@ def test_database_in_use_is_refused_before_anything_is_written(
             getattr(restores, work)(dry_run=dry_run)
     assert databases.tree(restores.dest.parent) == before
     assert getattr(restores, work)(force=True, dry_run=dry_run).changed
+
+
+@pytest.mark.root
+@others.needs_root
+@pytest.mark.parametrize("place", [others.NOBODY, 4321, 0, None])
+@pytest.mark.parametrize("repository", [others.NOBODY, 0])
+def test_path_that_a_user_tells_is_believed_where_that_user_rules(
+    tmp_path: Path, repository: int, place: int | None
+) -> None:
+    """Else it would be the user's choice which file root replaces. What root wrote down is believed."""
+    told = tmp_path / "place" / "agent.db"
+    (tmp_path / "repository").mkdir()
+    os.chown(tmp_path / "repository", repository, repository)
+    if place is not None:
+        told.parent.mkdir()
+        os.chown(told.parent, place, place)
+    refused = pytest.raises(RefusedError, match=f"says that the database was {told}")
+    with contextlib.nullcontext() if repository in (0, place) else refused:
+        assert destination.told_by(tmp_path / "repository", str(told)) == told
 
 
 # --- what changes meanwhile ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import shutil
 import subprocess
@@ -275,6 +276,16 @@ def test_what_a_person_wrote_with_gpg_is_read(tmp_path: Path, temporary: Path) -
     assert decrypted(tmp_path / "k", "gpg", Keys(keys.gpg_key()[1])) == b"content"
 
 
+@every_scheme
+def test_artifact_may_have_a_second_name(name: str, tmp_path: Path) -> None:
+    """As in the copies of a repository that share what they have in common."""
+    wanted, given_keys = keys.scheme(name)
+    path = encrypted(tmp_path / "a", wanted)
+    os.link(path, tmp_path / "b")
+    encryption.check_ciphertext(path, wanted)
+    assert decrypted(path, wanted.method, given_keys) == b"content"
+
+
 @keys.needs_gpg
 def test_both_kinds_of_key_may_be_given_for_either_kind_of_file(tmp_path: Path) -> None:
     """A runner has one set of keys for backups from before and after a change."""
@@ -474,6 +485,11 @@ def test_words_of_every_version_are_understood(name: str, said: str, code: int) 
     assert failed(name, said).code == code
 
 
+def test_damage_is_told_in_the_words_of_the_program() -> None:
+    assert failed("age", "age: error: bad header MAC").message == "age: error: bad header MAC."
+    assert failed("gpg", "[GNUPG:] BADMDC\n[GNUPG:] DECRYPTION_FAILED").message == "it is not whole."
+
+
 def test_program_ended_by_a_signal_is_neither_key_nor_damage() -> None:
     error = failed("gpg", "[GNUPG:] BADMDC", -9)
     assert failed("gpg", "gpg: error writing: No space left on device").code == 16
@@ -578,6 +594,13 @@ def test_fingerprint_is_the_same_for_the_same_readers(tmp_path: Path) -> None:
     path.write_text(f"# a comment\n{SSH} me@host\n\n{OTHER}\n")
     ways = [(RECIPIENT, OTHER, SSH), (SSH, OTHER, RECIPIENT, OTHER), (RECIPIENT, str(path))]
     assert len({Encryption("age", way).fingerprint(b"salt") for way in ways}) == 1
+
+
+def test_fingerprint_is_what_earlier_versions_stored() -> None:
+    """Else every database would get a full backup after an update."""
+    told = f'["age", ["{RECIPIENT}"]]\0'.encode()
+    expected = hashlib.pbkdf2_hmac("sha256", told, b"salt", 1).hex()
+    assert Encryption("age", (RECIPIENT,)).fingerprint(b"salt") == expected
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     NoSpaceError,
     PermissionDeniedError,
     RefusedError,
+    StorageFailedError,
 )
 from support import databases, limits, processes
 
@@ -151,6 +152,23 @@ def test_working_directory_that_somebody_else_may_have_made_is_refused(tmp_path:
         place.chmod(0o722)
     with pytest.raises(RefusedError, match=f"Cannot work in {place}"):
         files.own_directory(place)
+
+
+def test_name_of_a_new_working_directory_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    files.own_directory(tmp_path / "work")
+    assert journal == [("flush", inode_of(tmp_path))]
+
+
+@processes.needs_root
+@pytest.mark.root
+def test_working_directory_of_a_user_is_taken_over_only_in_that_users_directory() -> None:
+    with processes.open_directory() as place:
+        (place / "work").mkdir(mode=0o700)
+        os.chown(place / "work", processes.NOBODY, processes.NOBODY)
+        with pytest.raises(RefusedError, match="Cannot work in"):
+            files.own_directory(place / "work")
+        os.chown(place, processes.NOBODY, processes.NOBODY)
+        files.own_directory(place / "work")
 
 
 def test_working_directory_of_ones_own_is_taken_over(tmp_path: Path) -> None:
@@ -336,6 +354,20 @@ def test_moved_file_is_durable(tmp_path: Path, journal: list[tuple[str, int]]) -
     assert (tmp_path / "b").read_bytes() == b"new"
 
 
+def test_moved_directory_is_durable(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    (tmp_path / "a").mkdir()
+    files.move_directory(tmp_path / "a", tmp_path / "b")
+    assert journal == [("rename", inode_of(tmp_path / "b")), ("flush", inode_of(tmp_path))]
+
+
+def test_who_publishes_is_told_when_only_the_name_is_left(tmp_path: Path) -> None:
+    (tmp_path / "staging").mkdir()
+    seen = []
+    look = lambda: seen.append((tmp_path / "final").exists())  # noqa: E731
+    files.publish_directory(tmp_path / "staging", tmp_path / "final", committing=look)
+    assert (seen, (tmp_path / "final").exists()) == ([False], True)
+
+
 def test_removed_file_is_durably_gone(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
     """A -wal that comes back after a power failure would undo a restore."""
     (tmp_path / "a").write_bytes(b"x")
@@ -418,6 +450,23 @@ def test_copy_is_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None
     assert journal == [("flush", inode_of(tmp_path / "b"))]
 
 
+def test_copy_that_the_disk_does_not_hold_is_no_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a quota some filesystems take what they are given, and keep zeros."""
+    (tmp_path / "a").write_bytes(b"content")
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: (tmp_path / "b").write_bytes(bytes(7)))
+    with pytest.raises(StorageFailedError, match=f"Cannot copy {tmp_path}/a: {tmp_path}/b does not hold"):
+        files.copy_private(tmp_path / "a", tmp_path / "b")
+
+
+def test_second_name_is_of_a_link_and_not_of_what_it_leads_to(tmp_path: Path) -> None:
+    """Somebody else may have put it there."""
+    (tmp_path / "secret").write_bytes(b"x")
+    (tmp_path / "a").symlink_to(tmp_path / "secret")
+    with contextlib.suppress(RefusedError):
+        files.link_or_copy(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "secret").stat().st_nlink == 1
+
+
 def test_second_name_costs_no_space(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x")
     files.link_or_copy(tmp_path / "a", tmp_path / "b")
@@ -445,6 +494,14 @@ def test_mode_is_that_of_the_old_file(tmp_path: Path, mode: int) -> None:
     (tmp_path / "old").chmod(mode)
     owners.copy_attributes(tmp_path / "old", tmp_path / "new")
     assert mode_of(tmp_path / "new") == mode
+
+
+def test_attributes_are_flushed(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    """After a power failure the file would be root's alone."""
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(b"x")
+    owners.copy_attributes(tmp_path / "old", tmp_path / "new")
+    assert journal == [("flush", inode_of(tmp_path / "new"))]
 
 
 def test_extended_attributes_are_those_of_the_old_file(tmp_path: Path) -> None:
@@ -541,6 +598,12 @@ def test_access_list_opens_no_file_to_another_group(gid: int) -> None:
 def test_size_of_a_missing_file_is_zero(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"123")
     assert (files.size_of(tmp_path / "a"), files.size_of(tmp_path / "b")) == (3, 0)
+
+
+def test_size_of_what_a_link_leads_to_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    assert files.size_of(tmp_path / "b") == 0
 
 
 def test_too_little_space_is_said_before_the_first_byte(tmp_path: Path) -> None:

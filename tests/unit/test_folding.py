@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     NoSpaceError,
     StorageFailedError,
 )
-from support import databases, jobs
+from support import databases, jobs, limits
 from support.restores import Restores
 
 FAILURES = [("disk I/O error", StorageFailedError), ("database or disk is full", NoSpaceError)]
@@ -92,6 +93,39 @@ def test_log_that_sqlite_cannot_fold_is_in_the_undo_set(restores: Restores, old:
         restores.undo()
     after = databases.tree(restores.dest.parent)
     assert {name: after[name] for name in before} == before
+
+
+def test_disk_that_is_full_at_the_checkpoint_is_no_verdict(tmp_path: Path) -> None:
+    """SQLite checkpoints when it closes a database, too, and says nothing when that fails."""
+    path = databases.make(tmp_path / "origin.db", rows=2000)
+    with contextlib.closing(databases.open_writer(path)) as connection:
+        connection.execute("INSERT INTO item(name) VALUES (hex(zeroblob(5000)))")
+        databases.copy_live(path, tmp_path / "agent.db")
+    main_bytes = (tmp_path / "agent.db").stat().st_size
+    assert (tmp_path / "agent.db-wal").stat().st_size < main_bytes
+    with limits.full_disk_after(main_bytes), pytest.raises(StorageFailedError, match="Cannot fold the log"):
+        switch._folded(tmp_path / "agent.db", tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("old", ["a log", "a journal"])
+def test_schema_that_this_sqlite_cannot_parse_is_no_reason_not_to_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str
+) -> None:
+    """A newer one may have written it. Without its log the old content would be another one until the switch."""
+    known, newer = b"CREATE TABLE later(a)", b"CREATE TABLE later((("
+    monkeypatch.setattr(databases, "make", functools.partial(databases.make, setup=known.decode()))
+    jobs.OLD[old](tmp_path / "agent.db")
+    for each in tmp_path.iterdir():
+        each.write_bytes(each.read_bytes().replace(known, newer))
+    folded = switch._folded(tmp_path / "agent.db", tmp_path / "scratch")
+    assert folded is not None
+    assert list((tmp_path / "scratch").iterdir()) == [folded]
+    with contextlib.closing(sqlite3.connect(folded)) as connection:
+        with pytest.raises(sqlite3.DatabaseError, match="malformed database schema"):
+            connection.execute("SELECT name FROM item")
+        connection.execute("PRAGMA writable_schema=ON")
+        found = [name for (name,) in connection.execute("SELECT name FROM item ORDER BY id")]
+    assert found == jobs.expected(old)
 
 
 def test_copy_that_still_has_a_sidecar_is_not_folded(tmp_path: Path) -> None:

@@ -54,8 +54,9 @@ def test_workplace_that_holds_what_no_restore_makes_is_left_alone(restores: Rest
     assert restores.content() == was
 
 
-def test_workplace_that_another_run_made_anew_before_it_was_locked_is_locked_anew(
-    restores: Restores, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("step", ["removes it", "makes it anew"])
+def test_workplace_that_another_run_takes_before_it_is_locked_is_locked_anew(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Else two runs would have a lock each, on two files."""
     real = locks.held
@@ -64,6 +65,8 @@ def test_workplace_that_another_run_made_anew_before_it_was_locked_is_locked_ane
     @contextlib.contextmanager
     def held(path: Path, **options: Any) -> Iterator[int]:
         calls.append(path)
+        if len(calls) == 1 and step == "removes it":
+            path.parent.rmdir()
         with real(path, **options) as descriptor:
             if len(calls) == 1:
                 path.unlink()
@@ -93,6 +96,16 @@ def test_saved_files_that_are_live_are_no_undo_set(restores: Restores, old: str,
     restores.put(old)
     before = databases.tree(restores.dest.parent)
     leave(restores, linked=linked)
+    settle(restores)
+    assert databases.tree(restores.dest.parent) == before
+    assert not restores.workplace.exists()
+
+
+def test_saved_log_that_is_live_beside_a_database_that_was_deleted_is_no_undo_set(restores: Restores) -> None:
+    restores.put("a log")
+    restores.dest.unlink()
+    before = databases.tree(restores.dest.parent)
+    leave(restores, linked=False)
     settle(restores)
     assert databases.tree(restores.dest.parent) == before
     assert not restores.workplace.exists()

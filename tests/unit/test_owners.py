@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import getpass
 import os
@@ -266,6 +267,29 @@ def test_root_stays_root_where_the_owner_may_not_come(theirs: Path) -> None:
     with owners.acting_as_owner(path):
         assert os.geteuid() == 0
         path.read_bytes()
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_link_of_the_owner_to_where_only_root_may_go_gives_no_more_rights(theirs: Path) -> None:
+    """It may be put on the way after that was looked at."""
+    roots = theirs.parent / "roots"
+    roots.mkdir(mode=0o700)
+    (theirs / "link").symlink_to(roots)
+    os.lchown(theirs / "link", processes.NOBODY, processes.NOBODY)
+    with limits.unprivileged():
+        assert owners._may_come(theirs / "link" / "agent.db")
+        assert not owners._may_come(roots / "agent.db")
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize("rights", [contextlib.nullcontext, limits.unprivileged])
+def test_directory_is_closed_to_others_by_its_owner_and_by_root(theirs: Path, rights: Any) -> None:
+    theirs.chmod(0o755)
+    with rights():
+        owners.make_private(theirs)
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o700
 
 
 @pytest.mark.root

@@ -24,6 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
+    NoSpaceError,
     RefusedError,
     SourceBusyError,
     SourceCorruptError,
@@ -235,6 +236,58 @@ def test_failure_of_the_work_is_what_is_raised(tmp_path: Path, scratch: Path) ->
     assert len(rounds) == 1
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_damage_is_believed_when_it_is_found_again(tmp_path: Path, scratch: Path, times: int) -> None:
+    """A page that the disk did not give looks like it."""
+    path = databases.make(tmp_path / "a.db", journal_mode="delete")
+    rounds = []
+
+    def work(pinned: pin.Pinned) -> list[str]:
+        rounds.append(pinned)
+        if len(rounds) <= times:
+            raise SourceCorruptError("on purpose")
+        return names(pinned)
+
+    with pytest.raises(SourceCorruptError, match="on purpose") if times == 2 else contextlib.nullcontext():
+        assert read(path, scratch, work) == ["name 0", "name 1", "name 2"]
+    assert len(rounds) == 2
+
+
+def test_index_that_cannot_be_made_on_a_full_disk_is_done_without(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above all then a backup is wanted."""
+    path = databases.crashed_wal(tmp_path / "a.db")
+    connect = database.connect
+
+    def full(opened: Path, **options: Any) -> database.Connection:
+        if opened == path:
+            raise sqlite3.OperationalError("database or disk is full")
+        return connect(opened, **options)
+
+    monkeypatch.setattr(database, "connect", full)
+    assert read(path, scratch, lambda pinned: (pinned.path.parent, names(pinned)[-1])) == (scratch, "only in wal")
+
+
+@pytest.mark.parametrize("traceless", [False, True])
+def test_disk_that_is_too_full_for_the_work_is_told_at_once(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, *, traceless: bool
+) -> None:
+    """Be it for what is done with the snapshot, or for the copy that it takes."""
+    path = databases.crashed_wal(tmp_path / "a.db")
+    rounds = []
+
+    def full(*_arguments: object, **_options: object) -> None:
+        rounds.append(1)
+        raise NoSpaceError("on purpose")
+
+    if traceless:
+        monkeypatch.setattr(files, "copy_private", full)
+    with pytest.raises(NoSpaceError, match="on purpose"):
+        read(path, scratch, full, traceless=traceless)
+    assert rounds == [1]
+
+
 # --- a source that changes -----------------------------------------------------------------------------------------
 
 
@@ -399,6 +452,13 @@ def test_database_that_is_written_to_again_is_not_idle(
     os.utime(path)
     monkeypatch.setattr(pin.time, "sleep", lambda _seconds: os.utime(path))
     assert not read(path, scratch, lambda pinned: pinned.idle)
+
+
+def test_database_in_use_is_read_where_it_is(tmp_path: Path, scratch: Path) -> None:
+    """A copy would take room, and wait for a moment in which nobody writes."""
+    path = databases.make(tmp_path / "a.db")
+    with processes.application(path):
+        assert read(path, scratch, lambda pinned: pinned.path) == path
 
 
 def test_database_with_a_log_is_not_idle(tmp_path: Path, scratch: Path) -> None:
@@ -587,6 +647,18 @@ def test_sidecar_is_created_only_by_the_owner_who_may(owner: int, mode: int, exp
         os.chown(path, owner, owner)
         os.chmod(directory, mode)
         assert processes.python(_MAY_NOBODY_OPEN, path) == expected
+
+
+@processes.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("owner", [0, processes.NOBODY])
+def test_root_opens_in_place_what_the_owner_of_the_database_may(owner: int) -> None:
+    """SQLite is given no more rights than that, and could not make a sidecar in a directory of root's."""
+    with processes.open_directory() as directory:
+        path = databases.make(directory / "a.db")
+        os.chown(path, processes.NOBODY, processes.NOBODY)
+        os.chown(directory, owner, owner)
+        assert pin.may_open_in_place(database.locate(path)) == (owner != 0)
 
 
 @processes.needs_root

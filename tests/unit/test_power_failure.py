@@ -24,14 +24,24 @@ from support.restores import UNDOABLE, Restores
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there no directory is flushed")
 
 
-def states_of(work: Callable[[], object], top: Path) -> list[power.State]:
+def states_of(work: Callable[[], object], top: Path, *, linking: bool = True) -> list[power.State]:
+    """All that a power failure could leave; whatever gets a name is whole by then, and has its mode for good."""
+    for each in top.glob("agent.db*"):
+        if each.is_file():
+            each.chmod(0o640)
     disk = power.Disk(top)
     with pytest.MonkeyPatch.context() as patch:
+        if not linking:
+            patch.setattr(os, "link", refuse)
         disk.watch(patch)
         work()
     disk.close()
     assert disk.early == []
     return disk.states
+
+
+def refuse(*_arguments: object, **_options: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def after(state: power.State, dest: Path) -> object:
@@ -70,6 +80,18 @@ def test_power_failure_in_an_undo_leaves_the_old_content_or_the_new(restores: Re
         restores.undo()
         assert restores.content() == (jobs.NEW if found == was else was)
     assert after(states[-1], dest) == was
+
+
+@pytest.mark.parametrize("work", ["restore", "undo"])
+def test_copies_where_no_second_name_is_possible_are_whole_before_they_get_a_name(
+    restores: Restores, work: str
+) -> None:
+    """``states_of`` sees it."""
+    dest, was = restores.dest, restores.put("a log")
+    if work == "undo":
+        restores.restore()
+    states = states_of(getattr(restores, work), dest.parent, linking=False)
+    assert after(states[-1], dest) == (was if work == "undo" else jobs.NEW)
 
 
 # --- a flush that fails ----------------------------------------------------------------------------------------------

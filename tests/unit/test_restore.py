@@ -311,6 +311,20 @@ def test_owner_after_a_deletion_is_that_of_the_backup(live: Path) -> None:
     assert not restore.run(_request(live, owner="root", mode="0600")).changed
 
 
+@others.needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("wanted", [{"owner": "4321"}, {"group": "8765"}, {"mode": "0604"}])
+def test_owner_group_or_mode_alone_is_something_to_change(live: Path, wanted: dict[str, str]) -> None:
+    restore.run(_request(live))
+    before = _access(live)
+    assert restore.run(_request(live, **wanted), dry_run=True).changed
+    assert _access(live) == before
+    assert restore.run(_request(live, **wanted)).changed
+    expected = {"owner": (4321, *before[1:]), "group": (before[0], 8765, before[2]), "mode": (*before[:2], 0o604)}
+    assert _access(live) == expected[next(iter(wanted))]
+    assert not restore.run(_request(live, **wanted)).changed
+
+
 def _owned(live: Path, monkeypatch: pytest.MonkeyPatch, *told: object) -> None:
     """The newest backup tells this owner, group, mode, uid and gid, as on another host, and the database is gone."""
     with monkeypatch.context() as patch:
@@ -511,6 +525,20 @@ def test_bytes_that_passed_the_quick_check_once_do_not_pass_it_again(
     assert restore.run(_request(live)).changed
 
 
+@pytest.mark.parametrize(
+    "check", [proof.Check("foreign_key_check", proof.PASSED), proof.Check("quick_check", proof.INCONCLUSIVE)]
+)
+def test_bytes_that_never_passed_the_quick_check_pass_it_now(
+    live: Path, monkeypatch: pytest.MonkeyPatch, check: proof.Check
+) -> None:
+    (stored,) = backup.Repository.open_existing(live.parent / "repository").backups()
+    manifests.reseal(stored, checks=(check,))
+    databases.add(live, "old")
+    monkeypatch.setattr(proof, "check_structure", _failing_check)
+    with pytest.raises(ProofFailedError, match="quick_check"):
+        restore.run(_request(live))
+
+
 def test_rows_are_compared_with_the_proof_by_full_only(live: Path) -> None:
     """The bytes are those of the manifest; that they hold the rows that were counted is for a full check to say."""
     (stored,) = backup.Repository.open_existing(live.parent / "repository").backups()
@@ -549,6 +577,43 @@ def test_what_is_not_what_was_put_in_place_is_taken_back(
     assert isinstance(caught.value, ProofFailedError) == (harm != "gone")
     assert databases.names(live) == [*BACKED_UP, "old"]
     assert sorted(_files(live)) == ["agent.db"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_damage_of_what_was_put_in_place_is_believed_when_it_is_found_again(
+    live: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """What a disk did not give can look like it."""
+    databases.add(live, "old")
+    connect, found = database.connect, []
+
+    class Doubtful(database.Connection):
+        def execute(self, *arguments: Any) -> Any:
+            if arguments == ("PRAGMA user_version",) and len(found) < times:
+                found.append(1)
+                raise sqlite3.DatabaseError("database disk image is malformed")
+            return super().execute(*arguments)
+
+    def open_there(path: Path, **options: Any) -> database.Connection:
+        with monkeypatch.context() as patch:
+            if path == live and options.get("immutable"):
+                patch.setattr(database, "Connection", Doubtful)
+            return connect(path, **options)
+
+    monkeypatch.setattr(database, "connect", open_there)
+    with pytest.raises(ProofFailedError, match="malformed") if times == 2 else contextlib.nullcontext():
+        restore.run(_request(live))
+    assert len(found) == times
+    assert databases.names(live) == (BACKED_UP if times == 1 else [*BACKED_UP, "old"])
+
+
+def test_undo_tells_of_a_repository_whose_description_is_damaged(live: Path) -> None:
+    databases.add(live, "old")
+    restore.run(_request(live))
+    description = live.parent / "repository" / "repository.json"
+    databases.flip_bit(description, description.stat().st_size // 2)
+    (warning,) = restore.undo(_request(live)).warnings
+    assert "repository.json" in warning
 
 
 @pytest.mark.parametrize("undone", [False, True])

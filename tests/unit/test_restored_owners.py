@@ -104,8 +104,11 @@ def test_undo_set_in_a_directory_of_roots_belongs_to_the_owner_of_its_content(re
 
 @pytest.mark.root
 @processes.needs_root
+@pytest.mark.parametrize(("uid", "gid", "mode"), [(processes.NOBODY, GID, 0o600), (UID, 0, 0o664)])
 @pytest.mark.parametrize("foreign", ["", "-wal"])
-def test_user_is_told_of_each_file_that_an_undo_cannot_give_its_group(foreign: str) -> None:
+def test_user_is_told_of_each_file_that_an_undo_cannot_give_its_owner_or_its_group(
+    foreign: str, uid: int, gid: int, mode: int
+) -> None:
     """Be it the database or its log."""
     with processes.open_directory() as place:
         restores = Restores(place)
@@ -117,19 +120,24 @@ def test_user_is_told_of_each_file_that_an_undo_cannot_give_its_group(foreign: s
         with limits.unprivileged():
             restores.restore()
         saved = restores.undo_sets()[0] / f"agent.db{foreign}"
-        os.chown(saved, processes.NOBODY, GID)
+        os.chown(saved, uid, gid)
         saved.chmod(0o664)
         with limits.unprivileged():
             outcome = restores.undo()
-        assert access(restores.beside(foreign))[::2] == (processes.NOBODY, 0o600)
+        assert access(restores.beside(foreign))[::2] == (processes.NOBODY, mode)
     assert len(outcome.warnings) == 1
     assert "could not be given to" in outcome.warnings[0]
 
 
 @pytest.mark.skipif(not hasattr(os, "fchmod"), reason="Windows has no such modes")
-def test_mode_is_flushed_before_the_switch(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("old", "wanted"), [("a closed database", {}), ("a closed database", {"mode": "0604"}), ("nothing", {})]
+)
+def test_mode_is_flushed_before_the_switch(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch, old: str, wanted: dict[str, str]
+) -> None:
     """After a power failure the application must be able to open what was restored."""
-    restores.put("a closed database")
+    restores.put(old)
     events: list[tuple[str, int]] = []
     fchmod = os.fchmod
 
@@ -139,7 +147,7 @@ def test_mode_is_flushed_before_the_switch(restores: Restores, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fchmod", change)
     monkeypatch.setattr(os, "fsync", lambda descriptor: events.append(("flush", os.fstat(descriptor).st_ino)))
-    restores.restore()
+    restores.restore(**wanted)
     number = restores.dest.stat().st_ino
     of_restored = [event for event, inode in events if inode == number]
     assert "mode" in of_restored

@@ -154,10 +154,55 @@ def test_old_content_that_cannot_be_put_back_is_whole_where_the_message_says(
     if len(moves) >= nth:
         assert "could not be put back: " in caught.value.message
         saved = restores.workplace / "undo"
-        assert f"the old database is whole in {saved}" in caught.value.hint
+        is_old = restores.dest.read_bytes() == (saved / "agent.db").read_bytes()
+        live = "the old content" if is_old else "the new content, or the old one with its log"
+        assert f"Live is now {live}; the old database is whole in {saved}" in caught.value.hint
         assert databases.tree(saved).items() >= bytes_before.items()
     restores.restore()
     assert restores.content() == jobs.NEW
+    restores.undo()
+    assert restores.content() == was
+
+
+@pytest.mark.parametrize(("old", "live"), [("a log", "the old content"), ("nothing", "nothing")])
+def test_saved_files_that_cannot_be_removed_are_told_with_what_is_live(
+    restores: Restores, monkeypatch: pytest.MonkeyPatch, old: str, live: str
+) -> None:
+    was = restores.put(old)
+
+    def look(*_arguments: object, **_options: object) -> None:
+        patch.setattr(files, "remove_tree", fail)
+        raise ProofFailedError("on purpose")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restore, "_compare_installed", look)
+        with pytest.raises(ProofFailedError, match="on purpose.* could not be put back") as caught:
+            restores.restore()
+    assert f"Live is now {live};" in caught.value.hint
+    assert restores.content() == was
+    restores.restore()
+    assert restores.content() == jobs.NEW
+
+
+def test_undo_set_that_has_its_name_is_not_put_back(restores: Restores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk fails behind the rename, and once more when that is taken back: all was done by then."""
+    was = restores.put("a log")
+    move, named = files.move_directory, []
+
+    def move_and_fail(source: Path, dest: Path) -> None:
+        if not named:
+            move(source, dest)
+        if dest.parent == restores.dest.parent:
+            named.append(dest)
+        if named:
+            fail()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "move_directory", move_and_fail)
+        with pytest.raises(StorageFailedError, match="Cannot keep the old database"):
+            restores.restore()
+    assert restores.content() == jobs.NEW
+    assert restores.undo_sets() == named
     restores.undo()
     assert restores.content() == was
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..system import clock, files, locks, owners, places
 from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, doing
-from . import database, journal, processes
+from . import database, journal, processes, schema
 from .database import JOURNAL, SHM, WAL
 from .library import sqlite3
 from .workplace import SAVING, UNDO, workplace_of
@@ -199,7 +199,6 @@ def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> tuple[Path,
             files.copy_private(undo_set / name, copy / name)
             given = owners.copy_attributes(undo_set / name, copy / name)
             right = (right[0] and given[0], right[1] and given[1])
-    files.sync_directory(copy)
     return copy / dest.name, right
 
 
@@ -330,8 +329,8 @@ def _folded(path: Path, scratch: Path) -> Path | None:
         with contextlib.closing(database.connect(copy, mode="rw")) as connection:
             # Without a -shm, of which SQLite could only say that something is wrong with the disk when it is full.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            # Which takes a hot journal back, and needs nothing of the schema.
-            connection.execute("PRAGMA user_version").fetchone()
+            # Which takes a hot journal back. What cannot be parsed of the schema would keep SQLite from a checkpoint.
+            schema.load(connection, None)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     except sqlite3.Error as error:
         failure = database.from_sqlite_error(error, copy)
@@ -342,7 +341,6 @@ def _folded(path: Path, scratch: Path) -> Path | None:
     if _has_sidecars(copy):
         return None
     owners.copy_attributes(path, copy)
-    files.sync_file(copy)
     return copy
 
 

@@ -310,14 +310,9 @@ def _read_twice(connection: sqlite3.Connection) -> None:
 
 
 def _apply_wanted(staged: Path, request: Request) -> None:
-    if request.owner or request.group:
-        _change_owner(staged, request.owner, request.group)
+    owners.change_owner(staged, owners.numeric_owner(request.owner), owners.numeric_group(request.group))
     if request.mode:
         owners.change_mode(staged, int(request.mode, 8))
-
-
-def _change_owner(path: Path, owner: str, group: str) -> None:
-    owners.change_owner(path, owners.numeric_owner(owner), owners.numeric_group(group))
 
 
 def _adjust_attributes(dest: Path, request: Request, *, dry_run: bool) -> bool:
