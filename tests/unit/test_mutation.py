@@ -80,3 +80,15 @@ def test_every_survivor_that_is_listed_is_a_mutant_with_a_reason() -> None:
     assert listed
     assert [row for row, _mark, _reason in listed if f"{row}` |" not in rows] == []
     assert [row for row, _mark, reason in listed if len(reason.strip(" |")) < 10] == []
+
+
+@pytest.mark.parametrize(("room", "code"), [("locks", 1), ("notes", 0)])
+def test_room_whose_tests_fail_without_a_mutant_is_told_with_what_was_found_in_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], room: str, code: int
+) -> None:
+    monkeypatch.setattr(mutation, "_survivors", lambda _place, chosen: None if chosen[0].room == "locks" else [])
+    monkeypatch.setattr("sys.argv", ["mutation.py", "--rooms", f"seal,{room}"])
+    assert mutation.main() == code
+    said = capsys.readouterr().out
+    assert "seal: 3 of 3 noticed" in said
+    assert ("locks: a test fails without any mutant" in said) == (code == 1)
