@@ -25,7 +25,7 @@ from support.hosts import Host
 
 pytestmark = pytest.mark.slow
 
-HISTORIES = 200
+HISTORIES = 120
 STEPS = 12
 RPO = timedelta(hours=3)
 
@@ -182,4 +182,4 @@ def test_status_is_never_better_than_a_restore(
         shutil.rmtree(directory)
     # A verdict that is always bad would be true, and of no use.
     assert set(said) >= {"ok", "degraded", "failing", "missed"}, said
-    assert said["ok"] > 100, said
+    assert said["ok"] > 60, said
