@@ -363,7 +363,10 @@ def test_moved_directory_is_durable(tmp_path: Path, journal: list[tuple[str, int
 def test_who_publishes_is_told_when_only_the_name_is_left(tmp_path: Path) -> None:
     (tmp_path / "staging").mkdir()
     seen = []
-    look = lambda: seen.append((tmp_path / "final").exists())  # noqa: E731
+
+    def look() -> None:
+        seen.append((tmp_path / "final").exists())
+
     files.publish_directory(tmp_path / "staging", tmp_path / "final", committing=look)
     assert (seen, (tmp_path / "final").exists()) == ([False], True)
 
