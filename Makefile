@@ -22,9 +22,7 @@ BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
 READY := $(BUILD)/venv/.ready
 NOX := $(PYTHON) -m nox
-PYTEST := $(PYTHON) -m pytest --dist worksteal --numprocesses
-# Many of all tests wait for hosts and for processes.
-WORKERS = $$((2 * $$(getconf _NPROCESSORS_ONLN)))
+PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 
 # A command:package list of what starts hosts in containers; only root can.
 HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
@@ -41,10 +39,10 @@ demo: $(READY)
 
 check: $(READY)
 	$(NOX) --session lint
-	$(HERMETIC) $(PYTEST) auto tests/unit -m "not slow and not thorough"
+	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
 test: programs $(READY)
-	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST) $(WORKERS)
+	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
 	@$(NOX) --session docs
