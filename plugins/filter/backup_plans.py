@@ -22,7 +22,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
@@ -240,7 +240,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     base = settings.place("repository_dir")
     repository = content["repository"]
     return {
-        "config": {config.MANAGED_BY: _MANAGED_BY, **content},
+        "config": {strict.MANAGED_BY: _MANAGED_BY, **content},
         "repository": repository,
         "command": command,
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
@@ -292,7 +292,7 @@ def _random_delay(settings: Settings) -> str:
 
 def _name(given: Mapping[str, Any]) -> str:
     name = "" if given.get("name") is None else str(given["name"])
-    if not config.NAME.fullmatch(name):
+    if not strict.NAME.fullmatch(name):
         raise UsageError(
             f"sqlite_backup_databases: name is {name!r}. Allowed are letters, digits, - and _, with a letter or a "
             "digit first."
@@ -313,12 +313,12 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
 
 
 def _typed_object(
-    given: Mapping[str, Any], keys: Mapping[str, config.Key], settings: Settings, where: str
+    given: Mapping[str, Any], keys: Mapping[str, strict.Key], settings: Settings, where: str
 ) -> dict[str, Any]:
     """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
     for key in _mapping(given, where):
         if key not in keys:
-            raise UsageError(f"{where}: there is no key {key}. {config.nearest(str(key), [*keys])}")
+            raise UsageError(f"{where}: there is no key {key}. {strict.nearest(str(key), [*keys])}")
     return {
         key: _typed(value, keys[key], settings, f"{where}: {key}")
         for key, value in given.items()
@@ -326,7 +326,7 @@ def _typed_object(
     }
 
 
-def _typed(value: Any, key: config.Key, settings: Settings, where: str) -> Any:
+def _typed(value: Any, key: strict.Key, settings: Settings, where: str) -> Any:
     if key.type == "path":
         return settings.absolute(value, where)
     if key.type == "number":
@@ -340,7 +340,7 @@ def _typed(value: Any, key: config.Key, settings: Settings, where: str) -> Any:
     return value if key.type == "anything" else str(value)
 
 
-def _list(value: Any, key: config.Key, settings: Settings, where: str) -> list[Any]:
+def _list(value: Any, key: strict.Key, settings: Settings, where: str) -> list[Any]:
     """As an argument of Ansible: a text is a list with commas."""
     values = [each.strip() for each in value.split(",")] if isinstance(value, str) else _sequence(value, where)
     return [_typed_object(each, key.keys, settings, where) if key.keys else _text(each, where) for each in values]

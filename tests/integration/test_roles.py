@@ -19,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from integration import harness
 
 from ansible_collections.sqliteops.backup.plugins.filter import backup_plans
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
 
 ROLES = sorted(path.name for path in (harness.ROOT / "roles").iterdir())
 GUIDES = {"sqlite_backup": [harness.ROOT / "docs" / "first-production-host.md"]}
@@ -152,7 +152,7 @@ def test_every_boolean_of_a_database_may_be_a_text() -> None:
         assert value is False, name
 
 
-def _flags(keys: Mapping[str, config.Key]) -> Iterator[str]:
+def _flags(keys: Mapping[str, strict.Key]) -> Iterator[str]:
     for name, key in keys.items():
         if key.type == "flag":
             yield name
@@ -177,7 +177,7 @@ def test_examples_can_be_carried_out() -> None:
         assert len(plans) == len(variables["sqlite_backup_databases"])
 
 
-def _compare(options: Options, keys: Mapping[str, config.Key], *, inside: bool = False) -> None:
+def _compare(options: Options, keys: Mapping[str, strict.Key], *, inside: bool = False) -> None:
     """Types and choices are those of the runner, inside of options, too; its defaults are not repeated."""
     types = {"text": "str", "path": "path", "duration": "str", "number": "int", "flag": "bool", "anything": "raw"}
     types |= {"object": "dict", "list": "list"}

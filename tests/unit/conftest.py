@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -18,8 +19,9 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
-from support import words
+from support import servers, words
 from support.hosts import Host
+from support.offsite import Offsite
 from support.restores import Restores
 from support.sites import Site
 
@@ -95,3 +97,16 @@ def local_zone() -> Iterator[Callable[[str], None]]:
 
         yield change
     time.tzset()
+
+
+@pytest.fixture
+def offsite(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offsite]:
+    """Two backups, an incremental among them, and a target that rclone knows; both without a server."""
+    servers.use_rclone(monkeypatch)
+    if shutil.which("rclone") is None:
+        pytest.skip("rclone is not installed")
+    site.stored()
+    site.change()
+    site.stored()
+    with servers.remote(site.directory) as server:
+        yield Offsite(site, server)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import commands
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner.result import Result, attempt
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
@@ -789,10 +789,10 @@ def test_doctor_has_nothing_against_the_usual_policy(host: Host) -> None:
     [(EngineError("x"), 1), (PermissionError(13, "denied"), 20), (MemoryError(), 1), (KeyboardInterrupt(), 130)],
 )
 def test_every_failure_becomes_a_result(error: BaseException, code: int) -> None:
-    def work() -> commands.Result:
+    def work() -> Result:
         raise error
 
-    assert commands.attempt("agent", work).code == code
+    assert attempt("agent", work).code == code
 
 
 def test_database_that_cannot_be_checked_here_is_current_and_says_what_was_not_looked_at(host: Host) -> None:

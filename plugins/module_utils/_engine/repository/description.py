@@ -31,6 +31,7 @@ from .published import Backup
 
 FORMAT = 1
 NAME = "repository.json"
+LOCK_NAME = ".lock"
 _TEXTS = ("name", "source", "created")
 _KEYS = ("format", "id", "seal", *_TEXTS)
 
@@ -79,6 +80,23 @@ def exists(directory: Path) -> bool:
     with contextlib.suppress(OSError):
         return any(each.manifest for each in published.listed(directory))
     return False
+
+
+def check_new_place(path: Path) -> None:
+    """Raise unless ``path`` is missing or an empty directory, where a repository may begin, or has begun meanwhile."""
+    if not os.path.lexists(path):
+        return
+    if not path.is_dir():
+        raise UsageError(f"the repository {path} is not a directory.", hint="Name a directory.")
+    with doing(step=f"cannot read {path}"):
+        ours = {LOCK_NAME, files.temporary_name(NAME)}
+        strangers = set(os.listdir(path)) - ours
+    # Asked last: another run may have made it a repository just now.
+    if strangers and not exists(path):
+        raise UsageError(
+            f"{path} is neither empty nor a repository (it holds {min(strangers)!r}).",
+            hint="Name a directory of its own for each database.",
+        )
 
 
 def found(directory: Path) -> Description:

@@ -53,6 +53,12 @@ class Backup:
         return self.manifest
 
     @property
+    def moments(self) -> list[datetime]:
+        """The moments whose data it is known to hold: when it began, and when it was found to be current."""
+        texts = (self.manifest.started if self.manifest else "", self.confirmed)
+        return [clock.from_text(each) for each in texts if each]
+
+    @property
     def pinned(self) -> bool:
         """Whether it stays whatever retention says: what was said last counts, until an end that was set."""
         if self.pin is None:
@@ -188,22 +194,27 @@ def told_of_foreign(backups: Sequence[Backup]) -> list[str]:
 
 
 def in_order(backups: Sequence[Backup]) -> list[Backup]:
-    """``backups``, oldest first: by sequence, since a clock may go backwards. Each says what it lacks.
+    """``backups``, oldest first, as ``by_sequence`` has them. Each says what it lacks."""
+    found: list[Backup] = []
+    usable: dict[str, Backup] = {}
+    for each in by_sequence(backups):
+        lack = _lack(each, usable)
+        found.append(dataclasses.replace(each, lack=lack) if lack else each)
+        # To build on it only its pages are needed.
+        if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
+            usable[each.id] = each
+    return found
+
+
+def by_sequence(backups: Sequence[Backup]) -> list[Backup]:
+    """``backups``, oldest first: by sequence, since a clock may go backwards.
 
     Foreign ones come first, since their sequence is that of another repository.
     """
     order: dict[str, float] = {each.id: each.manifest.sequence for each in own(backups) if each.manifest}
     order.update({each.id: _after(each, order) for each in backups if each.manifest is None})
     order.update({each.id: each.manifest.sequence for each in backups if each.manifest and each.foreign})
-    found: list[Backup] = []
-    usable: dict[str, Backup] = {}
-    for each in sorted(backups, key=lambda each: (not each.foreign, order[each.id], each.id)):
-        lack = _lack(each, usable)
-        found.append(dataclasses.replace(each, lack=lack) if lack else each)
-        # To build on it only its pages are needed.
-        if each.manifest is not None and not _lack(each, usable, [each.manifest.content_file]):
-            usable[each.id] = each
-    return _accepted_together(found)
+    return _accepted_together(sorted(backups, key=lambda each: (not each.foreign, order[each.id], each.id)))
 
 
 def _accepted_together(backups: Sequence[Backup]) -> list[Backup]:

@@ -19,15 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, owners, places
-from ..system.errors import BackupNotFoundError, EngineError, RefusedError, UsageError, doing, sentence
+from ..system.errors import BackupNotFoundError, EngineError, RefusedError, doing, sentence
 from . import description, manifest, notes, pins, published
-from .description import Description
+from .description import LOCK_NAME, Description, check_new_place
 from .manifest import Manifest
 from .pins import Pin
 from .published import Backup
 
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
-_LOCK_NAME = ".lock"
 _STAGING_PREFIX = ".staging-"
 _INDEX_NAME = ".index"
 _LOCKS_NAME = ".locks"
@@ -92,7 +91,7 @@ class Repository:
             check_new_place(path)
             with doing(step=f"cannot make the repository {path}"):
                 files.make_private_directory(path)
-                with locks.held(path / _LOCK_NAME, timeout_seconds=timeout_seconds):
+                with locks.held(path / LOCK_NAME, timeout_seconds=timeout_seconds):
                     if not cls.exists(path):
                         description.write(path, description.new(name, source))
         repository = cls.open_existing(path)
@@ -185,7 +184,7 @@ class Repository:
     @contextlib.contextmanager
     def locked(self, *, timeout_seconds: float, dry_run: bool = False) -> Iterator[None]:
         """Hold the repository: for whoever publishes or removes. In check mode it is only kept from changing."""
-        with locks.held(self.path / _LOCK_NAME, timeout_seconds=timeout_seconds, shared=dry_run):
+        with locks.held(self.path / LOCK_NAME, timeout_seconds=timeout_seconds, shared=dry_run):
             yield
 
     def remove_leftovers(self) -> None:
@@ -247,6 +246,12 @@ class Repository:
                 )
             yield
 
+    @contextlib.contextmanager
+    def alone(self, work: str, *, timeout_seconds: float) -> Iterator[None]:
+        """Hold what only one run at a time may do here, beside backups: ``work`` is the name of its lock."""
+        with locks.held(self._lock_file(work), timeout_seconds=timeout_seconds):
+            yield
+
     @property
     def writable(self) -> bool:
         return os.access(self.path, os.W_OK)
@@ -286,19 +291,20 @@ class Repository:
         document: Manifest,
         *,
         index: Path | None = None,
+        sealed: bytes | None = None,
         committing: Callable[[], None] = lambda: None,
     ) -> Backup:
         """Make the staged backup visible: manifest last, everything flushed, then ``committing``, then one rename.
 
         Its page ``index``, if there is one at that path, gets its place first. Without it the next backup is a full
-        one, no worse.
+        one, no worse. ``sealed`` are the bytes of a manifest that was written elsewhere.
         """
         with doing(f"Cannot publish the backup {document.id} in {self.path}"):
             if index is not None and index.exists():
                 place = self.index_path(document.id)
                 files.own_directory(place.parent)
                 files.move_file(index, place)
-            files.write_private(staging / manifest.MANIFEST_NAME, manifest.to_bytes(document))
+            files.write_private(staging / manifest.MANIFEST_NAME, sealed or manifest.to_bytes(document))
             files.publish_directory(staging, self.path / document.id, committing=committing)
         return Backup(document.id, self.path / document.id, document)
 
@@ -372,23 +378,14 @@ class Repository:
             return
         notes.append_event(self.path, event, facts)
 
+    def record_done(self, event: str, **facts: Any) -> list[str]:
+        """As ``record``, of what is done: to fail now would deny that, so what went wrong is a warning."""
+        try:
+            self.record(event, **facts)
+        except EngineError as failure:
+            return [failure.message]
+        return []
+
     def history(self) -> list[dict[str, Any]]:
         """The events of the audit log, oldest first; a line that a crash cut short is left out."""
         return notes.read_events(self.path)
-
-
-def check_new_place(path: Path) -> None:
-    """Raise unless ``path`` is missing or an empty directory, where a repository may begin, or has begun meanwhile."""
-    if not os.path.lexists(path):
-        return
-    if not path.is_dir():
-        raise UsageError(f"the repository {path} is not a directory.", hint="Name a directory.")
-    with doing(step=f"cannot read {path}"):
-        ours = {_LOCK_NAME, files.temporary_name(description.NAME)}
-        strangers = set(os.listdir(path)) - ours
-    # Asked last: another run may have made it a repository just now.
-    if strangers and not Repository.exists(path):
-        raise UsageError(
-            f"{path} is neither empty nor a repository (it holds {min(strangers)!r}).",
-            hint="Name a directory of its own for each database.",
-        )

@@ -21,11 +21,11 @@ from ..sqlite import library
 from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
-from . import commands, config, grammar, guard, manual, selection, wording
-from .commands import Asked, Result
+from . import commands, config, grammar, guard, manual, offsite, selection, wording
 from .config import Database
 from .console import Console
 from .grammar import PROGRAM
+from .result import Asked, Result, attempt, code_of
 
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
@@ -108,7 +108,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     )
     for name in chosen:
         progress, clear = console.progress(name, command)
-        result = commands.attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
+        result = attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
         clear()
         _name_commands(result, arguments)
         lines = _TEXTS[command](result, arguments) if result.facts else []
@@ -123,7 +123,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.say(*wording.status([(each.name, each.facts) for each in console.results]))
     if command in selection.SHOWING:
         console.name_others(command, others)
-    code = commands.code_of(console.results)
+    code = code_of(console.results)
     console.document(command, code)
     return code
 
@@ -197,6 +197,8 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
     "try": commands.try_out,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
+    "push": offsite.push_one,
+    "pull": offsite.pull_one,
 }
 _SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
     "list": commands.list_one,
@@ -229,9 +231,11 @@ def _guarded(result: Result, _arguments: argparse.Namespace) -> list[str]:
 
 _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "backup": lambda result, asked: [wording.backed_up(result.facts, dry_run=asked.dry_run)],
-    "list": lambda result, _asked: wording.listed(result.facts["repository"]),
+    "list": lambda result, _asked: wording.listed_anywhere(result.facts),
     "verify": lambda result, _asked: wording.verified(result.facts),
     "restore": _restored,
+    "push": lambda result, asked: wording.pushed(result.facts["targets"], dry_run=asked.dry_run),
+    "pull": lambda result, asked: [wording.pulled(result.facts["pull"], dry_run=asked.dry_run)],
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),
     "pin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
     "unpin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],

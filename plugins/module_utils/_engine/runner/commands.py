@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,56 +37,14 @@ from ..system.errors import (
     UsageError,
     Way,
     doing,
-    explained,
 )
 from ..watch import health, schedule
 from ..work import backup, doctor, info, pinning, prune, restore, verify
-from . import seen
+from . import offsite, seen
 from .config import Database
-
-Asked = Mapping[str, Any]
+from .result import Asked, Result, attempt
 
 _TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure")
-
-
-@dataclass
-class Result:
-    """What came of a command for the database ``name``; ``error`` is None when it succeeded."""
-
-    name: str
-    error: EngineError | None = None
-    warnings: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def code(self) -> int:
-        return self.error.code if self.error else 0
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "error": failure(self.error), "warnings": self.warnings, **self.facts}
-
-
-# What is less than a failure, the least first: each is hidden by those behind it, and by every other one.
-_LESSER = (PartialError.code, LastRunFailedError.code, ObjectiveMissedError.code)
-
-
-def code_of(results: Sequence[Result]) -> int:
-    """The code of a run: that of its first failure; of a verdict only where there is no worse one."""
-    codes = [each.code for each in results if each.error]
-    return max(codes, key=lambda code: _LESSER.index(code) if code in _LESSER else len(_LESSER), default=0)
-
-
-def failure(error: EngineError | None) -> dict[str, Any] | None:
-    """An error as the runner's JSON has it."""
-    return {**error.to_json(), "message": error.message} if error else None
-
-
-def attempt(name: str, work: Callable[[], Result]) -> Result:
-    """The result of ``work``, or of its failure, whatever that is: the next database must have its turn."""
-    try:
-        return work()
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
-        return Result(name, explained(error))
 
 
 def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -111,6 +68,11 @@ def back_up(settings: Database, asked: Asked, *, progress: Progress | None = Non
     changed = outcome.changed or bool(outcome.accepted)
     facts = {"changed": changed, "stored": outcome.changed, "backup": made, "pruned": None}
     result = Result(settings.name, outcome.error, list(outcome.warnings), facts)
+    # Before anything old goes: it may be what a target lacks.
+    if outcome.error is None and asked["push"] and not asked["dry_run"]:
+        offsite.push_after(settings, result, progress=progress)
+    if isinstance(result.error, CancelledError):
+        return result
     if outcome.error is None and asked["prune"]:
         _prune_after(settings, result, dry_run=asked["dry_run"])
     elif asked["prune"] and not asked["dry_run"]:
@@ -136,7 +98,7 @@ def try_out(settings: Database, asked: Asked, *, progress: Progress | None = Non
     request = prune.requested(settings.options)
     retention.check(request.policy)
     run = {"type": None, "tags": (), "reason": "", **dict.fromkeys(("pinned", "force", "force_identity"), False)}
-    run.update(prune=True, dry_run=True)
+    run.update(prune=True, push=False, dry_run=True)
     result = attempt(settings.name, lambda: back_up(settings, run, progress=progress))
     if isinstance(result.error, _OF_THE_HOST):
         result.warnings.append(str(result.error))
@@ -188,6 +150,8 @@ def _prune_after_suspect(settings: Database, result: Result) -> None:
 
 
 def prune_one(settings: Database, asked: Asked, *, after_suspect: bool = False) -> Result:
+    if asked.get("targets"):
+        return offsite.prune_targets(settings, asked)
     _open(settings, "Cannot prune the backups")
     request = dataclasses.replace(prune.requested(settings.options), after_suspect=after_suspect)
     outcome = prune.run(request, dry_run=asked["dry_run"])
@@ -207,8 +171,10 @@ def unpin_one(settings: Database, asked: Asked) -> Result:
     return pin_one(settings, {**asked, "until": None}, state="absent")
 
 
-def list_one(settings: Database, _asked: Asked) -> Result:
-    """Every backup, and what retention would say of it now."""
+def list_one(settings: Database, asked: Asked) -> Result:
+    """Every backup, and what retention would say of it now; or what is at a target."""
+    if asked["targets"]:
+        return offsite.list_target(settings, asked)
     repository = _open(settings, "Cannot list the backups")
     backups = repository.backups()
     # Without keys: to decrypt what tells about each backup takes a program a backup.
@@ -226,8 +192,12 @@ def list_one(settings: Database, _asked: Asked) -> Result:
 
 def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Check backups, or with ``live`` the database itself, against all that the configuration expects of it."""
-    if asked["live"] and asked["backup"] != "latest":
-        raise UsageError("both a backup and --live are given.", action="Cannot verify", hint="Give one of them.")
+    if asked["targets"] and not asked["live"]:
+        return offsite.verify_target(settings, asked, progress=progress)
+    if asked["live"] and (asked["targets"] or asked["backup"] != "latest"):
+        raise UsageError(
+            "both a backup, or a target, and --live are given.", action="Cannot verify", hint="Give one of them."
+        )
     expected = verify.expected({**settings.options, "level": asked["level"]})
     if asked["live"]:
         timeout_seconds = options.seconds(settings.options, "timeout")
@@ -275,10 +245,12 @@ def status(settings: Database, _asked: Asked) -> Result:
     try:
         repository = _open(settings, "Cannot tell the status")
         rpo_seconds = options.seconds(settings.options, "rpo")
-        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings))
+        standings = offsite.standings(settings, repository)
+        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings), targets=standings)
     except BackupNotFoundError:
-        told = info.describe_nothing()
+        told, standings = info.describe_nothing(), []
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
+    facts["targets"] = [each.to_json() for each in standings]
     doubts = [*(told["latest"] or {}).get("doubts", [])]
     doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
     return Result(settings.name, _verdict(told, settings), doubts, facts)
@@ -319,7 +291,7 @@ def _is_missing(path: Path) -> bool:
 def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is not."""
     findings = doctor.examine(doctor.requested(settings.options, configuration=settings.file))
-    findings.extend((_same_repository(settings), _retention(settings)))
+    findings.extend((_same_repository(settings), _retention(settings), *offsite.examine(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
     if problems:

@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from ..sqlite.snapshot import Progress
 from ..system.errors import EngineError, UsageError
 from . import wording
-from .commands import Result, failure
+from .result import Result, failure
 from .selection import Other
 
 _PROGRESS_SECONDS = 0.1

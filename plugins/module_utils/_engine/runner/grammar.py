@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from ..repository.manifest import COLLECTION_VERSION
 from ..sqlite import library
 from ..system.errors import UsageError
-from . import config, manual
+from . import config, manual, strict
 from .selection import OF_ONE, SHOWING
 
 PROGRAM = "sqlite-backup"
@@ -54,7 +54,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if options:
         raise UsageError(
             f"{PROGRAM} {arguments.command_name} has no option {options[0]}.",
-            hint=config.nearest(options[0], arguments.options),
+            hint=strict.nearest(options[0], arguments.options),
         )
     # argparse takes names only from one place among the options.
     arguments.names = [*arguments.names, *rest]
@@ -71,7 +71,7 @@ def _check_command(words: Sequence[str]) -> None:
     places = [number for number, word in enumerate(words) if not word.startswith("-")]
     named = [words[number] for number in places if number == 0 or words[number - 1] != "--config"]
     if named and named[0] not in (*COMMANDS, HELP):
-        hint = config.nearest(named[0], [*COMMANDS, HELP])
+        hint = strict.nearest(named[0], [*COMMANDS, HELP])
         raise UsageError(f"There is no command {named[0]!r:.60}.", hint=hint)
 
 
@@ -157,7 +157,33 @@ def _add_backup(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--type", choices=config.KEYS["type"].choices, help="of this backup (default: as configured)")
     parser.add_argument("--force", action="store_true", help="store a backup even when nothing changed")
     parser.add_argument("--force-identity", action="store_true", help="say that another database than before is meant")
+    parser.add_argument("--no-push", dest="push", action="store_false", help="copy nothing to the targets afterwards")
     parser.add_argument("--no-prune", dest="prune", action="store_false", help="remove no old backup afterwards")
+    _add_dry_run(parser)
+
+
+def _add_target(parser: argparse.ArgumentParser, more: str) -> None:
+    parser.add_argument("--target", metavar="NAME", dest="targets", action="append", default=[], help=more)
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser, "what is at this target, not in the repository")
+
+
+def _add_prune(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser, "at this target, by its own rules, not in the repository")
+    _add_dry_run(parser)
+
+
+def _add_push(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser, "to this target; may be repeated (default: every one of the database)")
+    parser.add_argument("--backup", default="all", metavar="ID", help="an id, latest or all (default: all)")
+    _add_dry_run(parser)
+
+
+def _add_pull(parser: argparse.ArgumentParser) -> None:
+    _add_target(parser, "from this target (default: the only one of the database)")
+    parser.add_argument("--backup", default="latest", metavar="ID", help="an id, latest or all (default: latest)")
     _add_dry_run(parser)
 
 
@@ -169,6 +195,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backup", default="latest", metavar="ID", help="an id, latest or all (default: latest)")
     parser.add_argument("--level", choices=("quick", "full"), default="quick", help="how deep to look (default: quick)")
     parser.add_argument("--live", action="store_true", help="look at the database itself, not at a backup")
+    _add_target(parser, "fetch what is at this target, and prove that")
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
@@ -228,11 +255,15 @@ COMMANDS: dict[str, Command] = {
         _add_backup,
         ("backup agent", "backup agent --reason 'before migration 42' --pinned", "backup --all --dry-run"),
     ),
-    "list": Command("List the backups, and why each of them stays.", _add_nothing, ("list", "list agent orders")),
+    "list": Command(
+        "List the backups, and why each of them stays.",
+        _add_list,
+        ("list", "list agent orders", "list agent --target nas"),
+    ),
     "verify": Command(
         "Check backups, or the live database.",
         _add_verify,
-        ("verify agent --backup all --level full", "verify agent --live"),
+        ("verify agent --backup all --level full", "verify agent --live", "verify agent --target nas --level full"),
     ),
     "restore": Command(
         "Put a backup in place of the database.",
@@ -246,7 +277,19 @@ COMMANDS: dict[str, Command] = {
         _UNDO,
     ),
     "prune": Command(
-        "Remove the backups that retention does not keep.", _add_dry_run, ("prune agent --dry-run", "prune --all")
+        "Remove the backups that retention does not keep.",
+        _add_prune,
+        ("prune agent --dry-run", "prune --all", "prune agent --target nas"),
+    ),
+    "push": Command(
+        "Copy to the targets what they lack, and read it back.",
+        _add_push,
+        ("push agent", "push --all", "push agent --target nas --dry-run"),
+    ),
+    "pull": Command(
+        "Bring backups from a target into the repository, a new one included.",
+        _add_pull,
+        ("pull agent --target nas", "pull agent --target nas --backup all"),
     ),
     "pin": Command(
         "Never let retention remove a backup, or not before a date.",

@@ -18,8 +18,8 @@ from typing import Any
 from ..sqlite.snapshot import Progress
 from ..system.errors import EngineError, ProgramMissingError, RefusedError, doing
 from . import commands
-from .commands import Asked, Result
 from .config import Database
+from .result import Asked, Result, attempt
 
 # What an operator or a service manager ends a program with; the command decides what to do about it.
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
@@ -57,7 +57,9 @@ def run(
         )
     backup_asked = {"type": None, "tags": [], "reason": asked["reason"], "pinned": True, "force": False}
     backup_asked["force_identity"] = False
-    result = commands.back_up(settings, {**backup_asked, "dry_run": False, "prune": False}, progress=progress)
+    result = commands.back_up(
+        settings, {**backup_asked, "dry_run": False, "push": False, "prune": False}, progress=progress
+    )
     if result.error is not None:
         return result
     made = result.facts["backup"]["id"]
@@ -82,7 +84,7 @@ def _after_failure(settings: Database, result: Result, *, restores: bool) -> Com
         return CommandFailedError(f"{failed}; {name} is as it left it.", hint=hint, code=code)
     asked: dict[str, Any] = dict.fromkeys(("before", "dest", "force", "force_identity", "undo", "dry_run"))
     asked.update(backup=made, check="quick")
-    restored = commands.attempt(name, lambda: commands.restore_one(settings, asked))
+    restored = attempt(name, lambda: commands.restore_one(settings, asked))
     result.warnings.extend(restored.warnings)
     if restored.error is not None:
         first = "Stop what has it open, then: " if isinstance(restored.error, RefusedError) else "Then: "

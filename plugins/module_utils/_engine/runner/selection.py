@@ -14,11 +14,11 @@ from pathlib import Path
 
 from ..system import owners
 from ..system.errors import EngineError, UsageError
-from . import config
+from . import config, strict
 
 # These show everything that is configured when no name is given; the others must be told.
 SHOWING = ("list", "status", "doctor")
-OF_ONE = ("restore", "guard", "pin", "unpin", "try")
+OF_ONE = ("restore", "guard", "pin", "unpin", "pull", "try")
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,6 @@ def databases(
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    near = config.nearest(name, known)
+    near = strict.nearest(name, known)
     listed = f"Configured: {', '.join(known) or 'none'}."
     return f"{near} {listed}" if near.startswith("Did") else listed

@@ -89,6 +89,54 @@ def listed(repository: Facts) -> list[str]:
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
 
 
+def listed_anywhere(facts: Facts) -> list[str]:
+    """What is in the repository, or at a target."""
+    return listed(facts["repository"]) if "repository" in facts else _listed_at(facts["target"])
+
+
+def _listed_at(target: Facts) -> list[str]:
+    head = ("BACKUP", "FILES", "STORED", "STATE", "HERE")
+    rows = [
+        [
+            each["id"],
+            str(each["files"]),
+            readable(each["bytes"]),
+            "whole" if each["whole"] else "begun",
+            "yes" if each["here"] else "no",
+        ]
+        for each in target["backups"]
+    ]
+    whole = [each for each in target["backups"] if each["whole"]]
+    title = (
+        f"{counted(len(whole), 'backup')} at {plain(target['url'])}, {readable(sum(each['bytes'] for each in whole))}"
+    )
+    return [title, *table(head, rows, right=head[1:3])]
+
+
+def pushed(targets: Sequence[Facts], *, dry_run: bool = False) -> list[str]:
+    """What went to each target, a line each."""
+    lines = [f"{plain(each['name'])}: {_carried(each, 'send', 'sent', dry_run)}" for each in targets]
+    return lines if len(lines) == 1 else [counted(len(lines), "target"), *(f"  {each}" for each in lines)]
+
+
+def pulled(facts: Facts, *, dry_run: bool = False) -> str:
+    return _carried(facts, "fetch", "fetched", dry_run)
+
+
+def _carried(facts: Facts, verb: str, done: str, dry_run: bool) -> str:
+    if "transferred" not in facts:
+        return "failed"
+    moved = facts["transferred"]
+    told = f"newest there {facts['target']['newest'] or 'none'}"
+    if facts["target"]["behind_seconds"] is not None:
+        told += f", {clock.in_words(facts['target']['behind_seconds'])} old"
+    if not moved:
+        return f"nothing to {verb}; {told}"
+    total = readable(sum(each["bytes"] for each in moved))
+    what = f"{counted(len(moved), 'backup')}, {total}"
+    return f"would {verb} {what}; {told}" if dry_run else f"{done} {what}; {told}"
+
+
 def _backup_row(backup: Facts) -> list[str]:
     kept = [_kept_by(backup), _goes(backup)]
     if "created" not in backup:
@@ -151,7 +199,7 @@ def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
 
 def status(results: Sequence[tuple[str, Facts]]) -> list[str]:
     """A table of databases; each has its name, and its facts if they could be had."""
-    head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "LAST RUN")
+    head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "OFF-SITE", "LAST RUN")
     rows = [[name, _state(facts), *_status_cells(facts)] for name, facts in results]
     return table(head, rows, right=("BACKUPS", "STORED"))
 
@@ -162,17 +210,26 @@ def _state(facts: Facts) -> str:
 
 
 def status_line(facts: Facts) -> str:
-    newest, rpo, backups, stored, last = _status_cells(facts)
-    return f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}, last run {last}"
+    newest, rpo, backups, stored, copies, last = _status_cells(facts)
+    told = f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}"
+    return f"{told}, off-site: {copies or 'none'}, last run {last}"
 
 
 def _status_cells(facts: Facts) -> list[str]:
     if not facts:
-        return [""] * 5
+        return [""] * 6
     old, failed = facts["age_seconds"], facts["last_failure"]
     told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
     newest = "none" if old is None else f"{clock.in_words(old)} ago"
-    return [newest, facts["rpo"] or "", str(facts["backups"]), readable(facts["total_bytes"]), told]
+    sizes = [str(facts["backups"]), readable(facts["total_bytes"])]
+    return [newest, facts["rpo"] or "", *sizes, ", ".join(map(_behind, facts["targets"])), told]
+
+
+def _behind(target: Facts) -> str:
+    """How far a target is behind."""
+    seconds = target["behind_seconds"]
+    marked = " FAILED" if target["failure"] else ""
+    return f"{plain(target['name'])} {'never' if seconds is None else clock.in_words(seconds)}{marked}"
 
 
 def tried(facts: Mapping[str, Any]) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import stat
 import sys
 from pathlib import Path
 
-from ..system.errors import UsageError, from_os_error
+from ..system.errors import RefusedError, UsageError, from_os_error
 
 _LIMIT_BYTES = 1024 * 1024
 _AGE_RECIPIENTS = ("age1", "ssh-ed25519 ", "ssh-rsa ")
@@ -92,6 +93,13 @@ def gpg_keys(paths: tuple[str, ...]) -> dict[str, str]:
         _refuse_secret(data, path)
         found.setdefault(hashlib.sha256(data).hexdigest(), os.path.abspath(path))
     return found
+
+
+def check_private(path: Path, option: str) -> None:
+    """Raise ``RefusedError`` when others can read the file with a secret that ``option`` names."""
+    wrong = exposed(path, option)
+    if wrong:
+        raise RefusedError(f"{wrong[:1].lower()}{wrong[1:]}", hint=f"chmod 0600 {shlex.quote(str(path))}")
 
 
 def exposed(path: Path | None, option: str) -> str:

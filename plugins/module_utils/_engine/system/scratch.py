@@ -23,9 +23,9 @@ _SETTLED_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def directory() -> Iterator[Path]:
-    """A new private directory among the temporary files, for the block."""
-    top = Path(tempfile.gettempdir())
+def directory(top: Path | None = None) -> Iterator[Path]:
+    """A new private directory in ``top``, for the block; None is among the temporary files."""
+    top = Path(tempfile.gettempdir()) if top is None else top
     _remove_leftovers(top)
     path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=top))
     try:

@@ -16,6 +16,8 @@ from ..repository.published import Backup
 from ..sqlite.proof import FAILED, PASSED
 from ..system import clock, errors
 from ..system.errors import BackupDamagedError, EngineError, PartialError, SourceCorruptError, Way
+from . import offsite
+from .offsite import Standing
 
 OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
 """From good to bad: something to look at; the last run failed or did not come; more could be lost than allowed."""
@@ -66,11 +68,14 @@ def judge(
     *,
     rpo_seconds: float | None = None,
     due: datetime | None = None,
+    targets: Sequence[Standing] = (),
 ) -> Health:
     """The health of a repository with these ``backups`` and this audit log, both oldest first.
 
     ``warnings`` are what the repository says of itself. At ``due`` a run began, whose backup must be there by now.
     """
+    # What is off-site is told of each target.
+    events = [each for each in events if each.get("event") not in offsite.EVENTS]
     now = clock.now()
     backups = published.own(backups)
     newest, age_seconds = _newest_verified(backups, now)
@@ -89,6 +94,7 @@ def judge(
         *_of_clock(backups, now),
         *_of_age(newest, now),
         *_of_pins(backups, now),
+        *(Reason(MISSED if missed else DEGRADED, text, hint) for missed, text, hint in offsite.told(targets)),
     ]
     reasons.sort(key=lambda each: -STATES.index(each.state))
     return Health(age_seconds, rpo_met, failure, reasons)
@@ -100,16 +106,10 @@ def _newest_verified(backups: Sequence[Backup], now: datetime) -> tuple[Backup |
     A time from the future, when a clock was ahead, tells nothing: it must not hide that no backup came since.
     """
     for each in reversed(backups):
-        moments = [moment for moment in _moments(each) if moment <= now + _CLOCK] if each.verified else []
+        moments = [moment for moment in each.moments if moment <= now + _CLOCK] if each.verified else []
         if moments:
             return each, max(0, int((now - max(moments)).total_seconds()))
     return None, None
-
-
-def _moments(backup: Backup) -> list[datetime]:
-    """The moments whose data ``backup`` is known to hold: when it began, and when it was found to be current."""
-    texts = (backup.manifest.started if backup.manifest else "", backup.confirmed)
-    return [clock.from_text(each) for each in texts if each]
 
 
 def _of_objective(age_seconds: int | None, rpo_seconds: float | None, failed_run: Event | None) -> Iterator[Reason]:
@@ -139,7 +139,7 @@ def _of_schedule(
     """A run that fails says so; one that never begins, of a schedule that is gone, says nothing."""
     if due is None:
         return
-    moments = [moment for each in backups for moment in _moments(each)]
+    moments = [moment for each in backups for moment in each.moments]
     moments.extend(clock.from_text(str(each["time"])) for each in events if _is_failure(each))
     if not any(due - _CLOCK <= each <= now + _CLOCK for each in moments):
         text = f"The run that was due at {clock.with_offset(due.astimezone())} did not come."
@@ -212,7 +212,7 @@ def _standing(looks: Sequence[Event]) -> Mapping[str, str] | None:
 
 def _of_clock(backups: Sequence[Backup], now: datetime) -> Iterator[Reason]:
     """When older ones were found current tells nothing any more, and nobody could mend it."""
-    told = [(each, _moments(each)[: None if each is backups[-1] else 1]) for each in backups if each.manifest]
+    told = [(each, each.moments[: None if each is backups[-1] else 1]) for each in backups if each.manifest]
     ahead = [each for each, moments in told if any(moment > now + _CLOCK for moment in moments)]
     if ahead:
         text = f"{ahead[-1].id} was made, or found current, at a time that is still to come."

@@ -15,10 +15,11 @@ from typing import Any
 
 from ..repository import base, examination, identity, include, manifest, published
 from ..repository.base import Base
+from ..repository.description import check_new_place
 from ..repository.include import Included
 from ..repository.manifest import Manifest, Origin, StoredFile
 from ..repository.published import Backup
-from ..repository.repository import Repository, check_new_place
+from ..repository.repository import Repository
 from ..sealed import codec
 from ..sqlite import database, proof, snapshot
 from ..sqlite.database import Source
@@ -181,11 +182,7 @@ class _Job:
             self._record("accept", backup=made.id, accepted=self.accepted, outcome="passed")
 
     def _record(self, event: str, **facts: Any) -> None:
-        """Add to the audit log; what this is about is done, and to fail now would deny that."""
-        try:
-            self.repository.record(event, **facts)
-        except EngineError as failure:
-            self.warnings.append(failure.message)
+        self.warnings.extend(self.repository.record_done(event, **facts))
 
     def _full_bytes(self, source: Source) -> int:
         """A lower bound of what a full backup will take: about what the last one took."""

@@ -15,6 +15,7 @@ from ..repository.published import Backup
 from ..repository.repository import Repository
 from ..sealed.encryption import NO_KEYS, Keys
 from ..watch import health
+from ..watch.offsite import Standing
 from . import backup_facts
 
 
@@ -41,11 +42,12 @@ def describe_repository(
     keys: Keys = NO_KEYS,
     backups: Sequence[Backup] | None = None,
     due: datetime | None = None,
+    targets: Sequence[Standing] = (),
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
     Foreign backups come first, and are never the latest. ``backups`` are those of the repository, when they are known
-    already.
+    already, ``targets`` how far behind what is off-site is.
     """
     backups = repository.backups() if backups is None else backups
     described = [backup_facts.describe(each, keys) for each in backups]
@@ -57,7 +59,7 @@ def describe_repository(
         "source": repository.source,
         "backups": described,
         "latest": described[-1] if published.own(backups) else None,
-        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due)),
+        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due, targets=targets)),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
         "warnings": warnings,
         "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),

@@ -15,7 +15,7 @@ from ..repository.pins import Pin
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..system import clock, interrupts, options
-from ..system.errors import EngineError, UsageError, doing
+from ..system.errors import UsageError, doing
 from ..system.options import Options
 
 
@@ -79,11 +79,8 @@ def _run(request: Request, event: str, *, dry_run: bool) -> Outcome:
             if not dry_run:
                 shield.begin()
                 repository.note_pin(backup, wanted)
-                try:
-                    repository.record(event, backup=backup.id, until=wanted.until, outcome="passed")
-                except EngineError as failure:
-                    # The pin is as it was asked for: failing now would deny that.
-                    outcome.warnings.append(failure.message)
+                told = repository.record_done(event, backup=backup.id, until=wanted.until, outcome="passed")
+                outcome.warnings.extend(told)
     shield.deliver()
     return outcome
 

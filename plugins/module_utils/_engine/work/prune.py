@@ -37,15 +37,20 @@ class Request:
     after_suspect: bool = False
 
 
+def policy(given: Options) -> Policy:
+    """The rules that option values describe."""
+    return Policy(
+        **{name: given[name] for name in retention.COUNTS},
+        keep_within_seconds=options.seconds(given, "keep_within") or 0.0,
+        timezone=given["timezone"],
+        keep_suspect_seconds=options.seconds(given, "keep_suspect") or 0.0,
+    )
+
+
 def requested(given: Options) -> Request:
     return Request(
         repository=Path(given["repository"]),
-        policy=Policy(
-            **{name: given[name] for name in retention.COUNTS},
-            keep_within_seconds=options.seconds(given, "keep_within") or 0.0,
-            timezone=given["timezone"],
-            keep_suspect_seconds=options.seconds(given, "keep_suspect") or 0.0,
-        ),
+        policy=policy(given),
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
     )
 
@@ -90,23 +95,24 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
                 # The audit log must not hide the failure itself.
                 with contextlib.suppress(EngineError), doing():
                     repository = Repository.open_existing(request.repository)
-                    _record(repository, outcome, outcome="failed", code=error.code, message=error.message)
+                    told = {"outcome": "failed", "code": error.code, "message": error.message}
+                    repository.record("prune", **removed(outcome), **told)
             raise
     shield.deliver()
     return outcome
 
 
-def outlook(repository: Repository, backups: Sequence[Backup], policy: Policy) -> dict[str, dict[str, Any]]:
+def outlook(repository: Repository, backups: Sequence[Backup], rules: Policy) -> dict[str, dict[str, Any]]:
     """What a run would say of each backup now, by id: its ``reasons`` to stay, and when it ``goes``.
 
     ``stays`` is the reason for which nobody can say that. Nothing is locked or written.
     """
     now = clock.now()
-    entries = [_entry(backup, order) for order, backup in enumerate(backups)]
+    entries = [entry(backup, order) for order, backup in enumerate(backups)]
     # A copy on a read-only medium has no readers that a lock tells of.
     in_use = repository.in_use() if repository.writable else set()
-    decisions = retention.plan(entries, policy, now=now, in_use=in_use)
-    found = forecast.forecast(decisions, policy, now=now)
+    decisions = retention.plan(entries, rules, now=now, in_use=in_use)
+    found = forecast.forecast(decisions, rules, now=now)
     return {
         each.entry.id: {
             "reasons": list(each.reasons) if each.kept else [],
@@ -129,11 +135,7 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
         _Job(request, repository, outcome).run(dry_run=dry_run)
         if outcome.removed and not dry_run:
             shield.begin()
-            try:
-                _record(repository, outcome, outcome="passed")
-            except EngineError as failure:
-                # The backups are gone: failing now would deny that.
-                outcome.warnings.append(failure.message)
+            outcome.warnings.extend(repository.record_done("prune", **removed(outcome), outcome="passed"))
 
 
 def _certain(path: Path) -> Repository:
@@ -144,9 +146,9 @@ def _certain(path: Path) -> Repository:
     return repository
 
 
-def _record(repository: Repository, done: Outcome, **facts: Any) -> None:
-    removed = [each["id"] for each in done.removed]
-    repository.record("prune", removed=removed, freed_bytes=done.freed_bytes, **facts)
+def removed(done: Outcome) -> dict[str, Any]:
+    """For the audit log."""
+    return {"removed": [each["id"] for each in done.removed], "freed_bytes": done.freed_bytes}
 
 
 class _Job:
@@ -174,7 +176,7 @@ class _Job:
         ]
 
     def _plan(self) -> list[Decision]:
-        entries = [_entry(backup, order) for order, backup in enumerate(self.backups.values())]
+        entries = [entry(backup, order) for order, backup in enumerate(self.backups.values())]
         if self.request.after_suspect:
             return retention.plan_after_suspect(entries, now=self.now, in_use=self.in_use)
         return retention.plan(entries, self.request.policy, now=self.now, in_use=self.in_use)
@@ -230,7 +232,7 @@ class _Job:
             self.outcome.warnings.append(f"no rule counts {', '.join(sorted(gone))}: {retention.APART}")
 
 
-def _entry(backup: Backup, order: int) -> Entry:
+def entry(backup: Backup, order: int) -> Entry:
     """What retention knows of ``backup``."""
     document = backup.manifest
     if document is None:

@@ -170,11 +170,8 @@ def _note(repository: Repository, backup: Backup, expected: Expectations, result
         outcome = UNEXPECTED if isinstance(result.error, ProofFailedError) else result.outcome
         repository.note_verification(backup, level=expected.level, outcome=outcome)
     code = result.error.code if result.error else 0
-    try:
-        repository.record("verify", backup=backup.id, level=expected.level, outcome=result.outcome, code=code)
-    except EngineError as failure:
-        return [failure.message]
-    return []
+    facts = {"backup": backup.id, "level": expected.level, "outcome": result.outcome, "code": code}
+    return repository.record_done("verify", **facts)
 
 
 def _verify_backup(

@@ -1,0 +1,237 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A push: what the target lacks goes there, nothing there is overwritten, and what failed is healed by the next."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import retention
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    BackupDamagedError,
+    BackupNotFoundError,
+    ProofFailedError,
+    RefusedError,
+    RepositoryLockedError,
+    TargetUnreachableError,
+)
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets.rclone import Rclone
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import prune, push
+from support import keys
+from support.offsite import Offsite
+
+
+def test_all_that_is_a_backup_is_copied(offsite: Offsite) -> None:
+    outcome = offsite.push()
+    assert offsite.there() == offsite.here()
+    assert [each["id"] for each in outcome.transferred] == offsite.site.ids()
+    assert outcome.newest == offsite.site.ids()[-1]
+    assert outcome.behind_seconds is not None
+    assert outcome.verified
+
+
+def test_told_bytes_are_those_of_the_files(offsite: Offsite) -> None:
+    outcome = offsite.push()
+    for each in outcome.transferred:
+        files = [content for name, content in offsite.there().items() if name.startswith(each["id"])]
+        assert (each["files"], each["bytes"]) == (len(files), sum(map(len, files)))
+
+
+def test_second_push_does_nothing(offsite: Offsite) -> None:
+    offsite.push()
+    before = offsite.there()
+    outcome = offsite.push()
+    assert not outcome.changed
+    assert outcome.newest == offsite.site.ids()[-1]
+    assert offsite.there() == before
+
+
+def test_only_what_is_new_goes(offsite: Offsite) -> None:
+    offsite.push()
+    offsite.site.change()
+    new = offsite.site.stored().id
+    assert [each["id"] for each in offsite.push().transferred] == [new]
+
+
+def test_check_mode_tells_the_same_and_sends_nothing(offsite: Offsite) -> None:
+    planned = offsite.push(dry_run=True)
+    assert offsite.there() == {}
+    assert offsite.site.history()[-1]["event"] != "push"
+    assert offsite.push().transferred == planned.transferred
+
+
+def test_one_backup_goes_with_its_chain(offsite: Offsite) -> None:
+    offsite.site.change()
+    last = offsite.site.stored(type="full").id
+    full, incremental = offsite.site.ids()[:2]
+    assert [each["id"] for each in offsite.push(backup=incremental).transferred] == [full, incremental]
+    assert [each["id"] for each in offsite.push(backup="latest").transferred] == [last]
+
+
+def test_unknown_backup_is_an_error(offsite: Offsite) -> None:
+    with pytest.raises(BackupNotFoundError):
+        offsite.push(backup="20200101T000000Z-full")
+
+
+def test_manifest_comes_last(offsite: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[str]] = []
+    put = Rclone.put
+    monkeypatch.setattr(
+        Rclone, "put", lambda self, top, names, tell: (sent.append(list(names)), put(self, top, names, tell))[1]
+    )
+    offsite.push()
+    assert [all(name.endswith("/manifest.json") for name in names) for names in sent] == [False, True]
+    assert not any(name.endswith("/manifest.json") for name in sent[0])
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_cut_push_goes_on(offsite: Offsite, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+    """Whichever call to the program fails: what is there is no backup in part, and the next push ends the work."""
+    calls = [0]
+    run = Rclone._run
+
+    def cut(self: Rclone, *words: object, **more: object) -> bytes:
+        calls[0] += 1
+        if calls[0] == place + 1:
+            raise TargetUnreachableError("the cable is cut.")
+        return run(self, *words, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rclone, "_run", cut)
+    with pytest.raises(TargetUnreachableError, match="cable"):
+        offsite.push()
+    there, here = offsite.there(), offsite.here()
+    assert all(here[name] == content for name, content in there.items())
+    whole = {name.split("/")[0] for name in there if name.endswith("/manifest.json")}
+    assert all(name in there for name in here if name.split("/")[0] in whole)
+    event = offsite.site.history()[-1]
+    assert (event["event"], event["outcome"], event["code"]) == ("push", "failed", 21)
+    offsite.push()
+    assert offsite.there() == here
+
+
+def test_what_a_cut_upload_left_is_sent_again(offsite: Offsite) -> None:
+    """As an older rclone leaves it where it writes a file in place."""
+    name = next(each for each in offsite.here() if "database.sqlite" in each)
+    part = offsite.files / name
+    part.parent.mkdir(parents=True)
+    part.write_bytes(offsite.here()[name][:100])
+    offsite.push()
+    assert offsite.there() == offsite.here()
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x"], ids=["shorter", "longer"])
+def test_another_file_of_the_same_name_stays(offsite: Offsite, change: object) -> None:
+    """Of a backup that is whole there: the others go all the same."""
+    offsite.push()
+    name = next(each for each in offsite.here() if "database.sqlite" in each)
+    odd = change(offsite.here()[name])  # type: ignore[operator]
+    (offsite.files / name).write_bytes(odd)
+    offsite.site.change()
+    new = offsite.site.stored(type="full").id
+    with pytest.raises(ProofFailedError, match="other content"):
+        offsite.push()
+    assert offsite.there()[name] == odd
+    assert f"{new}/manifest.json" in offsite.there()
+
+
+def test_target_that_changes_what_it_is_given_is_noticed(offsite: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Rclone.put
+
+    def spoil(self: Rclone, top: Path, names: list[str], tell: object) -> None:
+        put(self, top, names, tell)  # type: ignore[arg-type]
+        spoilt = offsite.files / names[0]
+        spoilt.write_bytes(spoilt.read_bytes()[::-1])
+
+    monkeypatch.setattr(Rclone, "put", spoil)
+    with pytest.raises(ProofFailedError, match="not there as it was sent"):
+        offsite.push()
+    assert not any(name.endswith("/manifest.json") for name in offsite.there())
+
+
+def test_damaged_backup_stays_and_the_others_go(offsite: Offsite) -> None:
+    """With all that builds on it."""
+    offsite.site.change()
+    sound = offsite.site.stored(type="full").id
+    image = next((offsite.site.repository / offsite.site.ids()[0]).glob("database.sqlite*"))
+    image.write_bytes(image.read_bytes()[::-1])
+    with pytest.raises(BackupDamagedError):
+        offsite.push()
+    assert {name.split("/")[0] for name in offsite.there()} == {sound}
+
+
+def test_suspect_backup_stays(offsite: Offsite) -> None:
+    offsite.site.corrupt()
+    assert offsite.site.back_up().error is not None
+    *good, suspect = offsite.site.ids()
+    offsite.push()
+    assert {name.split("/")[0] for name in offsite.there()} == set(good)
+    assert suspect not in good
+
+
+@keys.needs_age
+def test_plain_backup_stays_where_encrypted_ones_are_demanded(offsite: Offsite) -> None:
+    with pytest.raises(RefusedError, match="not encrypted"):
+        offsite.push(require_encryption=True)
+    assert offsite.there() == {}
+    encryption, _keys = keys.scheme("age")
+    sealed = offsite.site.stored(encryption=encryption, force=True).id
+    outcome = offsite.push(require_encryption=True)
+    assert {name.split("/")[0] for name in offsite.there()} == {sealed}
+    assert outcome.warnings == ["not sent, since it is not encrypted as the target demands: 2 older backups"]
+
+
+@keys.needs_age
+def test_nothing_but_ciphertext_leaves_the_host(offsite: Offsite) -> None:
+    encryption, _keys = keys.scheme("age")
+    shutil.rmtree(offsite.site.repository)
+    offsite.site.change(text="a sentence that nobody else may read")
+    offsite.site.stored(encryption=encryption, compression="none")
+    offsite.push()
+    sealed = {name: content for name, content in offsite.there().items() if not name.endswith("manifest.json")}
+    assert len(sealed) > 1
+    assert all(content.startswith(b"age-encryption.org/v1\n") for content in sealed.values())
+    assert not any(b"sentence" in content or b"CREATE TABLE" in content for content in offsite.there().values())
+
+
+def test_one_push_to_a_target_at_a_time(offsite: Offsite) -> None:
+    request = offsite.push_request()
+    lock = offsite.site.repository / ".locks" / f"push-{request.target.url.replace('/', '_')}"
+    offsite.push()
+    with locks.held(lock, timeout_seconds=0), pytest.raises(RepositoryLockedError):
+        push.run(request)
+
+
+def test_push_holds_what_it_sends_and_nothing_else(offsite: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup and a prune go on meanwhile; what is being read stays."""
+    put = Rclone.put
+    made: list[str] = []
+
+    def meanwhile(self: Rclone, top: Path, names: list[str], tell: object) -> None:
+        if not made:
+            offsite.site.change()
+            made.append(offsite.site.stored(type="full").id)
+            policy = retention.Policy(1, 0, 0, 0, 0, 0, 0)
+            kept = prune.run(prune.Request(offsite.site.repository, policy, lock_timeout_seconds=0)).kept
+            assert [each["reasons"] for each in kept[:2]] == [
+                ["needed by " + kept[1]["id"], "in use"],
+                ["in use"],
+            ] or all("in use" in each["reasons"] for each in kept[:2])
+        put(self, top, names, tell)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Rclone, "put", meanwhile)
+    offsite.push()
+    assert made
+
+
+def test_audit_log_tells_of_a_push(offsite: Offsite) -> None:
+    outcome = offsite.push()
+    event = offsite.site.history()[-1]
+    assert event["event"] == "push"
+    assert event["target"] == offsite.push_request().target.url
+    assert (event["backup"], event["backups"]) == (outcome.newest, 2)
+    assert event["outcome"] == "passed"
