@@ -71,6 +71,14 @@ class Host:
         file.chmod(0o600)
         return file
 
+    def add_target(self, name: str, **options: Any) -> Path:
+        """Configure a target; its file."""
+        file = self.config / "targets.d" / f"{name}.json"
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(options), encoding="utf-8")
+        return file
+
     def repository(self, name: str = "agent") -> Path:
         return self.directory / "backups" / name
 

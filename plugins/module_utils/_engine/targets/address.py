@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..system import options
-from ..system.errors import UsageError, doing
+from ..system.errors import UsageError
 from ..system.options import Options
 
 SCHEMES = ("ssh", "file", "s3", "gs", "azblob", "rclone")
@@ -70,19 +70,18 @@ class Address:
 
 def requested(given: Options) -> Address:
     """The target that the values of the option ``target`` describe. Raises ``UsageError``."""
-    with doing("Cannot use the target"):
-        timeout_seconds = options.seconds(given, "timeout")
-        address = dataclasses.replace(
-            _parsed(given["url"]),
-            credentials_file=options.path(given, "credentials_file"),
-            known_hosts=options.path(given, "known_hosts"),
-            options=_options(given.get("options") or {}),
-            bandwidth_kib=_bandwidth(given.get("bandwidth")),
-            retries=options.count(given, "retries"),
-            timeout_seconds=DEFAULT_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds,
-            require_encryption=given["require_encryption"],
-        )
-        _check_together(address)
+    timeout_seconds = options.seconds(given, "timeout")
+    address = dataclasses.replace(
+        _parsed(given["url"]),
+        credentials_file=options.path(given, "credentials_file"),
+        known_hosts=options.path(given, "known_hosts"),
+        options=_options(given.get("options") or {}),
+        bandwidth_kib=_bandwidth(given.get("bandwidth")),
+        retries=options.count(given, "retries"),
+        timeout_seconds=DEFAULT_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds,
+        require_encryption=given["require_encryption"],
+    )
+    _check_together(address)
     return address
 
 
@@ -105,7 +104,7 @@ def _parsed(url: str) -> Address:
     path = unquote(parts.path).rstrip("/")
     if not _PLAIN.fullmatch(path) or {".", ".."} & set(path.split("/")) or "//" in path:
         raise UsageError(
-            "the path of the URL has characters that not every program takes, or the parts . or ..",
+            "the path of the URL has . or .. in it, or characters that not every program takes.",
             hint="Use letters, digits and _ . , = + @ ~ - in it.",
         )
     if parts.scheme in _PLACE:

@@ -102,6 +102,9 @@ class Rclone(Transport):
     def remove(self, names: Sequence[str]) -> None:
         self._listed = None
         self._run([*self._words, "delete", self._place, "--files-from-raw", "-"], names, separator="\n")
+        if self.address.scheme == "rclone":
+            # An object store has no directories that could be left.
+            self._run([*self._words, "rmdirs", self._place, "--leave-root"])
 
     def _may_pass(self, error: ProgramFailedError) -> bool:
         return error.exit_code not in (_NO_DIRECTORY, _USAGE) and not re.search(REFUSALS, error.said)

@@ -55,9 +55,11 @@ class Request:
 
 
 def requested(given: Options) -> Request:
+    with doing("Cannot use the target"):
+        there = address.requested(given["target"])
     return Request(
         repository=Path(given["repository"]),
-        target=address.requested(given["target"]),
+        target=there,
         backup=given["backup"],
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
     )
