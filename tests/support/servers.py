@@ -172,3 +172,76 @@ def remote(top: Path) -> Iterator[Server]:
     files = top / "elsewhere"
     secret_file(top / "rclone.conf", f"[offsite]\ntype = alias\nremote = {files}\n")
     yield Server({"url": "rclone://offsite/host", "credentials_file": str(top / "rclone.conf")}, files / "host", top)
+
+
+# Emulators, which `make test` puts there; without one its tests are skipped.
+_STORES = Path(__file__).resolve().parents[2] / ".build" / "stores"
+
+
+def _store(*path: str) -> str:
+    """The program of an emulator."""
+    found = _STORES.joinpath(*path)
+    if not found.exists():
+        pytest.skip(f"{found.name} is not installed: `make test` does that")
+    return str(found)
+
+
+@contextlib.contextmanager
+def azurite(top: Path) -> Iterator[Server]:
+    """Microsoft's own emulator of Azure Blob, with the account and key that everybody knows."""
+    port = free_port()
+    program = _store("node_modules", ".bin", "azurite-blob")
+    options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(top / "azurite")]
+    account = "devstoreaccount1"
+    key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+    credentials = secret_file(top / "azure.credentials", f"account = {account}\nkey = {key}\n")
+    target = {
+        "url": "azblob://backups/host",
+        "credentials_file": str(credentials),
+        "options": {"endpoint": f"http://127.0.0.1:{port}/{account}"},
+    }
+    words = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), *options]
+    with running(words, port, top / "azurite.log") as process:
+        server = Server(target, top, top / "azurite.log", process)
+        _make_place(server, "azureblob", {"account": account, "key": key})
+        yield server
+
+
+@contextlib.contextmanager
+def gcs(top: Path) -> Iterator[Server]:
+    """An emulator of Google Cloud Storage, for small files."""
+    port = free_port()
+    program = _store("bin", "gcp-storage-emulator")
+    words = [program, "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--default-bucket", "backups"]
+    target = {
+        "url": "gs://backups/host",
+        "options": {"endpoint": f"http://127.0.0.1:{port}/storage/v1/", "anonymous": True, "env_auth": False},
+    }
+    with running(words, port, top / "gcs.log") as process:
+        yield Server(target, top, top / "gcs.log", process)
+
+
+@contextlib.contextmanager
+def moto(top: Path) -> Iterator[Server]:
+    """A mock of S3 that knows Object Lock; it takes any secret."""
+    port = free_port()
+    words = [_store("bin", "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    credentials = secret_file(top / "moto.credentials", f"access_key_id = {KEY}\nsecret_access_key = {SECRET}\n")
+    target = {
+        "url": "s3://backups/host",
+        "credentials_file": str(credentials),
+        "options": {"endpoint": f"http://127.0.0.1:{port}", "provider": "Other", "region": "us-east-1"},
+    }
+    with running(words, port, top / "moto.log") as process:
+        server = Server(target, top, top / "moto.log", process)
+        lock = {"bucket_object_lock_enabled": "true"}
+        _make_place(server, "s3", {"access_key_id": KEY, "secret_access_key": SECRET, **lock})
+        yield server
+
+
+def _make_place(server: Server, kind: str, settings: dict[str, str]) -> None:
+    """Make the bucket or the container."""
+    told = {"type": kind, **settings, **server.target["options"]}
+    environment = {f"RCLONE_CONFIG_PLACE_{name.upper()}": str(text) for name, text in told.items()}
+    words = [RCLONE, "--config=", "mkdir", "place:backups"]
+    subprocess.run(words, env={**os.environ, **environment}, check=True, capture_output=True)

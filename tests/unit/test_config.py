@@ -122,6 +122,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "due": {"minute": "7,37", "hour": "*", "grace": "30m"},
         "expect_tables": ["item"],
         "assertions": [{"sql": "SELECT 1", "equals": [[1, None]]}, {"sql": "SELECT NULL", "equals": None}],
+        "targets": ["nas", "s3"],
     }
     assert set(given) == set(config.KEYS) - {"database_url", "chdir"}
 

@@ -58,14 +58,13 @@ def test_no_two_classes_share_a_code() -> None:
 
 
 def test_every_code_that_can_come_is_explained() -> None:
-    """Code 21 is for copies off-site, which are not there yet."""
-    assert {0, *CODES.values()} - {21} == set(errors.EXIT_CODES)
-    assert [errors.meaning(each) for each in (12, 21, None, "x", True)] == [
+    assert {0, *CODES.values()} == set(errors.EXIT_CODES)
+    assert [errors.meaning(each) for each in (12, 29, None, "x", True)] == [
         "source corrupt, or needs recovery",
         *["unexpected"] * 4,
     ]
     assert errors.advice(12) == "Restore, or let the application recover it."
-    assert [errors.advice(each) for each in (0, 21, None, [])] == [""] * 4
+    assert [errors.advice(each) for each in (0, 29, None, [])] == [""] * 4
 
 
 def test_table_in_the_documentation_is_that_of_the_engine() -> None:

@@ -191,7 +191,7 @@ def examine(settings: Database) -> list[Finding]:
     names = settings.options["targets"]
     if not names:
         detail = "There is no copy elsewhere: a disk, a host or an account that is lost takes everything."
-        return [Finding("targets", findings_target.NOTE, detail, "Name a target, see the guide to off-site copies.")]
+        return [Finding("targets", findings_target.NOTE, detail)]
     return [_examined(settings, each) for each in names]
 
 

@@ -199,8 +199,12 @@ def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
 
 def status(results: Sequence[tuple[str, Facts]]) -> list[str]:
     """A table of databases; each has its name, and its facts if they could be had."""
-    head = ("DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "OFF-SITE", "LAST RUN")
+    head = ["DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "OFF-SITE", "LAST RUN"]
     rows = [[name, _state(facts), *_status_cells(facts)] for name, facts in results]
+    if not any(facts.get("targets") for _name, facts in results):
+        place = head.index("OFF-SITE")
+        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+        head.remove("OFF-SITE")
     return table(head, rows, right=("BACKUPS", "STORED"))
 
 
@@ -212,7 +216,7 @@ def _state(facts: Facts) -> str:
 def status_line(facts: Facts) -> str:
     newest, rpo, backups, stored, copies, last = _status_cells(facts)
     told = f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}"
-    return f"{told}, off-site: {copies or 'none'}, last run {last}"
+    return f"{told}{copies and f', off-site: {copies}'}, last run {last}"
 
 
 def _status_cells(facts: Facts) -> list[str]:

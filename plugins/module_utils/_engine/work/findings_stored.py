@@ -105,7 +105,7 @@ def _separation(facts: Facts, name: str) -> Finding:
         name,
         WARNING,
         "The database and the repository are on the same filesystem: a disk that fails takes both.",
-        "Put the repository on another disk. Copies on another host help as well; doctor cannot see them.",
+        "Put the repository on another disk. A target elsewhere helps as well.",
     )
 
 

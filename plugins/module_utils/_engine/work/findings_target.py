@@ -56,4 +56,4 @@ def _judged(address: Address, name: str, lacking: list[str], *, prunes: bool = F
     detail = f"{address.url} can be written to; this host may not {' and not '.join(lacking)} there."
     if "delete" in lacking and prunes:
         return Finding(name, WARNING, detail, "Its keep_ rules cannot be carried out from here: prune on another host.")
-    return Finding(name, NOTE, detail, "Good against whoever takes this host over; restore and prune from another one.")
+    return Finding(name, NOTE, f"{detail} That protects them from whoever takes it over.")
