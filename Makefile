@@ -27,9 +27,13 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 # A command:package list of what starts hosts in containers; only root can.
 HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
 # The same of what tests run beside Python.
-PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic $(HOST_PROGRAMS)
+PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic rsync:rsync rclone:rclone \
+	/usr/sbin/sshd:openssh-server $(HOST_PROGRAMS)
 # And for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
+
+# Microsoft's emulator of Azure Blob, from the registry of npm.
+AZURITE := azurite@3.35.0
 
 # What a machine sets for its own network must not reach the servers that tests start on loopback.
 HERMETIC := env -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
@@ -41,7 +45,7 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
-test: programs $(READY)
+test: programs $(READY) $(BUILD)/stores/.ready
 	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
@@ -89,6 +93,14 @@ $(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requir
 	set -x; $$python -m venv --clear $(BUILD)/venv
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements/dev.txt
 	@touch $@
+
+# Emulators of object stores. Without one its tests are skipped, and the next run tries again.
+$(BUILD)/stores/.ready: $(READY) tests/requirements/stores.txt
+	@missing=; $(PYTHON) -m venv --clear $(BUILD)/stores && $(BUILD)/stores/bin/python -m pip install --quiet \
+		--disable-pip-version-check -r tests/requirements/stores.txt || missing=" gcp-storage-emulator moto"; \
+	npm install --silent --no-fund --no-audit --prefix $(BUILD)/stores $(AZURITE) >/dev/null 2>&1 \
+		|| missing="$$missing azurite"; \
+	if [ -z "$$missing" ]; then touch $@; else echo "MISSING, what needs it is left out:$$missing" >&2; fi
 
 # Without Litestream all the others are measured, and the next run tries again.
 $(BUILD)/venv/.benchmark: $(READY) tests/requirements/benchmark.txt

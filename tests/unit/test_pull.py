@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import published, seal
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import published
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
@@ -25,7 +25,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets.rclone import Rclone
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore, verify
-from support import keys
+from support import keys, manifests
 from support.offsite import Offsite
 from support.sites import Site
 
@@ -193,14 +193,6 @@ def test_cut_pull_goes_on(pushed: Offsite, monkeypatch: pytest.MonkeyPatch, plac
 Trick = Callable[[Offsite, Path], None]
 
 
-def rewritten(path: Path, **changes: object) -> None:
-    """A manifest with other values, and a seal that is right: everybody can make one."""
-    document = json.loads(path.read_bytes())
-    document.pop("seal", None)
-    document.update(changes)
-    path.write_bytes(seal.to_bytes(document))
-
-
 def _files(where: Path, **changes: object) -> list[dict[str, object]]:
     files = json.loads(where.read_bytes())["files"]
     return [{**files[0], **changes}, *files[1:]]
@@ -225,11 +217,11 @@ def missing(offsite: Offsite, _manifest: Path) -> None:
 
 
 def up_and_away(_offsite: Offsite, path: Path) -> None:
-    rewritten(path, files=_files(path, path="../../escaped"))
+    manifests.rewrite(path, files=_files(path, path="../../escaped"))
 
 
 def absolute(_offsite: Offsite, path: Path) -> None:
-    rewritten(path, files=_files(path, path="/escaped"))
+    manifests.rewrite(path, files=_files(path, path="/escaped"))
 
 
 def flipped_bit(_offsite: Offsite, path: Path) -> None:
@@ -241,15 +233,15 @@ def not_json(_offsite: Offsite, path: Path) -> None:
 
 
 def lying_size(_offsite: Offsite, path: Path) -> None:
-    rewritten(path, files=_files(path, bytes=2**50))
+    manifests.rewrite(path, files=_files(path, bytes=2**50))
 
 
 def own_parent(_offsite: Offsite, path: Path) -> None:
-    rewritten(path, type="incremental", parent=path.parent.name)
+    manifests.rewrite(path, type="incremental", parent=path.parent.name)
 
 
 def other_id(_offsite: Offsite, path: Path) -> None:
-    rewritten(path, id="20200101T000000Z-full")
+    manifests.rewrite(path, id="20200101T000000Z-full")
 
 
 def a_link(offsite: Offsite, _manifest: Path) -> None:

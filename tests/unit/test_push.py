@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,9 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets.rclone import Rclone
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import prune, push
-from support import keys
+from support import keys, processes, servers
 from support.offsite import Offsite
+from support.sites import Site
 
 
 def test_all_that_is_a_backup_is_copied(offsite: Offsite) -> None:
@@ -235,3 +238,100 @@ def test_audit_log_tells_of_a_push(offsite: Offsite) -> None:
     assert event["target"] == offsite.push_request().target.url
     assert (event["backup"], event["backups"]) == (outcome.newest, 2)
     assert event["outcome"] == "passed"
+
+
+@pytest.fixture
+def write_only(site: Site, tmp_path: Path) -> Iterator[Offsite]:
+    """A target as it should be for a host that may be taken over: its key can only add files."""
+    if not all(map(shutil.which, ("rsync", "rrsync", "ssh"))):
+        pytest.skip("rsync, rrsync or ssh is not installed")
+    site.stored()
+    site.change()
+    site.stored()
+    with servers.sshd(tmp_path, restricted="-wo -no-del -no-overwrite") as server:
+        yield Offsite(site, server)
+
+
+def test_push_needs_no_more_than_to_add_files(write_only: Offsite) -> None:
+    outcome = write_only.push()
+    assert write_only.there() == write_only.here()
+    assert outcome.verified
+    assert not write_only.push().changed
+    write_only.site.change()
+    new = write_only.site.stored().id
+    assert [each["id"] for each in write_only.push().transferred] == [new]
+
+
+def test_write_only_target_gives_nothing_back(write_only: Offsite) -> None:
+    write_only.push()
+    with pytest.raises(TargetUnreachableError, match="write-only"):
+        write_only.pull()
+
+
+def test_file_that_a_write_only_target_keeps_is_noticed(write_only: Offsite) -> None:
+    """Its receiver passes over an overwrite in silence, with exit code 0."""
+    write_only.push()
+    name = next(each for each in write_only.here() if "database.sqlite" in each)
+    (write_only.files / name).write_bytes(b"something else")
+    with pytest.raises(ProofFailedError, match="other content"):
+        write_only.push()
+
+
+def test_host_with_another_key_is_not_talked_to(write_only: Offsite, tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    other = (tmp_path / "user.pub").read_text()
+    known.write_text(f"{known.read_text().split()[0]} {other}")
+    with pytest.raises(TargetUnreachableError) as caught:
+        write_only.push()
+    assert "known_hosts" in caught.value.hint
+    assert write_only.there() == {}
+
+
+@processes.needs_root
+@pytest.mark.parametrize("planted", ["link", "hard link", "fifo", "directory"])
+def test_root_sends_nothing_of_others_for_a_hostile_owner(offsite: Offsite, planted: str, tmp_path: Path) -> None:
+    """The repository belongs to a user, who puts something else in the place of an artifact."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"only root may read this")
+    secret.chmod(0o600)
+    repository = offsite.site.repository
+    victim = next(repository.glob("*-full/database.sqlite*"))
+    victim.unlink()
+    make = {
+        "link": lambda: victim.symlink_to(secret),
+        "hard link": lambda: os.link(secret, victim),
+        "fifo": lambda: os.mkfifo(victim),
+        "directory": lambda: victim.mkdir(),
+    }
+    make[planted]()
+    for each in (repository, *repository.rglob("*")):
+        os.lchown(each, processes.NOBODY, processes.NOBODY)
+    outcome = offsite.push()
+    assert outcome.transferred == []
+    assert not any(b"only root" in content for content in offsite.there().values())
+
+
+@processes.needs_root
+def test_root_sends_a_copy_of_what_belongs_to_another(offsite: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs follow names, and its owner may change what they name at any time."""
+    tops: list[Path] = []
+    put = Rclone.put
+    monkeypatch.setattr(
+        Rclone, "put", lambda self, top, names, tell: (tops.append(top), put(self, top, names, tell))[1]
+    )
+    for each in (offsite.site.repository, *offsite.site.repository.rglob("*")):
+        os.lchown(each, processes.NOBODY, processes.NOBODY)
+    offsite.push()
+    assert offsite.there() == offsite.here()
+    assert tops
+    assert not any(offsite.site.repository in (top, *top.parents) or top.exists() for top in tops)
+
+
+@processes.needs_root
+def test_root_pulls_for_another_user(offsite: Offsite) -> None:
+    offsite.push()
+    offsite.other.parent.mkdir()
+    os.chown(offsite.other.parent, processes.NOBODY, processes.NOBODY)
+    offsite.pull()
+    assert offsite.here(offsite.other) == offsite.here()
+    assert {each.stat().st_uid for each in offsite.other.rglob("*")} == {processes.NOBODY}

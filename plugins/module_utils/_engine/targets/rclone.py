@@ -11,12 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..sealed import keyfiles
 from ..sealed.pipeline import ProgramFailedError
+from ..system import files, places
 from ..system.errors import EngineError, RefusedError, TargetUnreachableError, UsageError
 from .address import Address
 from .programs import Hear
@@ -36,9 +38,9 @@ _COMMON = (
     *("--use-json-log", "--stats", "1s", "--stats-log-level", "NOTICE", "--log-level", "NOTICE"),
 )
 # https://rclone.org/docs/#exit-code
-_NO_DIRECTORY, _USAGE, _DIFFERENT = 3, 2, 1
-# Of --combined: https://rclone.org/commands/rclone_check/
-_SAME, _MISSING, _OTHER = "=", "+", "*"
+_NO_DIRECTORY, _USAGE = 3, 2
+# Kinds of digests by the names of rclone, which are those of Python; the best first.
+_DIGESTS = ("sha256", "sha1", "md5")
 
 
 class Rclone(Transport):
@@ -51,52 +53,57 @@ class Rclone(Transport):
             self._place, config = f"{address.place}:{address.path}", []
         else:
             # Without a file; what somebody configured for interactive use must not matter.
-            self._place, config = f"{_REMOTE}:{address.place}/{address.path}".rstrip("/"), ["--config="]
+            # With a slash, else rclone asks first whether there is a file of that name.
+            self._place, config = f"{_REMOTE}:{address.place}/{address.path}".rstrip("/") + "/", ["--config="]
         limit = [] if address.bandwidth_kib is None else ["--bwlimit", f"{address.bandwidth_kib}K"]
         self._words = ["rclone", *config, *_COMMON, *limit]
         self._listed: dict[str, int] | None = None
+        self._is_checked = False
 
     def names(self) -> dict[str, int]:
         if self._listed is None:
-            options = ["--recursive", "--files-only", "--no-modtime", "--no-mimetype", "--fast-list"]
-            try:
-                output = self._run([*self._words, "lsjson", *options, self._place])
-            except NoDirectoryError:
-                output = b"[]"
-            self._listed = dict(map(_entry, _parsed(output)))
+            self._listed = {each.path: each.bytes for each in self._list("--recursive", "--fast-list", "--no-modtime")}
         return self._listed
+
+    def _list(self, *options: str, names: Sequence[str] = ()) -> list[_Entry]:
+        words = [*self._words, "lsjson", *options, "--files-only", "--no-mimetype", self._place]
+        try:
+            return list(map(_entry, _parsed(self._run(words, names, separator="\n"))))
+        except NoDirectoryError:
+            return []
 
     def compare(self, top: Path, names: Sequence[str], *, digests: bool = False) -> Comparison:
         if digests:
             return self._compare_digests(top, names)
         listed = self.names()
-        missing = [each for each in names if each not in listed]
         sizes = {each: os.lstat(top / each).st_size for each in names if each in listed}
         different = [each for each, size in sizes.items() if size != listed[each]]
         shorter = [each for each in different if listed[each] < sizes[each]]
-        return Comparison(frozenset(missing), frozenset(different), frozenset(shorter))
+        return Comparison(frozenset(names) - frozenset(sizes), frozenset(different), frozenset(shorter))
 
     def _compare_digests(self, top: Path, names: Sequence[str]) -> Comparison:
-        options = ["--files-from-raw", "-", "--one-way", "--combined", "-"]
-        words = [*self._words, "check", str(top), self._place, *options]
-        output = self._run(words, names, separator="\n", fine=(0, _DIFFERENT))
-        lines = output.decode("utf-8", "surrogateescape").split("\n")
-        found = {line[2:]: line[0] for line in lines if line[1:2] == " "}
-        unknown = [each for each in names if found.get(each) not in (_SAME, _MISSING, _OTHER)]
-        if unknown:
-            raise TargetUnreachableError(f"rclone could not compare {unknown[0]}.", hint="The next run tries again.")
-        return Comparison(
-            frozenset(each for each in names if found[each] == _MISSING),
-            frozenset(each for each in names if found[each] == _OTHER),
-        )
+        """One request a file, and no listing: what is asked for by name is not listed."""
+        options = ["--recursive", "--hash", "--no-modtime", "--no-traverse", "--files-from-raw", "-"]
+        there = {each.path: each for each in self._list(*options, names=names)}
+        different = [each for each in names if each in there and _differs(top / each, there[each])]
+        return Comparison(frozenset(names) - frozenset(there), frozenset(different))
 
     def put(self, top: Path, names: Sequence[str], tell: Told) -> None:
         self._listed = None
-        words = [*self._words, "copy", str(top), self._place, "--files-from-raw", "-", "--ignore-existing"]
+        words = [
+            *self._words,
+            "copy",
+            str(top),
+            self._place,
+            "--no-traverse",
+            "--files-from-raw",
+            "-",
+            "--ignore-existing",
+        ]
         self._run(words, names, separator="\n", tell=tell)
 
     def get(self, names: Sequence[str], into: Path, watch: Callable[[], None]) -> None:
-        words = [*self._words, "copy", self._place, str(into), "--files-from-raw", "-"]
+        words = [*self._words, "copy", self._place, str(into), "--no-traverse", "--files-from-raw", "-"]
         self._run(words, names, separator="\n", watch=watch)
 
     def remove(self, names: Sequence[str]) -> None:
@@ -106,11 +113,32 @@ class Rclone(Transport):
             # An object store has no directories that could be left.
             self._run([*self._words, "rmdirs", self._place, "--leave-root"])
 
+    def _run(self, *words: Any, **more: Any) -> bytes:
+        if self.address.options and self.address.scheme != "rclone" and not self._is_checked:
+            self._is_checked = True
+            self._check_options()
+        return super()._run(*words, **more)
+
+    def _check_options(self) -> None:
+        """Raise ``UsageError`` for an option that this rclone does not know: it would pass over it silently."""
+        version, *_rest = super()._run(["rclone", "version"]).decode(errors="replace").splitlines()
+        listed = _parsed(super()._run(["rclone", "--config=", "config", "providers"]))
+        kind = _TYPES[self.address.scheme]
+        known = {str(option["Name"]) for each in listed if each["Name"] == kind for option in each["Options"]}
+        for name in self.address.options:
+            if name not in known:
+                raise UsageError(
+                    f"options: {name} is not an option of {kind} that {version} knows.",
+                    hint=f"See `rclone help backend {kind}`; a newer rclone may know it.",
+                )
+
     def _may_pass(self, error: ProgramFailedError) -> bool:
         return error.exit_code not in (_NO_DIRECTORY, _USAGE) and not re.search(REFUSALS, error.said)
 
     def _explained(self, error: ProgramFailedError) -> EngineError:
-        error.said = "\n".join(filter(None, (_message(line) for line in error.said.splitlines())))
+        told = dict.fromkeys(_message(line) for line in error.said.splitlines())
+        # It says the same again for each attempt.
+        error.said = "\n".join(each for each in told if each and not each.startswith("Attempt "))
         return super()._explained(error)
 
     def _hear(self, tell: Told) -> Hear:
@@ -139,11 +167,29 @@ def _parsed(output: bytes) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _entry(listed: Any) -> tuple[str, int]:
+@dataclass(frozen=True)
+class _Entry:
+    """A file at the target; ``digests`` by the names that rclone has for their kinds."""
+
+    path: str
+    bytes: int
+    digests: Mapping[str, str]
+
+
+def _entry(listed: Any) -> _Entry:
     try:
-        return str(listed["Path"]), int(listed["Size"])
-    except (KeyError, TypeError, ValueError):
+        return _Entry(str(listed["Path"]), int(listed["Size"]), dict(listed.get("Hashes") or {}))
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise RefusedError(f"what rclone lists cannot be read: {listed!r:.100}.") from None
+
+
+def _differs(path: Path, there: _Entry) -> bool:
+    """Whether what is there is not the file ``path``, by its size and the best digest that the target tells."""
+    with places.reading(path, alone=False) as file:
+        if os.fstat(file.fileno()).st_size != there.bytes:
+            return True
+        kind = next((each for each in _DIGESTS if there.digests.get(each)), None)
+        return kind is not None and files.digest_of(file, kind) != there.digests[kind].lower()
 
 
 def _configuration(address: Address) -> tuple[dict[str, str], list[str]]:

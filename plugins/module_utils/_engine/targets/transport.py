@@ -139,7 +139,9 @@ REFUSALS = (
     r"rrsync error|server is not allowed"
 )
 _HINTS = {
-    r"no space left|disk quota|QuotaExceeded|InsufficientStorage": "The target is full: make room there.",
+    r"no space left|remaining disk space|disk quota|QuotaExceeded|InsufficientStorage": (
+        "The target is full: make room there."
+    ),
     r"host key verification failed|no \S+ host key is known": (
         "Put the host's key into known_hosts, after it was compared with the one on the host itself."
     ),
