@@ -57,6 +57,13 @@ def test_everything_comes_back_from_nothing_but_the_target(pushed: Offsite, tmp_
     assert restored(pushed.site.repository, tmp_path / "back.db") == live
 
 
+def test_what_came_is_told_as_what_went(offsite: Offsite) -> None:
+    """The files of each backup and their bytes, the manifest among them."""
+    sent = offsite.push().transferred
+    assert offsite.pull(dry_run=True).transferred == sent
+    assert offsite.pull().transferred == sent
+
+
 def test_pulled_repository_is_as_the_old_one(pushed: Offsite) -> None:
     """It has the same name, source and id: the next backup goes on in it."""
     pushed.pull()

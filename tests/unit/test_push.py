@@ -42,6 +42,15 @@ def test_told_bytes_are_those_of_the_files(offsite: Offsite) -> None:
         assert (each["files"], each["bytes"]) == (len(files), sum(map(len, files)))
 
 
+def test_what_went_is_told_oldest_first(offsite: Offsite) -> None:
+    """The newest goes first, so that little is lost when it is cut."""
+    offsite.site.change()
+    offsite.site.stored(type="full")
+    planned = offsite.push(dry_run=True).transferred
+    assert [each["id"] for each in planned] == offsite.site.ids()
+    assert offsite.push().transferred == planned
+
+
 def test_second_push_does_nothing(offsite: Offsite) -> None:
     offsite.push()
     before = offsite.there()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -83,6 +84,14 @@ def requested(given: Options) -> Address:
     )
     _check_together(address)
     return address
+
+
+def misplaced(given: Options) -> set[str]:
+    """What is secret in the values of the option ``target``. It is refused there, and must not be shown with that."""
+    found = {str(value) for name, value in (given["options"] or {}).items() if _SECRET.search(str(name))}
+    with contextlib.suppress(ValueError):
+        found.add(urlsplit(given["url"]).password or "")
+    return found - {""}
 
 
 def _parsed(url: str) -> Address:

@@ -293,4 +293,5 @@ def _take(fetched: Path, dest: Path, *, inside: bool) -> None:
 
 def _told(backup: Backup) -> dict[str, Any]:
     document = backup.trusted()
-    return {"id": backup.id, "files": len(document.files) + 1, "bytes": document.stored_bytes}
+    size_bytes = document.stored_bytes + files.size_of(backup.path / manifest.MANIFEST_NAME)
+    return {"id": backup.id, "files": len(document.files) + 1, "bytes": size_bytes}

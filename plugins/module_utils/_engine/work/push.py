@@ -225,6 +225,9 @@ class _Job:
             self.outcome.transferred.extend(told)
             self.there |= {each.id for each in held}
             self._note_newest()
+        # The newest went first.
+        order = {each.id: place for place, each in enumerate(due)}
+        self.outcome.transferred.sort(key=lambda each: order[each["id"]])
 
     def _ready(self, backup: Backup, held: Sequence[Backup], room: Room, stack: contextlib.ExitStack) -> bool:
         """Hold ``backup``, and make sure that what will be sent is what its manifest says; False when it cannot be."""
