@@ -46,8 +46,10 @@ options:
     type: str
     default: latest
   name:
-    description: The name of the database that is expected there. The backups of another one are refused with code 18.
-      The default is the name that the repository has, or any when it does not exist.
+    description:
+      - The name of the database that is expected there. The backups of another one are refused with code 18.
+      - The default is the name that the repository has, or any when it does not exist.
+      - Where the backups of several databases lie together, which should not be, it says which ones are meant.
     type: str
 seealso:
   - module: sqliteops.backup.sqlite_offsite_push

@@ -18,8 +18,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner.co
 # What only one run is about, and what the runner chooses itself.
 NO_KEYS = {"reason", "pinned", "force", "backup", "before", "dest", "owner", "group", "mode", "force_identity", "undo"}
 NO_KEYS_OF = {"sqlite_restore": {"check"}, "sqlite_verify": {"path", "level"}, "sqlite_backup_info": {"repository"}}
-# Only who is started by a schedule is late.
-OF_THE_RUNNER = {"due"}
+# Only who is started by a schedule is late, and only a configuration has targets by their names.
+OF_THE_RUNNER = {"due", "targets"}
 MODULES = ("sqlite_backup", "sqlite_backup_prune", "sqlite_restore", "sqlite_verify", "sqlite_backup_info")
 # How long copies stay at a target, and how old they may be: the modules remove and watch nothing there.
 OF_THE_RUNNERS_TARGETS = {"rpo", "keep_within", "keep_suspect", "timezone", *retention.COUNTS}

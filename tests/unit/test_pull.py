@@ -312,3 +312,15 @@ def test_backups_of_two_repositories_are_told_apart(moment: list[datetime], push
     assert foreign not in pushed.site.ids()
     pushed.pull()
     assert ids(pushed.other) == pushed.site.ids()
+
+
+def test_name_says_which_of_two_databases_is_meant(moment: list[datetime], pushed: Offsite, tmp_path: Path) -> None:
+    """Whichever of them has more backups there."""
+    (tmp_path / "second").mkdir()
+    second = Site(tmp_path / "second")
+    moment[0] += timedelta(hours=1)
+    single = second.stored(name="orders").id
+    shutil.copytree(second.repository / single, pushed.files / single)
+    assert [each["id"] for each in pushed.pull(name="orders").transferred] == [single]
+    other = tmp_path / "third"
+    assert [each["id"] for each in pushed.pull(into=other, name="agent").transferred] == pushed.site.ids()
