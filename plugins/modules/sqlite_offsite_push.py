@@ -32,8 +32,7 @@ attributes:
       only a look into the files shows, such as damage, it does not find.
     support: full
   diff_mode:
-    description: Shows the ids of the backups that are whole at the target, before and after; of those that O(backup)
-      asks for.
+    description: Shows the ids of the backups that are whole at the target, before and after.
     support: full
 options:
   repository:
@@ -166,8 +165,7 @@ target:
       returned: success
       sample: s3://example-backups/ci-1/agent
     newest:
-      description: The id of the newest backup that is whole there, of those that O(backup) asks for; null when there is
-        none.
+      description: The id of the newest backup that is whole there; null when there is none.
       type: str
       returned: success
       sample: 20251230T120000Z-full

@@ -109,7 +109,7 @@ def test_only_what_is_new_is_sent(store: Store) -> None:
     run = store.push(backup="latest")
 
     assert [each["id"] for each in run["transferred"]] == [second.name]
-    assert store.push()["diff"]["before"]["backups"] == [first.name, second.name]
+    assert run["diff"] == _diff(store.target["url"], [first.name], [first.name, second.name])
 
 
 def test_from_nothing_but_the_target(store: Store) -> None:

@@ -82,6 +82,16 @@ def test_one_backup_goes_with_its_chain(offsite: Offsite) -> None:
     assert [each["id"] for each in offsite.push(backup="latest").transferred] == [last]
 
 
+def test_newest_is_that_of_the_target_whatever_went(offsite: Offsite) -> None:
+    """Else the status would tell that the target is as far behind as the old backup that somebody sent once more."""
+    old, newest = offsite.site.ids()
+    assert offsite.push(backup=old).newest == old
+    offsite.push()
+    again = offsite.push(backup=old)
+    assert (again.newest, again.before, again.changed) == (newest, [old, newest], False)
+    assert offsite.site.history()[-1]["backup"] == newest
+
+
 def test_unknown_backup_is_an_error(offsite: Offsite) -> None:
     with pytest.raises(BackupNotFoundError):
         offsite.push(backup="20200101T000000Z-full")
