@@ -31,6 +31,8 @@ HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
 # What a run may take beside what it waits for: enough to compress, prove and prune terabytes.
 RUN_SECONDS = DAY_SECONDS
+# What a push may take for each target: each has a deadline of its own, which ends what hangs there long before.
+PUSH_SECONDS = 7 * DAY_SECONDS
 _DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
@@ -44,6 +46,8 @@ _ALLOWED_EVERY = (
     "(1h, 2h, 3h, 4h, 6h, 8h, 12h), or 1d"
 )
 _ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
+# Where disks are mounted that a push copies to: the role that sets up backups does not know the targets.
+_MOUNTED = ("/mnt", "/media")
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
 # To find programs that the package managers of other systems put beside those of the system.
 _CRONTAB_PATH = 'PATH="/usr/local/bin:/opt/homebrew/bin:$PATH"'
@@ -239,14 +243,20 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
     base = settings.place("repository_dir")
     repository = content["repository"]
+    push, *units = _schedule_files(given["name"])["systemd"]
+    targets = content.get("targets", [])
+    # What is copied elsewhere may take hours, and is the work of another unit, or of the next run.
+    apart = [*command, "--no-push"] if targets else command
     return {
         "config": {strict.MANAGED_BY: _MANAGED_BY, **content},
         "repository": repository,
-        "command": command,
+        "command": apart,
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
         "cron_command": _for_cron(command),
         "crontab_command": f"{_CRONTAB_PATH} {_for_cron(command)}",
-        "systemd_command": " ".join(_for_systemd(each) for each in command),
+        "systemd_command": " ".join(_for_systemd(each) for each in apart),
+        "push_command": " ".join(_for_systemd(each) for each in (command[0], "push", *command[2:])),
+        "units": [push, *units] if targets else units,
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,
         "hour": schedule.cron_hour,
@@ -257,7 +267,9 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
             _for_systemd(f"-{each}")
             for each in dict.fromkeys((repository, directory, f"{config_dir}/{config.SEEN_NAME}"))
         ],
+        "push_write_paths": [_for_systemd(f"-{each}") for each in (repository, *_MOUNTED)],
         "run_seconds": _run_seconds(content),
+        "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
         "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
@@ -470,8 +482,12 @@ def _programs(content: Mapping[str, Any]) -> list[str]:
 
 
 def _schedule_files(name: str) -> dict[str, list[str]]:
-    unit = f"/etc/systemd/system/sqlite-backup-{name}"
-    return {"cron": [f"/etc/cron.d/sqlite-backup-{name}"], "systemd": [f"{unit}.service", f"{unit}.timer"]}
+    """Every file of a schedule that may be there. No database has an ``@`` in its name."""
+    units = (f"push@{name}.service", f"{name}.service", f"{name}.timer")
+    return {
+        "cron": [f"/etc/cron.d/sqlite-backup-{name}"],
+        "systemd": [f"/etc/systemd/system/sqlite-backup-{each}" for each in units],
+    }
 
 
 def _for_cron(command: Sequence[str]) -> str:
