@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
@@ -95,25 +95,11 @@ class Settings:
 
     def absolute(self, path: Any, where: str) -> str:
         """``path`` with the home of the user for ``~``."""
-        text = str(path)
-        if self.home and (text == "~" or text.startswith("~/")):
-            text = self.home + text[1:]
-        if not text.startswith("/") or "\0" in text:
-            raise UsageError(f"{where} is {text!r}. Allowed is an absolute path.")
-        return text
-
-    def made(self, path: Any, where: str) -> str:
-        """A path that the role makes: the modules of Ansible would put a variable of the environment for a ``$``."""
-        text = posixpath.normpath(self.absolute(path, where))
-        if "$" in text:
-            raise UsageError(
-                f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable."
-            )
-        return text
+        return values.absolute(path, where, self.home)
 
     def place(self, variable: str) -> str:
         """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
-        text = self.made(getattr(self, variable), f"sqlite_backup_{variable}")
+        text = values.made(getattr(self, variable), f"sqlite_backup_{variable}", self.home)
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
@@ -169,13 +155,15 @@ def _plans(
         given = Settings(**settings)
         _check_scope(given)
         _random_delay(given)
-        _mapping(given.defaults, "sqlite_backup_defaults")
-        databases = _sequence(databases, "sqlite_backup_databases")
+        values.mapping(given.defaults, "sqlite_backup_defaults")
+        databases = values.sequence(databases, "sqlite_backup_databases")
     except (TypeError, UsageError) as error:
         return [], [str(error)]
     for each in databases:
         try:
-            plans.append(_plan({**_mapping(each, "sqlite_backup_databases: an item"), "name": _name(each)}, given))
+            plans.append(
+                _plan({**values.mapping(each, "sqlite_backup_databases: an item"), "name": _name(each)}, given)
+            )
         except UsageError as error:
             problems.append(str(error))
     for key in ("name", "repository"):
@@ -272,7 +260,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
-        "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
+        "first_backup": values.flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
         "any_backup": f"{glob.escape(repository)}/*Z-*/manifest.json",
     }
 
@@ -317,78 +305,11 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
     merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
     merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
-    content = _typed_object(merged, config.KEYS, settings, where)
-    content["repository"] = settings.made(content["repository"], f"{where}: repository")
+    content = values.typed_object(merged, config.KEYS, settings.absolute, where)
+    content["repository"] = values.made(content["repository"], f"{where}: repository", settings.home)
     if ("path" in content) == ("database_url" in content):
         raise UsageError(f"{where}: exactly one of path and database_url must be given.")
     return content
-
-
-def _typed_object(
-    given: Mapping[str, Any], keys: Mapping[str, strict.Key], settings: Settings, where: str
-) -> dict[str, Any]:
-    """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
-    for key in _mapping(given, where):
-        if key not in keys:
-            raise UsageError(f"{where}: there is no key {key}. {strict.nearest(str(key), [*keys])}")
-    return {
-        key: _typed(value, keys[key], settings, f"{where}: {key}")
-        for key, value in given.items()
-        if value is not None or keys[key].type == "anything"
-    }
-
-
-def _typed(value: Any, key: strict.Key, settings: Settings, where: str) -> Any:
-    if key.type == "path":
-        return settings.absolute(value, where)
-    if key.type == "number":
-        return _number(value, where)
-    if key.type == "flag":
-        return _flag(value, where)
-    if key.type == "object":
-        return _typed_object(value, key.keys, settings, where)
-    if key.type == "list":
-        return _list(value, key, settings, where)
-    return value if key.type == "anything" else str(value)
-
-
-def _list(value: Any, key: strict.Key, settings: Settings, where: str) -> list[Any]:
-    """As an argument of Ansible: a text is a list with commas."""
-    values = [each.strip() for each in value.split(",")] if isinstance(value, str) else _sequence(value, where)
-    return [_typed_object(each, key.keys, settings, where) if key.keys else _text(each, where) for each in values]
-
-
-def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} is {value!r}. Allowed is a dictionary.")
-    return value
-
-
-def _sequence(value: Any, where: str) -> Sequence[Any]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise UsageError(f"{where} is {value!r}. Allowed is a list.")
-    return value
-
-
-def _text(value: Any, where: str) -> str:
-    """An item of a list: what is empty in YAML is null, and no tag or table has the name None."""
-    if value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)):
-        raise UsageError(f"{where} has the item {value!r}. Allowed are texts.")
-    return str(value)
-
-
-def _number(value: Any, where: str) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise UsageError(f"{where} is {value!r}. Allowed is a whole number.") from None
-
-
-def _flag(value: Any, where: str) -> bool:
-    try:
-        return bool(boolean(value))
-    except TypeError:
-        raise UsageError(f"{where} is {value!r}. Allowed are true and false.") from None
 
 
 def _profile(given: Mapping[str, Any], settings: Settings, where: str) -> Profile:
