@@ -64,5 +64,5 @@ notes:
     12 source corrupt or needs recovery, 13 backup damaged, 14 key or passphrase wrong, 15 repository locked,
     16 not enough space,
     17 proof or assertion failed, 18 refused for safety, 19 program or module missing or Python too old, 20 permission,
-    22 backup not found.
+    21 target unreachable or refused, 22 backup not found, 23 a device, a filesystem or a mount failed.
 """

@@ -48,7 +48,7 @@ def backup_differences(plans: Sequence[Mapping[str, Any]], **wishes: Any) -> dic
         # What systemd says of a timer is about the file that is there, which may be written anew.
         "timers": [
             units[-1]
-            for units in (plan["schedule_files"]["systemd"] for plan in plans if by_timer)
+            for units in (plan["units"] for plan in plans if by_timer)
             if not look.has_timer(units[-1]) or any(each in files for each in units)
         ],
         "crontab": [plan["name"] for plan in plans if look.schedule == "crontab" and not look.has_job(plan)],

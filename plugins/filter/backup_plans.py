@@ -20,17 +20,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
 # What a run may take beside what it waits for: enough to compress, prove and prune terabytes.
 RUN_SECONDS = DAY_SECONDS
+# What a push may take for each target: each has a deadline of its own, which ends what hangs there long before.
+PUSH_SECONDS = 7 * DAY_SECONDS
 _DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
@@ -44,6 +46,8 @@ _ALLOWED_EVERY = (
     "(1h, 2h, 3h, 4h, 6h, 8h, 12h), or 1d"
 )
 _ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
+# Where disks are mounted that a push copies to: the role that sets up backups does not know the targets.
+_MOUNTED = ("/mnt", "/media")
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
 # To find programs that the package managers of other systems put beside those of the system.
 _CRONTAB_PATH = 'PATH="/usr/local/bin:/opt/homebrew/bin:$PATH"'
@@ -91,25 +95,11 @@ class Settings:
 
     def absolute(self, path: Any, where: str) -> str:
         """``path`` with the home of the user for ``~``."""
-        text = str(path)
-        if self.home and (text == "~" or text.startswith("~/")):
-            text = self.home + text[1:]
-        if not text.startswith("/") or "\0" in text:
-            raise UsageError(f"{where} is {text!r}. Allowed is an absolute path.")
-        return text
-
-    def made(self, path: Any, where: str) -> str:
-        """A path that the role makes: the modules of Ansible would put a variable of the environment for a ``$``."""
-        text = posixpath.normpath(self.absolute(path, where))
-        if "$" in text:
-            raise UsageError(
-                f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable."
-            )
-        return text
+        return values.absolute(path, where, self.home)
 
     def place(self, variable: str) -> str:
         """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
-        text = self.made(getattr(self, variable), f"sqlite_backup_{variable}")
+        text = values.made(getattr(self, variable), f"sqlite_backup_{variable}", self.home)
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
@@ -165,13 +155,15 @@ def _plans(
         given = Settings(**settings)
         _check_scope(given)
         _random_delay(given)
-        _mapping(given.defaults, "sqlite_backup_defaults")
-        databases = _sequence(databases, "sqlite_backup_databases")
+        values.mapping(given.defaults, "sqlite_backup_defaults")
+        databases = values.sequence(databases, "sqlite_backup_databases")
     except (TypeError, UsageError) as error:
         return [], [str(error)]
     for each in databases:
         try:
-            plans.append(_plan({**_mapping(each, "sqlite_backup_databases: an item"), "name": _name(each)}, given))
+            plans.append(
+                _plan({**values.mapping(each, "sqlite_backup_databases: an item"), "name": _name(each)}, given)
+            )
         except UsageError as error:
             problems.append(str(error))
     for key in ("name", "repository"):
@@ -239,14 +231,20 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
     base = settings.place("repository_dir")
     repository = content["repository"]
+    push, *units = _schedule_files(given["name"])["systemd"]
+    targets = content.get("targets", [])
+    # What is copied elsewhere may take hours, and is the work of another unit, or of the next run.
+    apart = [*command, "--no-push"] if targets else command
     return {
         "config": {strict.MANAGED_BY: _MANAGED_BY, **content},
         "repository": repository,
-        "command": command,
+        "command": apart,
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
         "cron_command": _for_cron(command),
         "crontab_command": f"{_CRONTAB_PATH} {_for_cron(command)}",
-        "systemd_command": " ".join(_for_systemd(each) for each in command),
+        "systemd_command": " ".join(_for_systemd(each) for each in apart),
+        "push_command": " ".join(_for_systemd(each) for each in (command[0], "push", *command[2:])),
+        "units": [push, *units] if targets else units,
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,
         "hour": schedule.cron_hour,
@@ -257,10 +255,12 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
             _for_systemd(f"-{each}")
             for each in dict.fromkeys((repository, directory, f"{config_dir}/{config.SEEN_NAME}"))
         ],
+        "push_write_paths": [_for_systemd(f"-{each}") for each in (repository, *_MOUNTED)],
         "run_seconds": _run_seconds(content),
+        "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
-        "first_backup": _flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
+        "first_backup": values.flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
         "any_backup": f"{glob.escape(repository)}/*Z-*/manifest.json",
     }
 
@@ -305,78 +305,11 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
     merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
     merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
-    content = _typed_object(merged, config.KEYS, settings, where)
-    content["repository"] = settings.made(content["repository"], f"{where}: repository")
+    content = values.typed_object(merged, config.KEYS, settings.absolute, where)
+    content["repository"] = values.made(content["repository"], f"{where}: repository", settings.home)
     if ("path" in content) == ("database_url" in content):
         raise UsageError(f"{where}: exactly one of path and database_url must be given.")
     return content
-
-
-def _typed_object(
-    given: Mapping[str, Any], keys: Mapping[str, strict.Key], settings: Settings, where: str
-) -> dict[str, Any]:
-    """``given`` with the types that the runner insists on: a template gives text, and null is what nobody set."""
-    for key in _mapping(given, where):
-        if key not in keys:
-            raise UsageError(f"{where}: there is no key {key}. {strict.nearest(str(key), [*keys])}")
-    return {
-        key: _typed(value, keys[key], settings, f"{where}: {key}")
-        for key, value in given.items()
-        if value is not None or keys[key].type == "anything"
-    }
-
-
-def _typed(value: Any, key: strict.Key, settings: Settings, where: str) -> Any:
-    if key.type == "path":
-        return settings.absolute(value, where)
-    if key.type == "number":
-        return _number(value, where)
-    if key.type == "flag":
-        return _flag(value, where)
-    if key.type == "object":
-        return _typed_object(value, key.keys, settings, where)
-    if key.type == "list":
-        return _list(value, key, settings, where)
-    return value if key.type == "anything" else str(value)
-
-
-def _list(value: Any, key: strict.Key, settings: Settings, where: str) -> list[Any]:
-    """As an argument of Ansible: a text is a list with commas."""
-    values = [each.strip() for each in value.split(",")] if isinstance(value, str) else _sequence(value, where)
-    return [_typed_object(each, key.keys, settings, where) if key.keys else _text(each, where) for each in values]
-
-
-def _mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} is {value!r}. Allowed is a dictionary.")
-    return value
-
-
-def _sequence(value: Any, where: str) -> Sequence[Any]:
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise UsageError(f"{where} is {value!r}. Allowed is a list.")
-    return value
-
-
-def _text(value: Any, where: str) -> str:
-    """An item of a list: what is empty in YAML is null, and no tag or table has the name None."""
-    if value is None or (isinstance(value, (Mapping, Sequence)) and not isinstance(value, str)):
-        raise UsageError(f"{where} has the item {value!r}. Allowed are texts.")
-    return str(value)
-
-
-def _number(value: Any, where: str) -> int:
-    try:
-        return int(str(value))
-    except ValueError:
-        raise UsageError(f"{where} is {value!r}. Allowed is a whole number.") from None
-
-
-def _flag(value: Any, where: str) -> bool:
-    try:
-        return bool(boolean(value))
-    except TypeError:
-        raise UsageError(f"{where} is {value!r}. Allowed are true and false.") from None
 
 
 def _profile(given: Mapping[str, Any], settings: Settings, where: str) -> Profile:
@@ -470,8 +403,12 @@ def _programs(content: Mapping[str, Any]) -> list[str]:
 
 
 def _schedule_files(name: str) -> dict[str, list[str]]:
-    unit = f"/etc/systemd/system/sqlite-backup-{name}"
-    return {"cron": [f"/etc/cron.d/sqlite-backup-{name}"], "systemd": [f"{unit}.service", f"{unit}.timer"]}
+    """Every file of a schedule that may be there. No database has an ``@`` in its name."""
+    units = (f"push@{name}.service", f"{name}.service", f"{name}.timer")
+    return {
+        "cron": [f"/etc/cron.d/sqlite-backup-{name}"],
+        "systemd": [f"/etc/systemd/system/sqlite-backup-{each}" for each in units],
+    }
 
 
 def _for_cron(command: Sequence[str]) -> str:

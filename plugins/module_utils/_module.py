@@ -30,6 +30,20 @@ KEYS: dict[str, Any] = {
     "identity_file": {"type": "path"},
     "passphrase_file": {"type": "path", "no_log": False},
 }
+TARGET: dict[str, Any] = {
+    "type": "dict",
+    "required": True,
+    "options": {
+        "url": {"type": "str", "required": True},
+        "credentials_file": {"type": "path", "no_log": False},
+        "known_hosts": {"type": "path"},
+        "options": {"type": "dict", "default": {}},
+        "bandwidth": {"type": "str"},
+        "retries": {"type": "int", "default": 3},
+        "timeout": {"type": "str", "default": "6h"},
+        "require_encryption": {"type": "bool", "default": False},
+    },
+}
 
 
 def execute(
@@ -70,3 +84,16 @@ def fail(module: AnsibleModule, error: EngineError, **facts: Any) -> NoReturn:
 def warn_all(module: AnsibleModule, warnings: list[str]) -> None:
     for warning in filter(None, warnings):
         module.warn(warning)
+
+
+def copied(module: AnsibleModule, outcome: Any, where: str) -> dict[str, Any]:
+    """What a push or a pull answers; ``where`` its backups are now, ``outcome`` is that of either."""
+    warn_all(module, outcome.warnings)
+    after = sorted({*outcome.before, *(each["id"] for each in outcome.transferred)})
+    diff = {
+        "before_header": where,
+        "after_header": where,
+        "before": {"backups": outcome.before},
+        "after": {"backups": after},
+    }
+    return {"changed": outcome.changed, **outcome.to_json(), "diff": diff}

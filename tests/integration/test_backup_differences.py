@@ -28,7 +28,7 @@ PLANS = backup_plans(
 )
 AGENT = PLANS[0]
 CONFIG = str(AGENT["config_path"])
-SERVICE, TIMER = AGENT["schedule_files"]["systemd"]
+SERVICE, TIMER = AGENT["units"]
 (CRON,) = AGENT["schedule_files"]["cron"]
 REPOSITORY = str(AGENT["repository"])
 TIMERS = "timers=sqlite-backup-agent.timer sqlite-backup-metrics.timer"
@@ -44,7 +44,8 @@ def wishes(schedule: str) -> Wishes:
     """A host on which all is as it should be, of the user `app`."""
     paths = [plan["config_path"] for plan in PLANS]
     if schedule != "crontab":
-        paths += [path for plan in PLANS for path in plan["schedule_files"][schedule]]
+        wanted = (plan["units"] if schedule == "systemd" else plan["schedule_files"][schedule] for plan in PLANS)
+        paths += [path for each in wanted for path in each]
     directories = ["/etc/sqlite-backup", *(plan["repository"] for plan in PLANS)]
     jobs = [f"{plan['minute']} {plan['hour']} * * * {plan['crontab_command']}" for plan in PLANS]
     return {
@@ -137,7 +138,7 @@ OF_SYSTEMD = [
     # Which of them is said to be enabled cannot be told.
     (
         answered(TIMERS, TIMERS.removeprefix("timers="), "enabled", "active active"),
-        {"timers": [plan["schedule_files"]["systemd"][1] for plan in PLANS]},
+        {"timers": [plan["units"][1] for plan in PLANS]},
     ),
 ]
 OF_CRON = [(found(CRON, mode="0600"), {"files": [CRON]}), (found(CRON), {"files": [CRON]})]

@@ -71,20 +71,41 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "cron_command": f"{command} --syslog",
         "crontab_command": f'PATH="/usr/local/bin:/opt/homebrew/bin:$PATH" {command} --syslog',
         "systemd_command": command,
+        "push_command": command.replace(" backup ", " push "),
         "schedule_files": {
             "cron": ["/etc/cron.d/sqlite-backup-agent"],
             "systemd": [
+                "/etc/systemd/system/sqlite-backup-push@agent.service",
                 "/etc/systemd/system/sqlite-backup-agent.service",
                 "/etc/systemd/system/sqlite-backup-agent.timer",
             ],
         },
         "read_write_paths": ["-/var/backups/sqlite/agent", "-/srv/agent", "-/etc/sqlite-backup/seen.d"],
+        "units": [
+            "/etc/systemd/system/sqlite-backup-agent.service",
+            "/etc/systemd/system/sqlite-backup-agent.timer",
+        ],
         "run_seconds": 90_180,
+        "push_seconds": 0,
+        "push_write_paths": ["-/var/backups/sqlite/agent", "-/mnt", "-/media"],
         "private_tmp": True,
         "programs": ["zstd"],
         "first_backup": True,
     }
     assert 0 <= int(plan["minute"]) < 60
+
+
+def test_an_upload_delays_no_backup() -> None:
+    plan = _plan({**AGENT, "targets": ["nas", "cloud"]})
+
+    assert plan["config"]["targets"] == ["nas", "cloud"]
+    assert plan["units"] == plan["schedule_files"]["systemd"]
+    assert plan["units"][0] == "/etc/systemd/system/sqlite-backup-push@agent.service"
+    # Neither the service nor the first backup waits for it; cron starts the next run whatever goes on.
+    assert plan["command"][-1] == "--no-push"
+    assert plan["systemd_command"] == " ".join(plan["command"])
+    assert "--no-push" not in plan["cron_command"] + plan["crontab_command"] + plan["push_command"]
+    assert plan["push_seconds"] == 2 * 7 * 86400
 
 
 def test_what_is_configured_is_what_the_runner_understands(tmp_path: Path) -> None:

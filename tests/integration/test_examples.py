@@ -21,14 +21,17 @@ from integration.harness import Result, Session
 from integration.place import Place
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets import address
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup
-from support import agent_db, databases
+from support import agent_db, databases, servers
 
 MODULES = sorted(path.stem for path in (harness.ROOT / "plugins" / "modules").glob("sqlite_*.py"))
 # What Ansible itself adds to results, and to those with a path.
 COMMON = {"changed", "deprecations", "diff", "exception", "failed", "invocation", "msg", "warnings"}
 COMMON |= {"gid", "group", "mode", "owner", "secontext", "size", "state", "uid"}
 TYPES = {"bool": bool, "dict": dict, "float": float, "int": int, "list": list, "path": str, "str": str}
+# What an operator's vault has.
+VAULT = {"vault_access_key_id": servers.KEY, "vault_secret_access_key": servers.SECRET}
 
 Documentation = dict[str, Any]
 
@@ -51,6 +54,7 @@ def host(tmp_path: Path) -> Path:
     (app / "prisma" / "schema.prisma").write_text("model AgentRun {}\n")
     (app / ".env").write_text("DATABASE_URL=file:../agent.db\n")
     (tmp_path / "home" / "ci-fixer" / ".local" / "bin").mkdir(parents=True)
+    (tmp_path / "etc" / "sqlite-backup").mkdir(parents=True)
     agent_db.create(app / "agent.db", runs=20)
     repository = tmp_path / "var" / "backups" / "sqlite" / "agent"
     with mock.patch.object(clock, "now", return_value=clock.from_text("2025-12-30T11:00:00Z")):
@@ -61,9 +65,10 @@ def host(tmp_path: Path) -> Path:
 def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, Documentation], host: Path) -> None:
     live = host / "srv" / "ci-fixer" / "agent.db"
 
-    for name in MODULES:
-        if name != "sqlite_restore":
-            assert _failures(ansible, _examples(documentation[name], host)) == []
+    last = ["sqlite_offsite_pull"]
+    with servers.mounted(host) as server:
+        for name in [*sorted({*MODULES} - {"sqlite_restore", *last}), *last]:
+            assert _failures(ansible, _examples(documentation[name], host, server.target["url"])) == []
     _change(live)
     assert _failures(ansible, _examples(documentation["sqlite_restore"], host)) == []
 
@@ -80,6 +85,8 @@ def test_every_module_has_examples_that_run(documentation: Mapping[str, Document
         "sqlite_backup_pin",
         "sqlite_backup_prune",
         "sqlite_backup_runner",
+        "sqlite_offsite_pull",
+        "sqlite_offsite_push",
         "sqlite_restore",
         "sqlite_verify",
     ]
@@ -111,15 +118,25 @@ def test_samples_are_what_is_documented(documentation: Mapping[str, Documentatio
                 assert _has_type(field, field["sample"]), f"{name}: {where}"
 
 
-def _examples(documented: Documentation, host: Path) -> list[dict[str, Any]]:
+def _examples(documented: Documentation, host: Path, url: str = "") -> list[dict[str, Any]]:
     text = documented["examples"]
-    for directory in ("home", "srv", "var"):
+    for directory in ("etc", "home", "srv", "var"):
         text = text.replace(f" /{directory}/", f" {host}/{directory}/")
     tasks: list[dict[str, Any]] = yaml.safe_load(text)
     for each in tasks:
         if each.get(f"{harness.NAMESPACE}.sqlite_backup_runner", {}) is None:
             each["check_mode"] = True  # it takes the default path, where nothing of a test belongs
+        each["vars"] = VAULT
+        for given in each.values():
+            if isinstance(given, dict) and "target" in given:
+                given["target"] = _mounted(given["target"], url)
     return tasks
+
+
+def _mounted(target: dict[str, Any], url: str) -> dict[str, Any]:
+    """The stores of the examples are not here: each target is read as it is, and a mounted disk takes its place."""
+    meant = address.requested({**servers.defaults(), **target})
+    return {"url": f"{url}/{Path(meant.path).name}"}
 
 
 def _failures(ansible: Session, tasks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -175,6 +192,21 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_backup_pin", {**latest, "state": "absent"}),
         ansible.task("sqlite_backup_pin", {**latest, "backup": "none"}),
     ]
+    with servers.mounted(place.directory) as server:
+        copy, other = {"target": server.target}, {"repository": str(place.directory / "other")}
+        pushes = [
+            ansible.task("sqlite_offsite_push", {**repository, **copy}, check_mode=True),
+            ansible.task("sqlite_offsite_push", {**repository, **copy}),
+            ansible.task("sqlite_offsite_push", {**repository, **copy}),
+            ansible.task("sqlite_offsite_push", {**missing, **copy}),
+        ]
+        pulls = [
+            ansible.task("sqlite_offsite_pull", {**other, **copy}, check_mode=True),
+            ansible.task("sqlite_offsite_pull", {**other, **copy}),
+            ansible.task("sqlite_offsite_pull", {**other, **copy}),
+            ansible.task("sqlite_offsite_pull", {**other, **copy, "name": "metrics"}),
+        ]
+    assert pushes[1]["transferred"]
     damaged = place.backed_up(force=True)
     databases.flip_bit(damaged / "manifest.json", 40)
     runner = {"path": str(place.srv / "sqlite-backup")}
@@ -200,6 +232,8 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         "sqlite_backup_pin": pins,
         "sqlite_backup_prune": prunes,
         "sqlite_backup_runner": runners,
+        "sqlite_offsite_pull": pulls,
+        "sqlite_offsite_push": pushes,
         "sqlite_restore": restores,
         "sqlite_verify": verifications,
     }

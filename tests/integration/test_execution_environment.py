@@ -25,7 +25,7 @@ from integration.harness import Result
 from integration.place import Place, commit_and_crash, names_in
 from integration.test_role_sqlite_backup import CRONTAB
 
-from support import databases, keys
+from support import databases, keys, servers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -156,15 +156,15 @@ def test_it_names_what_the_modules_run(needs: Needs) -> None:
     variables = yaml.safe_load((harness.ROOT / "roles/sqlite_backup/vars/main.yml").read_text(encoding="utf-8"))
     renamed = variables["__sqlite_backup_package_names"]
     programs = ["age", "gpg", "zstd"]
-    debian = {renamed["Debian"].get(each, each) for each in programs}
-    redhat = {renamed["RedHat"].get(each, each) for each in programs}
+    debian = {"rclone", "rsync", "openssh-client"} | {renamed["Debian"].get(each, each) for each in programs}
+    redhat = {"rclone", "rsync", "openssh-clients"} | {renamed["RedHat"].get(each, each) for each in programs}
 
     def named(platform: str) -> set[str]:
         return {each.split()[0] for each in needs.named["system"] if f"platform:{platform}" in each}
 
     assert needs.named["python"] == []
     assert named("dpkg") == debian
-    assert named("rpm") == redhat - {"age"}
+    assert named("rpm") == redhat - {"age", "rclone"}
     assert len(needs.named["system"]) == len(debian | redhat)
 
 
@@ -197,6 +197,12 @@ def test_every_playbook(environment: Environment, place: Place) -> None:
     repositories = [{"repository": str(stores[name]), **opened.get(name, {})} for name in stores]
     verified = run("verify_backups", sqlite_verify_repositories=repositories).last["results"]
     assert [each["verification"]["outcome"] for each in verified] == ["passed"] * 3
+
+    with servers.mounted(place.directory) as there:
+        entries = [{"repository": str(each)} for each in stores.values()]
+        pushed = run("push_offsite", sqlite_push_target=there.target, sqlite_push_repositories=entries).last["results"]
+        assert sorted(each.name for each in there.files.iterdir()) == sorted(stores)
+    assert [(each["changed"], each["verified"]) for each in pushed] == [(True, True)] * 3
 
     kept = databases.names(place.database)
     commit_and_crash(place.database, LOST)

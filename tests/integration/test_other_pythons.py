@@ -23,12 +23,15 @@ RUNS_THE_RUNNER = f"{sys.executable} -I"
 
 def tasks(place: Place) -> dict[str, dict[str, Any]]:
     repository = {"repository": str(place.repository)}
+    target = {"target": {"url": f"file://{place.directory}/copies"}}
     return {
         "sqlite_backup": {"path": str(place.database), **repository},
         "sqlite_backup_info": repository,
         "sqlite_backup_pin": {**repository, "backup": "latest"},
         "sqlite_backup_prune": repository,
         "sqlite_backup_runner": {"path": str(place.directory / "sqlite-backup"), "interpreter": RUNS_THE_RUNNER},
+        "sqlite_offsite_pull": {**repository, **target},
+        "sqlite_offsite_push": {**repository, **target},
         "sqlite_restore": {"dest": str(place.database), **repository},
         "sqlite_verify": repository,
     }

@@ -16,6 +16,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -482,6 +483,24 @@ def test_units(ansible: Session, place: Place, user: str) -> None:
     assert (run.returncode, [line for line in run.stderr.splitlines() if place.directory.name in line]) == (0, [])
 
 
+def test_the_unit_of_a_push(ansible: Session, place: Place) -> None:
+    push, service = _written(ansible, place, "agent", "push@.service", "service", targets=["nas"])
+    texts = [path.read_text(encoding="utf-8") for path in (push, service)]
+
+    assert _settings(texts[0], "ExecStart") == ['/opt/sqlite-backup push test --config "/etc/100%% s"']
+    assert _settings(texts[1], "ExecStart") == ['/opt/sqlite-backup backup test --config "/etc/100%% s" --no-push']
+    assert _settings(texts[0], "After") == ["network-online.target sqlite-backup-test.service"]
+    assert _settings(texts[1], "Wants") == ["sqlite-backup-push@test.service"]
+    assert _settings(texts[0], "RestrictAddressFamilies") == ["AF_UNIX AF_INET AF_INET6"]
+    assert _settings(texts[0], "PrivateNetwork") == _settings(texts[0], "IPAddressDeny") == []
+    assert _settings(texts[0], "ReadWritePaths") == [r""""-/backup/100%% \"odd\"" -/mnt -/media"""]
+    assert _settings(texts[0], "TimeoutStartSec") == ["604800"]
+    different = {*texts[0].splitlines()} ^ {*texts[1].splitlines()}
+    names = {line.partition("=")[0] for line in different if not line.startswith("#")}
+    of_the_network = {"RestrictAddressFamilies", "PrivateNetwork", "IPAddressDeny"}
+    assert names == {"Description", "Wants", "After", "ExecStart", "TimeoutStartSec", "ReadWritePaths", *of_the_network}
+
+
 def test_the_file_for_cron(ansible: Session, place: Place) -> None:
     (file,) = _written(ansible, place, "agent", "cron")
     lines = [line for line in file.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
@@ -501,25 +520,25 @@ def test_the_file_for_cron(ansible: Session, place: Place) -> None:
     ]
 
 
-@pytest.mark.parametrize("kind", ["cron", "systemd"])
-def test_the_digests_are_those_of_the_files(ansible: Session, place: Place, kind: str) -> None:
-    kinds = {"cron": ["cron"], "systemd": ["service", "timer"]}[kind]
-    files = {file.suffix: file for file in _written(ansible, place, "root", *kinds)}
+@pytest.mark.parametrize(("kind", "targets"), [("cron", []), ("systemd", []), ("systemd", ["nas"])])
+def test_the_digests_are_those_of_the_files(ansible: Session, place: Place, kind: str, targets: list[str]) -> None:
+    kinds = ["cron"] if kind == "cron" else [*(["push@.service"] if targets else []), "service", "timer"]
+    files = _written(ansible, place, "root", *kinds, targets=targets)
     file, config = place.directory / "digests", place.directory / "config.json"
-    variables = {**_variables("root"), "__sqlite_backup_plans": _plans(), "__sqlite_backup_schedule_kind": kind}
+    variables = {**_variables("root"), "__sqlite_backup_plans": _plans(targets), "__sqlite_backup_schedule_kind": kind}
     options = {"src": str(TEMPLATES / "digests.j2"), "dest": str(file), "mode": "0600"}
     content = {"content": "{{ config | to_nice_json }}\n", "dest": str(config), "mode": "0600"}
 
     results = ansible.run(
         [
             {"ansible.builtin.template": options, "vars": variables},
-            {"ansible.builtin.copy": content, "vars": {"config": _plans()[0]["config"]}},
+            {"ansible.builtin.copy": content, "vars": {"config": _plans(targets)[0]["config"]}},
         ]
     )
 
     assert not any(result["failed"] for result in results), results
     digests = [line.split(" ")[0] for line in file.read_text(encoding="utf-8").splitlines()]
-    made = (config, *files.values())
+    made = (config, *files)
     assert digests == [hashlib.sha1(each.read_bytes(), usedforsecurity=False).hexdigest() for each in made]
 
 
@@ -528,22 +547,23 @@ def _settings(unit: str, name: str) -> list[str]:
     return [line.partition("=")[2] for line in unit.splitlines() if line.startswith(f"{name}=")]
 
 
-def _written(ansible: Session, place: Place, user: str, *kinds: str) -> list[Path]:
+def _written(ansible: Session, place: Place, user: str, *kinds: str, targets: Sequence[str] = ()) -> list[Path]:
     """What the templates make of a database whose paths need care."""
     files = [place.directory / f"test.{kind}" for kind in kinds]
     for kind, file in zip(kinds, files, strict=True):
-        (plan,) = _plans()
+        (plan,) = _plans(targets)
         item = plan if kind == "cron" else [plan, str(file)]
-        options = {"src": str(TEMPLATES / f"{kind}.j2"), "dest": str(file), "mode": "0644"}
+        options = {"src": str(TEMPLATES / f"{kind.rpartition('.')[2]}.j2"), "dest": str(file), "mode": "0644"}
         (result,) = ansible.run([{"ansible.builtin.template": options, "vars": {**_variables(user), "item": item}}])
         assert not result["failed"], result
         assert file.read_text(encoding="utf-8").startswith("#")
     return files
 
 
-def _plans() -> list[dict[str, Any]]:
+def _plans(targets: Sequence[str] = ()) -> list[dict[str, Any]]:
+    database = {"name": "test", "path": "/srv/bob's app/a.db", "repository": '/backup/100% "odd"'}
     return backup_plans(
-        [{"name": "test", "path": "/srv/bob's app/a.db", "repository": '/backup/100% "odd"', "active_hours": "6-9"}],
+        [{**database, "active_hours": "6-9", **({"targets": [*targets]} if targets else {})}],
         host="localhost",
         config_dir="/etc/100% s",
         repository_dir="/backup",

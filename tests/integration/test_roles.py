@@ -18,8 +18,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from integration import harness
 
-from ansible_collections.sqliteops.backup.plugins.filter import backup_plans
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
+from ansible_collections.sqliteops.backup.plugins.filter import backup_plans, offsite_targets
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict, target_config
 
 ROLES = sorted(path.name for path in (harness.ROOT / "roles").iterdir())
 GUIDES = {"sqlite_backup": [harness.ROOT / "docs" / "first-production-host.md"]}
@@ -115,12 +115,23 @@ def test_databases_take_the_keys_of_the_runner() -> None:
     _compare(of_all, config.KEYS)
 
 
+def test_targets_take_the_keys_of_the_runner() -> None:
+    options = _entries("sqlite_offsite")["main"]["options"]["sqlite_offsite_targets"]["options"]
+
+    assert options.keys() == target_config.KEYS.keys() | set(offsite_targets.ROLE_KEYS)
+    # A path to the runner; the role writes that file.
+    assert options.pop("known_hosts")["type"] == "list"
+    _compare(options, target_config.KEYS)
+    assert {name for name, option in options.items() if option.get("required")} == {"name", "url"}
+
+
 def test_every_boolean_is_read_as_one(role: str) -> None:
     """Validation takes a text for a boolean and leaves it one, and every text is true to `when`."""
     names = [name for name, option in _all_options(role).items() if option["type"] == "bool"]
     inside = [name for name, option in _nested(_all_options(role)) if option["type"] == "bool" and "." in name]
     # What is inside of a dictionary goes through the filter, whose tests have texts.
-    assert {each.rsplit(".", 1)[-1] for each in inside} <= {"first_backup", *_flags(config.KEYS)}
+    of_targets = {"read_only", *_flags(target_config.KEYS)}
+    assert {each.rsplit(".", 1)[-1] for each in inside} <= {"first_backup", *_flags(config.KEYS), *of_targets}
     for path in sorted(_root(role).glob("*/*")):
         if path.parent.name in ("defaults", "meta") or path.suffix not in (".yml", ".j2"):
             continue
@@ -180,7 +191,7 @@ def test_examples_can_be_carried_out() -> None:
 def _compare(options: Options, keys: Mapping[str, strict.Key], *, inside: bool = False) -> None:
     """Types and choices are those of the runner, inside of options, too; its defaults are not repeated."""
     types = {"text": "str", "path": "path", "duration": "str", "number": "int", "flag": "bool", "anything": "raw"}
-    types |= {"object": "dict", "list": "list"}
+    types |= {"object": "dict", "mapping": "dict", "list": "list"}
     for name in options.keys() & keys.keys():
         option, key = options[name], keys[name]
         assert option["type"] == types[key.type], name
@@ -198,6 +209,8 @@ def _examples(role: str) -> Iterator[dict[str, Any]]:
         for block in re.findall(r"^```yaml\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
             yield from _variables(role, yaml.safe_load(block))
     for path in (harness.ROOT / "playbooks").glob("provision_*.yml"):
+        if role not in path.read_text(encoding="utf-8"):
+            continue
         comment = "\n".join(re.findall(r"^#   ( *[a-z-].*|  .*)$", path.read_text(encoding="utf-8"), re.MULTILINE))
         start = comment.index(f"{role}_scheduler")
         yield from _variables(role, yaml.safe_load(comment[start:]))
@@ -205,7 +218,9 @@ def _examples(role: str) -> Iterator[dict[str, Any]]:
 
 def _variables(role: str, content: Any) -> Iterator[dict[str, Any]]:
     if isinstance(content, dict):
-        yield content
+        # An example may be of the other role, that goes with it.
+        if any(name.startswith(f"{role}_") for name in content):
+            yield content
         return
     for play in content:
         for each in play["roles"]:

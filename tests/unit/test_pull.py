@@ -57,6 +57,13 @@ def test_everything_comes_back_from_nothing_but_the_target(pushed: Offsite, tmp_
     assert restored(pushed.site.repository, tmp_path / "back.db") == live
 
 
+def test_what_came_is_told_as_what_went(offsite: Offsite) -> None:
+    """The files of each backup and their bytes, the manifest among them."""
+    sent = offsite.push().transferred
+    assert offsite.pull(dry_run=True).transferred == sent
+    assert offsite.pull().transferred == sent
+
+
 def test_pulled_repository_is_as_the_old_one(pushed: Offsite) -> None:
     """It has the same name, source and id: the next backup goes on in it."""
     pushed.pull()
@@ -297,3 +304,15 @@ def test_backups_of_two_repositories_are_told_apart(moment: list[datetime], push
     assert foreign not in pushed.site.ids()
     pushed.pull()
     assert ids(pushed.other) == pushed.site.ids()
+
+
+def test_name_says_which_of_two_databases_is_meant(moment: list[datetime], pushed: Offsite, tmp_path: Path) -> None:
+    """Whichever of them has more backups there."""
+    (tmp_path / "second").mkdir()
+    second = Site(tmp_path / "second")
+    moment[0] += timedelta(hours=1)
+    single = second.stored(name="orders").id
+    shutil.copytree(second.repository / single, pushed.files / single)
+    assert [each["id"] for each in pushed.pull(name="orders").transferred] == [single]
+    other = tmp_path / "third"
+    assert [each["id"] for each in pushed.pull(into=other, name="agent").transferred] == pushed.site.ids()

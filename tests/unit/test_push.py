@@ -45,6 +45,15 @@ def test_told_bytes_are_those_of_the_files(offsite: Offsite) -> None:
         assert (each["files"], each["bytes"]) == (len(files), sum(map(len, files)))
 
 
+def test_what_went_is_told_oldest_first(offsite: Offsite) -> None:
+    """The newest goes first, so that little is lost when it is cut."""
+    offsite.site.change()
+    offsite.site.stored(type="full")
+    planned = offsite.push(dry_run=True).transferred
+    assert [each["id"] for each in planned] == offsite.site.ids()
+    assert offsite.push().transferred == planned
+
+
 def test_second_push_does_nothing(offsite: Offsite) -> None:
     offsite.push()
     before = offsite.there()
@@ -74,6 +83,16 @@ def test_one_backup_goes_with_its_chain(offsite: Offsite) -> None:
     full, incremental = offsite.site.ids()[:2]
     assert [each["id"] for each in offsite.push(backup=incremental).transferred] == [full, incremental]
     assert [each["id"] for each in offsite.push(backup="latest").transferred] == [last]
+
+
+def test_newest_is_that_of_the_target_whatever_went(offsite: Offsite) -> None:
+    """Else the status would tell that the target is as far behind as the old backup that somebody sent once more."""
+    old, newest = offsite.site.ids()
+    assert offsite.push(backup=old).newest == old
+    offsite.push()
+    again = offsite.push(backup=old)
+    assert (again.newest, again.before, again.changed) == (newest, [old, newest], False)
+    assert offsite.site.history()[-1]["backup"] == newest
 
 
 def test_unknown_backup_is_an_error(offsite: Offsite) -> None:

@@ -151,3 +151,11 @@ def test_a_deadline_ends_it(server: Server, top: Path) -> None:
     there = target.at(address.requested(server.options(timeout="0s")))
     with pytest.raises(TargetUnreachableError, match="timeout"):
         there.put(top, NAMES, lambda _bytes: None)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "azblob"])
+def test_rclone_makes_no_bucket(scheme: str) -> None:
+    """A mistyped one would be made, and a key that may not do so would be refused."""
+    there = target.at(address.requested({**servers.defaults(), "url": f"{scheme}://backups/host"}))
+    wanted = "CONTAINER" if scheme == "azblob" else "BUCKET"
+    assert there._environment[f"RCLONE_CONFIG_TARGET_NO_CHECK_{wanted}"] == "true"

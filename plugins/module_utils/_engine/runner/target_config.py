@@ -66,8 +66,17 @@ def load(configuration: Path, name: str) -> Target:
     where = strict.where(configuration / TARGETS_NAME, name, "target")
     if name not in known:
         raise UsageError(f"No target {name!r} is configured in {where.file.parent}.", hint=strict.nearest(name, known))
-    values = strict.settings(strict.read(where), KEYS, where, _check_together)
-    return Target(name, address.requested(values), _policy(values), options.seconds(values, "rpo"))
+    return _target(strict.read(where), where)
+
+
+def checked(content: Any, name: str, *, file: Path, told: str) -> Target:
+    """As ``load``, of what ``file`` is to hold; a message names the target as ``told``."""
+    return _target(content, Where(name, file, told, ""))
+
+
+def _target(content: Any, where: Where) -> Target:
+    values = strict.settings(content, KEYS, where, _check_together)
+    return Target(where.name, address.requested(values), _policy(values), options.seconds(values, "rpo"))
 
 
 def _check_together(values: Mapping[str, Any], where: Where) -> None:

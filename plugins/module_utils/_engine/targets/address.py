@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -37,7 +38,8 @@ class Address:
     """A target: its URL taken apart, and the options of the modules' ``target``.
 
     ``place`` is the bucket, the container or the remote; ``path`` is absolute for ssh and file, and else relative to
-    ``place``. ``bandwidth_kib`` is KiB a second, None without limit; ``options`` are rclone's own, by its names.
+    ``place``. Of ssh it may be empty: the top, which is where a receiver puts it. ``bandwidth_kib`` is KiB a second,
+    None without limit; ``options`` are rclone's own, by its names.
     """
 
     scheme: str
@@ -61,7 +63,7 @@ class Address:
             return f"{self.scheme}://{self.place}/{self.path}".rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
         user, port = f"{self.user}@" if self.user else "", "" if self.port is None else f":{self.port}"
-        return f"{self.scheme}://{user}{host}{port}{self.path}"
+        return f"{self.scheme}://{user}{host}{port}{self.path or '/'}"
 
     def below(self, name: str) -> Address:
         """The directory ``name`` in it."""
@@ -83,6 +85,14 @@ def requested(given: Options) -> Address:
     )
     _check_together(address)
     return address
+
+
+def misplaced(given: Options) -> set[str]:
+    """What is secret in the values of the option ``target``. It is refused there, and must not be shown with that."""
+    found = {str(value) for name, value in (given["options"] or {}).items() if _SECRET.search(str(name))}
+    with contextlib.suppress(ValueError):
+        found.add(urlsplit(given["url"]).password or "")
+    return found - {""}
 
 
 def _parsed(url: str) -> Address:
@@ -124,7 +134,7 @@ def _hosted(parts: SplitResult, path: str, port: int | None) -> Address:
     user, host = parts.username or "", parts.hostname or ""
     if parts.scheme == "file" and (parts.netloc or not path):
         raise UsageError("the URL names no directory of this host.", hint="Write file:///mounted/disk/path.")
-    if parts.scheme == "ssh" and (not _HOST.fullmatch(host) or (user and not _USER.fullmatch(user)) or not path):
+    if parts.scheme == "ssh" and (not _HOST.fullmatch(host) or (user and not _USER.fullmatch(user)) or not parts.path):
         raise UsageError("the URL names no host and path.", hint="Write ssh://user@host:port/absolute/path.")
     return Address(parts.scheme, path, user=user, host=host, port=port)
 

@@ -29,8 +29,8 @@ _TYPES = {"s3": "s3", "gs": "google cloud storage", "azblob": "azureblob"}
 _DEFAULTS = {
     # It need not be allowed to make buckets.
     "s3": {"provider": "AWS", "no_check_bucket": "true"},
-    "gs": {"bucket_policy_only": "true"},
-    "azblob": {},
+    "gs": {"bucket_policy_only": "true", "no_check_bucket": "true"},
+    "azblob": {"no_check_container": "true"},
 }
 _SETTING = re.compile(r"([a-z][a-z0-9_]*)\s*=\s*(\S.*)")
 _COMMON = (

@@ -160,7 +160,9 @@ class _Job:
 
     def _own(self, found: Sequence[Backup]) -> list[Backup]:
         """Those of one and the same repository, which is this one when it exists; of the wanted database."""
-        told = description.told_by(found, Path(self.request.target.url), wrong="not needed")
+        # Where those of several databases lie together, the name says which ones are meant.
+        named = [each for each in found if each.manifest and each.manifest.database.name == self.request.name]
+        told = description.told_by(named or found, Path(self.request.target.url), wrong="not needed")
         if told is None:
             raise BackupDamagedError("no manifest there can be trusted.", hint="Look at what is there.")
         self.told = told
@@ -293,4 +295,5 @@ def _take(fetched: Path, dest: Path, *, inside: bool) -> None:
 
 def _told(backup: Backup) -> dict[str, Any]:
     document = backup.trusted()
-    return {"id": backup.id, "files": len(document.files) + 1, "bytes": document.stored_bytes}
+    size_bytes = document.stored_bytes + files.size_of(backup.path / manifest.MANIFEST_NAME)
+    return {"id": backup.id, "files": len(document.files) + 1, "bytes": size_bytes}

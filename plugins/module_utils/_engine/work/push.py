@@ -143,7 +143,7 @@ class _Job:
                 lock = f"push-{(self.request.name or self.request.target.url).replace('/', '_')}"
                 timeout_seconds = self.request.lock_timeout_seconds
                 stack.enter_context(self.repository.alone(lock, timeout_seconds=timeout_seconds))
-            due = self._compare(self._wanted(), dry_run=dry_run)
+            due = self._compare(*self._wanted(), dry_run=dry_run)
             if dry_run:
                 self.outcome.transferred.extend(self._told(each) for each in due)
             else:
@@ -151,43 +151,47 @@ class _Job:
         if self.failure is not None:
             raise self.failure
 
-    def _wanted(self) -> list[Backup]:
-        """What the target should hold, oldest first; nothing that is suspect, damaged or of another repository."""
+    def _wanted(self) -> tuple[list[Backup], list[Backup]]:
+        """What the target may hold, and what of that it should, oldest first.
+
+        Nothing that is suspect, damaged or of another repository, unless it is asked for by its id.
+        """
         backups = self.repository.backups()
         good = [each for each in backups if each.manifest and not (each.lack or each.foreign or each.suspect)]
+        wanted = good
         if self.request.backup != "all":
-            good = _chain(self.repository.find(self.request.backup, among=backups), good)
+            wanted = _chain(self.repository.find(self.request.backup, among=backups), good)
         elif self.request.policy is not None:
-            good = _kept(good, self.request.policy)
+            wanted = _kept(good, self.request.policy)
         if not self.request.target.require_encryption:
-            return good
-        sealed = [each for each in good if each.trusted().encryption != "none"]
-        if good and good[-1] not in sealed:
+            return good, wanted
+        sealed = [each for each in wanted if each.trusted().encryption != "none"]
+        if wanted and wanted[-1] not in sealed:
             raise RefusedError(
-                f"the backup {good[-1].id} is not encrypted, and this target takes encrypted ones only.",
+                f"the backup {wanted[-1].id} is not encrypted, and this target takes encrypted ones only.",
                 hint="Set encryption for this database, then make a backup.",
             )
-        if len(sealed) < len(good):
-            count = files.counted(len(good) - len(sealed), "older backup")
+        if len(sealed) < len(wanted):
+            count = files.counted(len(wanted) - len(sealed), "older backup")
             self.outcome.warnings.append(f"not sent, since it is not encrypted as the target demands: {count}")
-        return sealed
+        return good, sealed
 
-    def _compare(self, wanted: Sequence[Backup], *, dry_run: bool) -> list[Backup]:
-        """Those of ``wanted`` that the target lacks, or has in part."""
-        names = {each.id: frozenset(_names(each)) for each in wanted}
+    def _compare(self, good: Sequence[Backup], wanted: Sequence[Backup], *, dry_run: bool) -> list[Backup]:
+        """Those of ``wanted`` that the target lacks, or has in part; of all that are ``good`` it is asked for."""
+        names = {each.id: frozenset(_names(each)) for each in (*good, *wanted)}
+        asked = frozenset().union(*(names[each.id] for each in wanted))
         found = self.target.compare(self.repository.path, sorted(frozenset().union(*names.values())))
         begun = frozenset().union(*(names[each.id] for each in wanted if _manifest_name(each) in found.missing))
         # What an upload that was cut left where a target shows a file before it is whole.
         cut = found.shorter & begun
         if cut and not dry_run:
             self.target.remove(sorted(cut))
-        self.lacking, self.odd = found.missing | cut, found.different - cut
+        self.there = {each for each in names if not names[each] & (found.missing | found.different)}
+        self.lacking, self.odd = (found.missing | cut) & asked, (found.different - cut) & asked
         for each in wanted:
             odd = min(names[each.id] & self.odd, default=None)
             if odd is not None:
                 self._fail(_clash(each, odd))
-            elif not names[each.id] & self.lacking:
-                self.there.add(each.id)
         self.outcome.before = sorted(self.there)
         self._note_newest()
         return [each for each in wanted if names[each.id] & self.lacking and not names[each.id] & self.odd]
@@ -225,6 +229,9 @@ class _Job:
             self.outcome.transferred.extend(told)
             self.there |= {each.id for each in held}
             self._note_newest()
+        # The newest went first.
+        order = {each.id: place for place, each in enumerate(due)}
+        self.outcome.transferred.sort(key=lambda each: order[each["id"]])
 
     def _ready(self, backup: Backup, held: Sequence[Backup], room: Room, stack: contextlib.ExitStack) -> bool:
         """Hold ``backup``, and make sure that what will be sent is what its manifest says; False when it cannot be."""
