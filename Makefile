@@ -27,7 +27,7 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 # A command:package list of what starts hosts in containers; only root can.
 HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
 # The same of what tests run beside Python.
-PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic rsync:rsync rclone:rclone \
+PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic borg:borgbackup rsync:rsync rclone:rclone \
 	/usr/sbin/sshd:openssh-server $(HOST_PROGRAMS)
 # And for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)

@@ -320,7 +320,7 @@ def test_root_sends_nothing_of_others_for_a_hostile_owner(offsite: Offsite, plan
         "link": lambda: victim.symlink_to(secret),
         "hard link": lambda: os.link(secret, victim),
         "fifo": lambda: os.mkfifo(victim),
-        "directory": lambda: victim.mkdir(),
+        "directory": victim.mkdir,
     }
     make[planted]()
     for each in (repository, *repository.rglob("*")):

@@ -160,7 +160,7 @@ def output_of(
                 hint="Look at what is there: it is not what a repository holds.",
             )
         if program.code not in fine:
-            raise ProgramFailedError(words[0], program.code, program.words.heard.decode(errors="replace"))
+            raise ProgramFailedError(words[0], program.code, program.words.heard.decode(errors="replace").strip())
         return bytes(program.output.heard)
     finally:
         program.end()
