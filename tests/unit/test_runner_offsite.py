@@ -6,7 +6,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import locks
-from support import servers
+from support import leftovers, servers
 from support.hosts import Host
 
 SECRET = "the-key-of-the-object-store"
@@ -283,3 +287,32 @@ def test_credentials_that_others_can_read_are_refused(host: Host, there: Path) -
     done = host.run("push", "agent")
     assert done.code == 18
     assert "chmod 0600" in done.err
+
+
+@pytest.mark.thorough
+def test_push_that_is_killed_goes_on_in_the_next_run(host: Host, there: Path) -> None:
+    """Slowly, so that it is killed where it is sending."""
+    (host.directory / "large.bin").write_bytes(os.urandom(3_000_000))
+    include = [{"src": str(host.directory / "large.bin")}]
+    host.add("agent", targets=["nas"], include=include, compression="none")
+    host.run("backup", "agent", "--no-push")
+    file = host.config / "targets.d" / "nas.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "bandwidth": "500K"}))
+    process = subprocess.Popen(host.command("push", "agent"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + 30
+        while not list(there.rglob("large.bin*")) and time.monotonic() < end:
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.communicate()
+        for number, words in leftovers.commands():
+            # The program that it had started, as a reboot would.
+            if b"rclone" in words and str(host.directory).encode() in words:
+                os.kill(number, signal.SIGKILL)
+    assert whole(there) == []
+    mend(host, json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key != "bandwidth"}))
+    assert host.run("push", "agent").code == 0
+    assert whole(there) == host.ids()
+    sent = next(there.rglob("large.bin")).read_bytes()
+    assert sent == (host.directory / "large.bin").read_bytes()
