@@ -7,6 +7,8 @@
 # make test             everything; nothing needs to be set up first
 # make benchmark [SIZE=1G] [DAY_SIZE=1G] [ROUNDS=3] [ONLY=ours,pipeline,rounds]
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
+# make benchmark-offsite [SIZE=1G]
+#                       what it takes to send hourly backups to an object store; the tables go there, too
 # make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
 # make docs             the documentation as a site, below .build/docs/html/
 # make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
@@ -16,7 +18,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark check clean demo docs fleet mutation programs release-check test
+.PHONY: benchmark benchmark-offsite check clean demo docs fleet mutation programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -29,7 +31,7 @@ HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ss
 # The same of what tests run beside Python.
 PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic borg:borgbackup rsync:rsync rclone:rclone \
 	/usr/sbin/sshd:openssh-server $(HOST_PROGRAMS)
-# And for the tools that the benchmark compares; Litestream comes with tests/requirements/benchmark.txt.
+# And for the tools that the benchmark compares; Litestream and aws come with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
 
 # Microsoft's emulator of Azure Blob, from the registry of npm.
@@ -60,6 +62,10 @@ benchmark: programs $(BUILD)/venv/.benchmark
 	@$(HERMETIC) $(PYTHON) tests/benchmark/run.py $(if $(SIZE),--size "$(SIZE)") \
 		$(if $(DAY_SIZE),--day-size "$(DAY_SIZE)") $(if $(ROUNDS),--rounds "$(ROUNDS)") \
 		$(if $(ONLY),--only "$(ONLY)",--document docs/benchmark.md)
+
+benchmark-offsite: PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic
+benchmark-offsite: programs $(BUILD)/venv/.benchmark
+	@$(HERMETIC) $(PYTHON) tests/benchmark/offsite.py $(if $(SIZE),--size "$(SIZE)") --document docs/benchmark.md
 
 mutation: $(READY)
 	$(NOX) --session mutation
@@ -102,12 +108,12 @@ $(BUILD)/stores/.ready: $(READY) tests/requirements/stores.txt
 		|| missing="$$missing azurite"; \
 	if [ -z "$$missing" ]; then touch $@; else echo "MISSING, what needs it is left out:$$missing" >&2; fi
 
-# Without Litestream all the others are measured, and the next run tries again.
+# Without these all the others are measured, and the next run tries again.
 $(BUILD)/venv/.benchmark: $(READY) tests/requirements/benchmark.txt
 	@if $(PYTHON) -m pip install --quiet --disable-pip-version-check -r tests/requirements/benchmark.txt; then \
 		touch $@; \
 	else \
-		echo "MISSING, what needs it is left out: litestream" >&2; \
+		echo "MISSING, what needs it is left out: litestream aws" >&2; \
 	fi
 
 clean:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -21,6 +23,8 @@ from measure import RunFailedError, Usage
 from results import Results, Sample
 from tools import PACKED_ENGINE, Command, Site, Tool, pack_engine
 
+GIBIBYTE = 1 << 30
+_UNITS = {"M": 1 << 20, "G": GIBIBYTE}
 PRISTINE_NAME, DAY_PRISTINE_NAME = "pristine.db", "pristine-day.db"
 # A run that takes longer than this is stuck; the slowest tools need about a tenth of it.
 _LIMIT_SECONDS, _LIMIT_SECONDS_PER_MEBIBYTE = 300.0, 1.5
@@ -40,6 +44,14 @@ class Plan:
     task_settings: tuple[str, ...]
     tools: tuple[type[Tool], ...]
     parts: tuple[str, ...]
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from the words of a command line."""
+    found = re.fullmatch(r"(\d+)([MG])", text.upper())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64M or 1G")
+    return int(found[1]) * _UNITS[found[2]]
 
 
 def tell(message: str) -> None:

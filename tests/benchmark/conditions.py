@@ -40,7 +40,8 @@ def machine(bench: Bench) -> Facts:
     except RunFailedError as error:
         return {**facts, "engine": f"failed: {error}"}
     facts["engine"] = f"collection {engine['collection']}, Python {engine['python']}, SQLite {engine['sqlite']}"
-    facts["programs"] = ", ".join(f"{name} {number}" for name, number in versions(bench.environment()).items())
+    programs = versions(bench.plan.tools, bench.environment())
+    facts["programs"] = ", ".join(f"{name} {number}" for name, number in programs.items())
     return facts
 
 

@@ -6,11 +6,13 @@
     python3 engine_driver.py backup SOURCE REPOSITORY
     python3 engine_driver.py verify REPOSITORY
     python3 engine_driver.py restore REPOSITORY BACKUP DEST
+    python3 engine_driver.py push REPOSITORY TARGET
     python3 engine_driver.py list REPOSITORY
     python3 engine_driver.py multiply REPOSITORY COUNT
     python3 engine_driver.py versions
 
-The answer is one line of JSON. It runs on every Python that a host may have.
+TARGET is a file with the values of the option `target`, in JSON. The answer is one line of JSON. It runs on every
+Python that a host may have.
 """
 
 from __future__ import annotations
@@ -71,6 +73,14 @@ def restore_one(repository: str, wanted: str, dest: str) -> dict[str, Any]:
     return {"durations": outcome.durations}
 
 
+def push_all(repository: str, target: str) -> dict[str, Any]:
+    from _engine.targets import address
+    from _engine.work import push
+
+    there = address.requested(json.loads(Path(target).read_text(encoding="utf-8")))
+    return push.run(push.Request(Path(repository), there)).to_json()
+
+
 def list_all(repository: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.work import info
@@ -112,6 +122,7 @@ COMMANDS: dict[str, Callable[..., Mapping[str, Any]]] = {
     "backup": back_up,
     "verify": verify_latest,
     "restore": restore_one,
+    "push": push_all,
     "list": list_all,
     "multiply": multiply,
     "versions": versions,

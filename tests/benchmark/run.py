@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import sys
@@ -35,34 +34,26 @@ import module
 import provision
 import report
 import rounds
-from bench import Bench, Plan, tell
+from bench import GIBIBYTE, Bench, Plan, parse_size, tell
 from results import SHARES
 from tools import SHORT_NAMES, TOOLS, Ours, Tool, missing_programs
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = {"rounds": rounds.run, "day": day.run, "module": module.run, "listing": listing.run, "provision": provision.run}
-UNITS = {"M": 1 << 20, "G": 1 << 30}
 SPACE_FACTOR = 15
 USAGE_ERROR, INTERRUPTED = 2, 130
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the engine beside other tools.")
-    parser.add_argument("--size", type=_size, default=UNITS["G"], help="of the database, such as 64M or 1G")
-    parser.add_argument("--day-size", type=_size, help="of the database of the day; the same unless given")
+    parser.add_argument("--size", type=parse_size, default=GIBIBYTE, help="of the database, such as 64M or 1G")
+    parser.add_argument("--day-size", type=parse_size, help="of the database of the day; the same unless given")
     parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
     parser.add_argument("--only", type=_words, default=(), help="tools, parts or both, with commas")
     parser.add_argument("--brief", action="store_true", help="a short day, short lists: to test this itself")
     parser.add_argument("--document", type=Path, help="the file to put the tables into, between its two markers")
     parser.add_argument("--scratch", type=Path, default=ROOT / ".build", help="where to work; on the disk to measure")
     return parser.parse_args()
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([MG])", text.upper())
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 64M or 1G")
-    return int(found[1]) * UNITS[found[2]]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Ours(Tool):
         "the engine in one archive, as it comes to a host, in a new Python process that has to compile it;"
         " `zstd -3 -T0`, otherwise its defaults"
     )
-    needs = ("zstd",)
+    needs: tuple[str, ...] = ("zstd",)
 
     def _command(self, *arguments: object) -> Command:
         return engine_command(self.site.env, *arguments)
@@ -126,7 +126,7 @@ class Pipeline(Tool):
         "`sqlite3 X '.backup Y'`, `PRAGMA quick_check` of Y, `zstd -3 -T0 Y`; verify is `zstd -d` and"
         " `integrity_check`, restore is `zstd -d` and `sync`"
     )
-    needs = ("sqlite3", "zstd")
+    needs: tuple[str, ...] = ("sqlite3", "zstd")
 
     @property
     def _newest(self) -> Path:
@@ -280,16 +280,19 @@ def host_python() -> str:
     return str(SYSTEM_PYTHON) if SYSTEM_PYTHON.exists() else sys.executable
 
 
-def versions(env: Mapping[str, str]) -> dict[str, str]:
-    """The versions of all programs that are installed."""
+def versions(tools: Sequence[type[Tool]], env: Mapping[str, str]) -> dict[str, str]:
+    """The versions of all programs that the tools need, and that are installed."""
+    needed = {program for tool in tools for program in tool.needs}
     questions = {
         "sqlite3": ["sqlite3", "--version"],
         "zstd": ["zstd", "--version"],
         "restic": ["restic", "version"],
         "borg": ["borg", "--version"],
         "litestream": ["litestream", "version"],
+        "rclone": ["rclone", "version"],
+        "aws": ["aws", "--version"],
     }
-    installed = {name: command for name, command in questions.items() if shutil.which(name)}
+    installed = {name: command for name, command in questions.items() if name in needed and shutil.which(name)}
     return {name: _version(command, env) for name, command in installed.items()}
 
 

@@ -78,7 +78,7 @@ def before(port: int) -> Iterator[Proxy]:
 
 
 def _forward(handler: http.server.BaseHTTPRequestHandler, proxy: Proxy, port: int) -> None:
-    body = b""
+    body = bytearray()
     left = int(handler.headers.get("Content-Length") or 0)
     while left:
         chunk = handler.rfile.read(min(left, _CHUNK_BYTES))
