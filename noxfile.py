@@ -75,7 +75,7 @@ def _python_for(core: str) -> str:
 
 
 # `make test` takes the oldest and the newest of all kinds, and the primary ones in its closing run: what works on both
-# ends works between them. `nox --session unit integration sanity` takes every one.
+# ends works between them. `nox --session unit integration sanity` takes every one, also with what is `thorough`.
 _INSTALLED = [python for python in PYTHONS if _installed(python)]
 _ENDS = {*_INSTALLED[:1], *_INSTALLED[-1:], *(python for python in PYTHONS if python not in _INSTALLED)}
 

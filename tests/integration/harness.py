@@ -10,6 +10,7 @@ looks at the files between two tasks, and many tests share one start.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import locale
 import os
@@ -57,6 +58,12 @@ def program(name: str) -> list[str]:
     return [sys.executable, str(Path(sys.executable).with_name(name))]
 
 
+@functools.cache
+def _payloads() -> tempfile.TemporaryDirectory[str]:
+    """Of this process alone, so that no two runs write to it at once."""
+    return tempfile.TemporaryDirectory(prefix="payloads-")
+
+
 def environment(folder: Path) -> dict[str, str]:
     """One in which no setting of the user counts, and every file of Ansible goes into ``folder``."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHON"))}
@@ -64,10 +71,11 @@ def environment(folder: Path) -> dict[str, str]:
         kept["LC_ALL"] = "C.UTF-8"  # Ansible refuses to start in any other encoding
     (folder / "home").mkdir(parents=True, exist_ok=True)
     config = folder / "ansible.cfg"
-    config.write_text("[defaults]\n", encoding="utf-8")
+    # A thousand looks a second at a task that is not done yet take as long as many a task.
+    config.write_text("[defaults]\ninternal_poll_interval = 0.01\n", encoding="utf-8")
     return {
         **kept,
-        "ANSIBLE_CALLBACKS_ENABLED": "recorder,executions",
+        "ANSIBLE_CALLBACKS_ENABLED": "recorder,executions,payloads",
         "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(map(str, CALLBACKS)),
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
         "ANSIBLE_CONFIG": str(config),
@@ -78,6 +86,7 @@ def environment(folder: Path) -> dict[str, str]:
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_REMOTE_TEMP": str(folder / "home" / "remote"),
         "EXECUTIONS_FILE": str(folder / EXECUTIONS_NAME),
+        "PAYLOADS_DIRECTORY": _payloads().name,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 

@@ -108,6 +108,7 @@ def test_the_whole_result_is_documented(
         assert list(_never_returned(documented, results, "")) == [], name
 
 
+@pytest.mark.thorough
 def test_samples_are_what_is_documented(documentation: Mapping[str, Documentation]) -> None:
     for name in MODULES:
         for where, field in _fields(documentation[name]["return"], ""):

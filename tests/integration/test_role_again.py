@@ -23,18 +23,20 @@ from integration.containers import Host
 MOST_MODULES = 8
 # Every file and directory of the role but what backups write: kind, mode, owner, content; then the schedules.
 LOOK = r"""
-for each in /etc/sqlite-backup* /etc/sqlite-backup*/* /etc/sqlite-backup*/databases.d/* /var/backups/sqlite*/ \
+shopt -s nullglob
+cd /etc/systemd/system
+all=(/etc/sqlite-backup* /etc/sqlite-backup*/* /etc/sqlite-backup*/databases.d/* /var/backups/sqlite*/ \
     /var/backups/sqlite*/* /etc/cron.d/sqlite-backup-* /etc/systemd/system/sqlite-backup-* \
     /etc/systemd/system/timers.target.wants/sqlite-backup-* ~dev/.config/sqlite-backup ~dev/.config/sqlite-backup/* \
-    ~dev/.config/sqlite-backup/databases.d/* ~dev/.local/share/sqlite-backup ~dev/.local/share/sqlite-backup/*; do
-  stat --format='%n %F %a %U:%G' "$each" 2>/dev/null
-  if [ -f "$each" ]; then sha256sum "$each"; fi
-  if ls "$each"/*Z-*/manifest.json >/dev/null 2>&1; then echo "$each has backups"; fi
-done
-for each in /etc/systemd/system/sqlite-backup-*.timer; do
-  echo "$each $(systemctl is-enabled "${each##*/}") $(systemctl is-active "${each##*/}")"
-  echo "$each $(systemctl show --property=TimersCalendar "${each##*/}" | sed 's/ next_elapse=.*//')"
-done 2>&1
+    ~dev/.config/sqlite-backup/databases.d/* ~dev/.local/share/sqlite-backup ~dev/.local/share/sqlite-backup/*)
+stat --format='%n %F %a %U:%G' "${all[@]}" 2>/dev/null
+sha256sum "${all[@]}" 2>/dev/null
+printf '%s has backups\n' {/var/backups/sqlite*,~dev/.local/share/sqlite-backup}/*/*Z-*/manifest.json |
+  sed 's:/[^/]*Z-[^ ]*::'
+timers=(sqlite-backup-*.timer)
+paste -d ' ' <(printf '%s\n' "${timers[@]}") <(systemctl is-enabled "${timers[@]}" 2>&1)
+paste -d ' ' <(printf '%s\n' "${timers[@]}") <(systemctl is-active "${timers[@]}" 2>&1)
+systemctl show --property=Id,TimersCalendar "${timers[@]}" | sed 's/ next_elapse=.*//' | awk -v RS= '{ $1 = $1; print }'
 echo "cron $(systemctl is-active cron)"
 crontab -u dev -l | sed -n '/^#/{N;p}' | tr '\n' ' ' | sed 's/#Ansible/\n&/g'
 """
@@ -153,10 +155,11 @@ class Provisioned:
 
     def hurt(self, kind: Kind) -> None:
         """Each database in its own way, seen to be hurt."""
+        seen = [self.look()]
         for database, (name, drift) in zip(kind.databases, kind.drifts.items(), strict=True):
-            before = self.look()
             self.host.must(f"db={database}; {drift}")
-            assert self.look() != before, name
+            seen.append(self.look())
+            assert seen[-1] != seen[-2], name
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 LOGS = ROOT / ".build" / "log"
 NOX = (sys.executable, "-m", "nox")
 CLOSING = "closing"
+# Of these it is enough to run what the oldest Python or ansible-core may do otherwise; the closing run has it all.
+SHORT = ("integration", "unit")
+SHORTER = ("--", "-m", "not slow and not thorough")
 # What takes long begins first. The hosts of Molecule wait more than they compute, so there are three on two cores.
 ORDER = ("molecule", CLOSING, "sanity", "integration", "unit")
 BESIDE = 3
@@ -126,8 +129,12 @@ def run(parts: Sequence[Part], logs: Path) -> int:
     return int(any(each.code for each in done))
 
 
+def _kind(name: str) -> str:
+    return name.partition("(")[0]
+
+
 def _rank(part: Part) -> int:
-    name = part.name.partition("(")[0]
+    name = _kind(part.name)
     return ORDER.index(name) if name in ORDER else len(ORDER)
 
 
@@ -154,10 +161,14 @@ def _sessions() -> list[Part]:
     listing = subprocess.run(
         [*NOX, "--list-sessions", "--json", "--tags", "test"], cwd=ROOT, check=True, stdout=subprocess.PIPE
     )
-    parts = [Part(each["session"], ()) for each in json.loads(listing.stdout)]
-    return [
-        Part(each.name, (*NOX, "--session", each.name, "--report", str(each.file(LOGS, ".json")))) for each in parts
-    ]
+    return [session(each["session"]) for each in json.loads(listing.stdout)]
+
+
+def session(name: str) -> Part:
+    """A session of nox as a part."""
+    report = str(Part(name, ()).file(LOGS, ".json"))
+    shorter = SHORTER if _kind(name) in SHORT else ()
+    return Part(name, (*NOX, "--session", name, "--report", report, *shorter))
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

@@ -83,3 +83,12 @@ def test_whoever_stops_it_stops_the_parts(tmp_path: Path, number: signal.Signals
         assert process.wait(timeout=30) != 0
     with pytest.raises(ProcessLookupError):
         os.kill(int(log.read_text().split()[0]), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "shorter"), [("unit(3.9)", True), ("integration(2.18)", True), ("sanity(2.18)", False), ("lint", False)]
+)
+def test_what_no_version_does_otherwise_is_for_the_closing_run(name: str, shorter: bool) -> None:
+    command = everything.session(name).command
+    assert command[command.index("--session") + 1] == name
+    assert (command[-3:] == ("--", "-m", "not slow and not thorough")) is shorter
