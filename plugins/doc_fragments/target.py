@@ -28,7 +28,9 @@ options:
           - V(azblob://CONTAINER/PREFIX) is Azure Blob Storage. The storage account is C(account), in
             O(target.options) or in O(target.credentials_file).
           - V(ssh://USER@HOST:PORT/ABSOLUTE/PATH) is a directory of another host or of a NAS, by C(rsync) over C(ssh).
-            The user and the port may be left out; then C(ssh) decides. The directory above the last one must exist.
+            The user and the port may be left out; then C(ssh) decides. The directory above the last one must exist. To
+            a receiver that the role C(sqlite_offsite) made the path begins in the directory of this host there, as in
+            V(ssh://sqlite-backup@nas.example.org/agent).
           - V(file:///MOUNTED/DISK/PATH) is a directory of a disk that is mounted on the host, by C(rsync). While that
             is on the filesystem of the root directory, the disk is not mounted, and the task fails with code 23.
           - V(rclone://REMOTE/PATH) is any remote of the C(rclone.conf) that O(target.credentials_file) names.
@@ -48,9 +50,9 @@ options:
           - Of V(gs://) it is the JSON file of a service account.
           - Of V(rclone://) it is the C(rclone.conf), and is required.
           - Of V(file://) there is none.
-          - Without it the host's own role is used, or what the environment of the task has, such as the instance
-            profile on EC2, the service account on GCE or the managed identity on Azure. For V(gs://) and V(azblob://)
-            that needs rclone 1.62 or newer.
+          - Without it V(s3://), V(gs://) and V(azblob://) use the role that the host has, such as the instance profile
+            on EC2, the service account on GCE or the managed identity on Azure, or what is in the environment of the
+            task. For V(gs://) and V(azblob://) that needs rclone 1.62 or newer.
         type: path
       known_hosts:
         description:
@@ -65,7 +67,8 @@ options:
             V(AES256) or V(aws:kms), C(sse_kms_key_id), C(force_path_style) and more. With C(endpoint) and without
             C(provider) that is V(Other).
           - For Google C(location) and C(storage_class), for Azure C(account), C(access_tier) and C(use_msi).
-          - What is secret is refused here with code 2; it belongs into O(target.credentials_file).
+          - What the rclone on the host does not know is refused with code 2. So is what is secret; it belongs into
+            O(target.credentials_file).
         type: dict
         default: {}
       bandwidth:

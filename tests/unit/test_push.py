@@ -228,6 +228,10 @@ def test_one_push_to_a_target_at_a_time(offsite: Offsite) -> None:
         push.run(request)
 
 
+def test_url_may_be_longer_than_the_name_of_a_file(offsite: Offsite) -> None:
+    assert offsite.push(url=offsite.server.target["url"] + "/x" * 130).changed
+
+
 def test_push_holds_what_it_sends_and_nothing_else(offsite: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backup and a prune go on meanwhile; what is being read stays."""
     put = Rclone.put

@@ -36,6 +36,8 @@ from .copies import Room
 # What is sent before it is read back, and counts: a push that is cut has lost no more than that.
 _BATCH_BYTES = 1024**3
 _BATCH_BACKUPS = 50
+# Of a lock, which is a file; a URL may be longer than the name of one.
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ class _Job:
     def run(self, *, dry_run: bool) -> None:
         with contextlib.ExitStack() as stack:
             if not dry_run:
-                lock = f"push-{(self.request.name or self.request.target.url).replace('/', '_')}"
+                called = (self.request.name or self.request.target.url).replace("/", "_")
+                lock = f"push-{called[-_LONGEST_NAME:]}"
                 timeout_seconds = self.request.lock_timeout_seconds
                 stack.enter_context(self.repository.alone(lock, timeout_seconds=timeout_seconds))
             due = self._compare(*self._wanted(), dry_run=dry_run)
