@@ -41,6 +41,7 @@ CORES = {
 }
 # What makes hosts in containers.
 HOST_PROGRAMS = ["podman", "runc", "debootstrap", "ssh"]
+SCENARIOS = ["default", "offsite"]
 # What the closing pytest run of `make test` covers, in the environment that nox runs in.
 PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"
@@ -176,7 +177,7 @@ def release_check(session: nox.Session) -> None:
 
 @nox.session(tags=["test"])
 def molecule(session: nox.Session) -> None:
-    """The role on hosts with systemd, cron and sshd. Words after `--` are Molecule's, such as `converge`."""
+    """The roles on hosts with systemd, cron and sshd. Words after `--` are Molecule's, such as `converge`."""
     missing = [program for program in HOST_PROGRAMS if not shutil.which(program)]
     if os.geteuid() != 0 or missing:
         session.skip("Only root can start hosts" if not missing else f"Not installed: {', '.join(missing)}")
@@ -189,14 +190,17 @@ def molecule(session: nox.Session) -> None:
     foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
     env: dict[str, str | None] = dict.fromkeys(foreign)
     env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD / "collections")
-    env["MOLECULE_EPHEMERAL_DIRECTORY"] = str(BUILD / "molecule" / "default")
     words = session.posargs or ["test", "--no-command-borders"]
-    try:
-        session.run("molecule", *words, env=env)
-    finally:
-        # Molecule does so itself, unless it is interrupted.
-        if words[0] == "test":
-            session.run("molecule", "destroy", env=env, silent=True)
+    named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in ("-s", "--scenario-name")]
+    for scenario in named or (["default"] if session.posargs else SCENARIOS):
+        env["MOLECULE_EPHEMERAL_DIRECTORY"] = str(BUILD / "molecule" / scenario)
+        chosen = [] if named else ["--scenario-name", scenario]
+        try:
+            session.run("molecule", *words, *chosen, env=env)
+        finally:
+            # Molecule does so itself, unless it is interrupted.
+            if words[0] == "test":
+                session.run("molecule", "destroy", "--scenario-name", scenario, env=env, silent=True)
 
 
 @nox.session

@@ -37,3 +37,21 @@ def test_misplaced_secrets_are_found_and_not_told(given: dict[str, Any]) -> None
 def test_nothing_else_is_a_secret(url: str) -> None:
     options = {"region": "eu-central-1", "storage_class": "STANDARD_IA", "sse_kms_key_id": "arn:aws:kms:eu"}
     assert address.misplaced({**servers.defaults(), "url": url, "options": options}) == set()
+
+
+def requested(url: str) -> address.Address:
+    return address.requested({**servers.defaults(), "url": url})
+
+
+def test_a_receiver_may_have_put_the_top_somewhere_else() -> None:
+    """As rrsync does for the key of a host: there is nothing to say behind the slash."""
+    top = requested("ssh://sqlite-backup@nas:2222/")
+
+    assert (top.user, top.host, top.port, top.path) == ("sqlite-backup", "nas", 2222, "")
+    assert top.url == "ssh://sqlite-backup@nas:2222/"
+    assert top.below("agent").url == "ssh://sqlite-backup@nas:2222/agent"
+
+
+def test_a_url_that_names_no_place_on_the_host_is_refused() -> None:
+    with pytest.raises(UsageError, match="no host and path"):
+        requested("ssh://sqlite-backup@nas")
