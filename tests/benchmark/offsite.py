@@ -87,7 +87,7 @@ class Sent:
         return Traffic(
             median(lambda each: each.sent),
             median(lambda each: each.received),
-            {method: median(lambda each, method=method: each.requests[method]) for method in METHODS},  # type: ignore[misc]
+            {method: statistics.median(each.requests[method] for each in self.hours) for method in METHODS},
             median(lambda each: each.wall_seconds),
             statistics.median(uploads) if uploads else None,
         )
