@@ -153,6 +153,8 @@ class _Run:
         """Make the next backup, and send it."""
         self._counter.counted()
         samples = [self._bench.measure(tool, tool.backup(), database)]
+        if self.sent.first is not None and samples[0].answer.get("type") == "full":
+            raise RunFailedError("so small a database is backed up whole each hour; use a larger SIZE")
         upload = tool.upload()
         if upload is not None:
             samples.append(self._bench.measure(tool, upload, database))

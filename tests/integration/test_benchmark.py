@@ -169,7 +169,7 @@ def test_a_short_run_of_uploads_with_a_peer_that_fails(tmp_path: Path) -> None:
     document, scratch = tmp_path / "benchmark.md", tmp_path / "scratch"
     document.write_text(MARKED.replace("results", "offsite"), encoding="utf-8")
     env = {**os.environ, "PATH": f"{broken(tmp_path, 'restic')}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, str(BENCHMARK / "offsite.py"), "--size", "3M", "--only", "ours", "restic"]
+    command = [sys.executable, str(BENCHMARK / "offsite.py"), "--size", "20M", "--only", "ours", "restic"]
     command += ["--scratch", str(scratch), "--document", str(document)]
 
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
