@@ -87,7 +87,7 @@ class Sent:
         return Traffic(
             median(lambda each: each.sent),
             median(lambda each: each.received),
-            {method: median(lambda each, method=method: each.requests[method]) for method in METHODS},  # type: ignore[misc]
+            {method: statistics.median(each.requests[method] for each in self.hours) for method in METHODS},
             median(lambda each: each.wall_seconds),
             statistics.median(uploads) if uploads else None,
         )
@@ -153,6 +153,8 @@ class _Run:
         """Make the next backup, and send it."""
         self._counter.counted()
         samples = [self._bench.measure(tool, tool.backup(), database)]
+        if self.sent.first is not None and samples[0].answer.get("type") == "full":
+            raise RunFailedError("so small a database is backed up whole each hour; use a larger SIZE")
         upload = tool.upload()
         if upload is not None:
             samples.append(self._bench.measure(tool, upload, database))

@@ -43,17 +43,23 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
         sys.modules.pop(each, None)
 
 
+def broken(folder: Path, name: str) -> Path:
+    """A directory with a program that fails."""
+    program = folder / "programs" / name
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'it is | broken' >&2\nexit 1\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program.parent
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("zstd") and shutil.which("sqlite3")), reason="needs zstd and sqlite3")
 def test_a_short_run_with_one_peer_that_works_and_one_that_fails(tmp_path: Path) -> None:
-    document, scratch, programs = tmp_path / "benchmark.md", tmp_path / "scratch", tmp_path / "programs"
+    document, scratch = tmp_path / "benchmark.md", tmp_path / "scratch"
     document.write_text(MARKED, encoding="utf-8")
-    programs.mkdir()
-    (programs / "restic").write_text("#!/bin/sh\necho 'it is | broken' >&2\nexit 1\n", encoding="utf-8")
-    (programs / "restic").chmod(0o755)
     command = [sys.executable, str(BENCHMARK / "run.py"), "--size", "20M", "--rounds", "1", "--brief"]
     command += ["--only", "pipeline,restic", "--scratch", str(scratch), "--document", str(document)]
-    env = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    env = {**os.environ, "PATH": f"{broken(tmp_path, 'restic')}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
     assert done.returncode == 0, done.stderr
     assert document.read_text(encoding="utf-8").split("<!--")[0] == "before\n"
@@ -154,3 +160,88 @@ def test_the_tables_of_a_fleet(load: Any, tmp_path: Path) -> None:
     document.write_text(f"{MARKED}<!-- fleet: begin -->\nold\n<!-- fleet: end -->\n", encoding="utf-8")
     sys.modules["report"].write_into(document, text, part="fleet")
     assert document.read_text(encoding="utf-8") == f"{MARKED}<!-- fleet: begin -->\n\n{text}\n\n<!-- fleet: end -->\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("zstd") and shutil.which("sqlite3")), reason="needs zstd and sqlite3")
+@pytest.mark.skipif(not shutil.which("rclone", path=os.path.dirname(sys.executable)), reason="needs a new rclone")
+def test_a_short_run_of_uploads_with_a_peer_that_fails(tmp_path: Path) -> None:
+    document, scratch = tmp_path / "benchmark.md", tmp_path / "scratch"
+    document.write_text(MARKED.replace("results", "offsite"), encoding="utf-8")
+    env = {**os.environ, "PATH": f"{broken(tmp_path, 'restic')}{os.pathsep}{os.environ['PATH']}"}
+    command = [sys.executable, str(BENCHMARK / "offsite.py"), "--size", "20M", "--only", "ours", "restic"]
+    command += ["--scratch", str(scratch), "--document", str(document)]
+
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+
+    assert done.returncode == 0, done.stderr
+    marked = f"before\n<!-- offsite: begin -->\n\n{done.stdout}\n<!-- offsite: end -->\nafter\n"
+    assert document.read_text(encoding="utf-8") == marked
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines()]
+    assert [row[3] for row in rows if row[0].startswith("push ")] == ["met"] * 3
+    # The pages, the schema and the manifest.
+    counts = [row[1:5] for row in rows if row[0] == "sqliteops.backup" and len(row) == 8]
+    assert counts == [
+        ["first upload", "3", "1", "0"],
+        ["an hour", "3", "1", "0"],
+        ["nothing changed", "0", "1", "0"],
+    ]
+    months = [row for row in rows if row[0] == "sqliteops.backup" and len(row) == 9]
+    assert [row[4:6] for row in months] == [["2,160", "720"]]
+    assert "encrypted. Failed: it is / broken.\n" in done.stdout
+    assert "aws s3 cp` of that file. Left out: not asked for.\n" in done.stdout
+    assert list(scratch.iterdir()) == []
+
+
+def traffic(offsite: Any, sent: int, *requests: tuple[str, str]) -> Any:
+    """Of requests by method and path, which together sent so much."""
+    request = sys.modules["proxy"].Request
+    made = [request(method, path, 0, 10) for method, path in requests]
+    return offsite.traffic([request("PUT", "/b/sent", sent, 0), *made] if sent else made, 1.0, 0.5)
+
+
+def test_requests_are_counted_by_what_they_cost(load: Any) -> None:
+    offsite = load("offsite")
+    asked = [("GET", "/b?list-type=2&prefix=a"), ("GET", "/b/a"), ("HEAD", "/b/a"), ("POST", "/b/a?uploads")]
+
+    found = traffic(offsite, 5, *asked, ("DELETE", "/b/a"))
+
+    assert found.requests == {"PUT, POST": 2, "listings": 1, "other GET": 1, "HEAD": 1, "DELETE": 1}
+    assert (found.sent, found.received) == (5, 50)
+
+
+def test_an_hour_is_the_median_and_a_month_repeats_what_is_sent_whole(load: Any) -> None:
+    offsite = load("offsite")
+    kinds = sys.modules["offsite_tools"]
+    listing = ("GET", "/b?prefix=")
+    hours = [traffic(offsite, sent, *[listing] * count) for sent, count in ((7, 1), (9, 3), (8, 2))]
+    sent = offsite.Sent(first=traffic(offsite, 1000, listing), hours=hours, nothing=traffic(offsite, 0, listing))
+
+    assert (sent.hour.sent, sent.hour.requests["listings"], sent.hour.upload_seconds) == (8, 2, 0.5)
+    months = {kind: offsite.month(kind, sent) for kind in kinds.KINDS}
+    assert {kind.__name__: (each.sent, each.requests["listings"]) for kind, each in months.items()} == {
+        "Push": (30 * 1000 + 690 * 8, 30 + 690 * 2),
+        "LitestreamStore": (30 * 1000 + 690 * 8, 30 + 690 * 2),
+        "ResticStore": (1000 + 719 * 8, 1 + 719 * 2),
+        "Copy": (720 * 8, 720 * 2),
+    }
+
+
+@pytest.mark.parametrize(
+    ("sent_bytes", "listings", "still", "verdicts"),
+    [
+        (8, 1, [("GET", "/b?prefix=")], ["met", "met", "met"]),
+        (9, 1, [("GET", "/b?prefix=")], ["**missed**", "met", "met"]),
+        (8, 2, [("GET", "/b?prefix="), ("HEAD", "/b/a")], ["met", "**missed**", "**missed**"]),
+    ],
+)
+def test_a_push_that_sends_or_asks_too_much_misses_its_bounds(
+    load: Any, sent_bytes: int, listings: int, still: list[tuple[str, str]], verdicts: list[str]
+) -> None:
+    offsite = load("offsite")
+    hour = traffic(offsite, sent_bytes, *[("GET", "/b?prefix=")] * listings)
+    first, nothing = traffic(offsite, 100), traffic(offsite, 0, *still)
+    sent = offsite.Sent(first, [hour] * 3, nothing, own_bytes=[100, 8, 8, 8, 0], failure="")
+
+    assert [each.verdict for each in offsite.bounds(sent)] == verdicts
+    assert [each.verdict for each in offsite.bounds(offsite.Sent())] == ["", "", ""]
