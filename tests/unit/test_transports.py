@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,3 +161,17 @@ def test_rclone_makes_no_bucket(scheme: str) -> None:
     there = target.at(address.requested({**servers.defaults(), "url": f"{scheme}://backups/host"}))
     wanted = "CONTAINER" if scheme == "azblob" else "BUCKET"
     assert there._environment[f"RCLONE_CONFIG_TARGET_NO_CHECK_{wanted}"] == "true"
+
+
+@pytest.mark.thorough
+def test_progress_and_a_limit_are_kept(server: Server, top: Path) -> None:
+    """As many bytes a second as allowed, and a word of it meanwhile."""
+    (top / "large").write_bytes(os.urandom(3 * 1024 * 1024))
+    there = target.at(address.requested(server.options(bandwidth="1M")))
+    told: list[int] = []
+    began = time.monotonic()
+    there.put(top, ["large"], told.append)
+    assert time.monotonic() - began > 1.5
+    assert told
+    assert told == sorted(told)
+    assert told[-1] <= 3 * 1024 * 1024 + 4096
