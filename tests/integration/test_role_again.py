@@ -138,7 +138,7 @@ class Provisioned:
         file.write_text(json.dumps(given), encoding="utf-8")
         modules.unlink(missing_ok=True)
         settings = {
-            "ANSIBLE_CALLBACKS_ENABLED": "executions",
+            "ANSIBLE_CALLBACKS_ENABLED": "executions,payloads",
             "ANSIBLE_CALLBACK_PLUGINS": str(harness.CALLBACKS[-1]),
             "EXECUTIONS_FILE": str(modules),
         }

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import processes
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from support import servers, words
 from support.hosts import Host
@@ -28,6 +29,15 @@ from support.sites import Site
 if hasattr(signal, "SIGHUP"):
     # nohup(1) has it ignored, and what the tests start would do the same.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits_for_the_disk() -> Iterator[None]:
+    """Tests look at files, or at what is flushed when; that a flush is a real one is for those of other processes."""
+    # The fixture `monkeypatch` would then be the first of each test, and undo what it did after all others are gone.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
 
 
 @pytest.fixture
@@ -45,16 +55,20 @@ def nothing_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path, nothing_is_small: None, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A database, and where its backups will be. Its tests look at files, and need not wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+def no_process_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restore asks each process of the machine what it has open, which takes longest; here it looks at locks only."""
+    monkeypatch.setattr(processes, "_by_descriptors", lambda _path: [])
+
+
+@pytest.fixture
+def site(tmp_path: Path, nothing_is_small: None) -> Site:
+    """A database, and where its backups will be."""
     return Site(tmp_path)
 
 
 @pytest.fixture
-def restores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restores:
-    """A backup, and a place to restore it to. Its tests look at files, and need not wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+def restores(tmp_path: Path) -> Restores:
+    """A backup, and a place to restore it to."""
     return Restores(tmp_path)
 
 
@@ -67,8 +81,7 @@ def telling(site: Site) -> Site:
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Host:
-    """A host with the database ``agent``. Its tests look at files, and need not wait for the disk."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
+    """A host with the database ``agent``."""
     monkeypatch.delenv("SQLITE_BACKUP_CONFIG", raising=False)
     return Host(tmp_path, capfd)
 

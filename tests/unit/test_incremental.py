@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
 from support.sites import Site, sha256
+
+pytestmark = pytest.mark.usefixtures("nothing_is_small", "no_process_is_looked_at")
 
 Step = Callable[[Site, sqlite3.Connection], None]
 SETUP = "PRAGMA auto_vacuum=INCREMENTAL"
@@ -100,11 +101,6 @@ def _check(history: list[tuple[list[Step], str]]) -> None:
             restored = _without_counters(site.restored(identity))
             assert sha256(restored) == sha256(content), identity
         assert site.verified("full") == ("passed", 0)
-
-
-@pytest.fixture(autouse=True)
-def _small_databases_have_incrementals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "SMALL_BYTES", 0)
 
 
 @pytest.mark.thorough

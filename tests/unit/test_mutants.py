@@ -31,6 +31,7 @@ from support.sites import Site
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("no_process_is_looked_at"),
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork(2): a mutant may end the process that reads it"),
 ]
 

@@ -185,9 +185,8 @@ def test_filesystem_without_owners_is_written_to_all_the_same(
 
 @pytest.mark.root
 @processes.needs_root
-def test_owner_goes_on_in_a_repository_that_root_worked_in(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_owner_goes_on_in_a_repository_that_root_worked_in(theirs: Path) -> None:
     """An administrator looks after backups as root; the scheduled runs of the application must not fail for that."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     site = site_of_theirs(theirs)
     for _round in range(3):
         site.change(1)
@@ -218,9 +217,8 @@ def prune_to(site: Site, count: int) -> None:
 
 @pytest.mark.root
 @processes.needs_root
-def test_undo_set_of_root_belongs_to_the_application(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undo_set_of_root_belongs_to_the_application(theirs: Path) -> None:
     """It holds the application's data, and nobody else would remove it."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     site = site_of_theirs(theirs)
     site.stored()
     databases.add(site.database, "lost")
@@ -303,11 +301,8 @@ def test_rights_of_root_come_back_after_a_failure(theirs: Path) -> None:
 
 @pytest.mark.root
 @processes.needs_root
-def test_mode_in_a_repository_of_another_user_opens_no_file_of_roots(
-    theirs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mode_in_a_repository_of_another_user_opens_no_file_of_roots(theirs: Path) -> None:
     """Root believes no owner there; then what that owner let others do is worth as little."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     site = site_of_theirs(theirs)
     site.database.chmod(0o666)
     site.stored()

@@ -23,7 +23,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work impo
 from support import databases
 from support.hosts import Host
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_process_is_looked_at")]
 
 HISTORIES = 120
 STEPS = 12
@@ -158,12 +158,10 @@ def is_there(host: Host, dest: Path, now: datetime) -> bool:
 def test_status_is_never_better_than_a_restore(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
     moment: list[datetime],
     nothing_is_small: None,
     part: int,
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
     said: collections.Counter[str] = collections.Counter()
     for number in range(part, HISTORIES, 4):
         chance = random.Random(number)

@@ -21,7 +21,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from support import sites
 from support.hosts import Host
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_process_is_looked_at")]
 
 BEGIN = datetime(2024, 11, 4, tzinfo=timezone.utc)
 DAYS = 425
@@ -86,7 +86,6 @@ def change(connection: sqlite3.Connection, number: int) -> None:
 
 def test_fourteen_months(scratch: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(base, "SMALL_BYTES", 0)
-    monkeypatch.setattr("os.fsync", lambda _descriptor: None)
     host = Host(scratch, capfd, bare=True)
     path = host.add("agent", path=sites.make(scratch / "agent.db", journal_mode="delete"), **OPTIONS)
     made: list[Made] = []
