@@ -23,7 +23,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
 
 KEY_NAME = "id_ed25519"
-CREDENTIALS_NAME, KNOWN_HOSTS_NAME = "credentials", "known_hosts.d"
+CREDENTIALS_NAME = "credentials"
+KNOWN_HOSTS_NAME = "known_hosts.d"
 MANAGED_BY = "the role sqliteops.backup.sqlite_offsite, from its variables"
 # Keys of a target that are for the role; known_hosts is a path to the runner, and a list of lines to the role.
 ROLE_KEYS = ("name", "credentials", "known_hosts")
