@@ -19,6 +19,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
+    NoSpaceError,
+    ProofFailedError,
     RefusedError,
     TargetUnreachableError,
     UsageError,
@@ -127,6 +129,86 @@ def test_empty_target_is_an_error(offsite: Offsite) -> None:
     with pytest.raises(BackupNotFoundError, match="no backup"):
         offsite.pull()
     assert not offsite.other.exists()
+
+
+def test_pull_that_was_killed_leaves_a_place_to_pull_into(pushed: Offsite) -> None:
+    """Before it made a repository of the new directory, in which it works."""
+    left = pushed.other / "sqlite-backup-scratch-of-a-killed-run"
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    pushed.pull()
+    assert ids(pushed.other) == pushed.site.ids()
+
+
+@pytest.mark.parametrize("backup", ["all", "latest"])
+def test_nothing_whole_is_damage(pushed: Offsite, backup: str) -> None:
+    for each in pushed.files.glob("*/database*"):
+        each.unlink()
+    with pytest.raises(BackupDamagedError, match="no backup there is whole"):
+        pushed.pull(backup=backup)
+
+
+def test_newer_one_that_is_not_whole_there_is_told(pushed: Offsite) -> None:
+    """An older one comes instead of it, which nobody should take for the newest."""
+    full, incremental = pushed.site.ids()
+    next((pushed.files / incremental).glob("database*")).unlink()
+    outcome = pushed.pull(backup="latest")
+    assert [each["id"] for each in outcome.transferred] == [full]
+    assert list(outcome.missed) == [incremental]
+    assert any(each.startswith(f"{incremental} stays there: database") for each in outcome.warnings)
+
+
+@pytest.mark.parametrize("backup", ["all", "latest"])
+def test_damaged_one_here_is_told(pushed: Offsite, backup: str) -> None:
+    """What is here is never replaced: who wants it from there has to move it away."""
+    incremental = pushed.site.ids()[1]
+    next((pushed.site.repository / incremental).glob("database*")).unlink()
+    outcome = pushed.pull(into=pushed.site.repository, backup=backup)
+    assert (outcome.changed, outcome.missed) == (False, {})
+    assert any(each.startswith(f"{incremental} is here already, and damaged") for each in outcome.warnings)
+
+
+def test_number_that_leaves_none_for_the_next_backup_is_refused(pushed: Offsite) -> None:
+    """Whoever writes to the target could make every later backup of this host unreadable."""
+    full, incremental = pushed.site.ids()
+    shutil.rmtree(pushed.files / incremental)
+    manifests.rewrite(pushed.files / full / "manifest.json", sequence=1 << 63)
+    with pytest.raises(BackupDamagedError, match="sequence"):
+        pushed.pull(backup=full)
+    assert ids(pushed.other) == []
+
+
+def test_base_that_is_removed_meanwhile_is_missed(pushed: Offsite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a prune: what builds on it would be of no use."""
+    full, incremental = pushed.site.ids()
+    pushed.pull(backup=full)
+    get = Rclone.get
+
+    def meanwhile(self: Rclone, names: list[str], into: Path, watch: Callable[[], None]) -> None:
+        get(self, names, into, watch)
+        if into.name == "files":
+            shutil.rmtree(pushed.other / full)
+
+    monkeypatch.setattr(Rclone, "get", meanwhile)
+    with pytest.raises(ProofFailedError, match=full):
+        pushed.pull(backup=incremental)
+    assert ids(pushed.other) == []
+
+
+def test_disk_that_becomes_full_here_is_no_fault_of_the_target(
+    pushed: Offsite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = Rclone.get
+
+    def full(self: Rclone, names: list[str], into: Path, watch: Callable[[], None]) -> None:
+        if into.name == "files":
+            monkeypatch.setattr(shutil, "disk_usage", lambda _path: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
+            raise TargetUnreachableError("rclone failed: no space left on device.")
+        get(self, names, into, watch)
+
+    monkeypatch.setattr(Rclone, "get", full)
+    with pytest.raises(NoSpaceError, match=str(pushed.other)):
+        pushed.pull()
 
 
 def test_begun_push_is_no_backup(pushed: Offsite) -> None:

@@ -114,6 +114,26 @@ def test_status_tells_how_far_behind_a_target_is(host: Host, there: Path, moment
     assert "nas 3 h FAILED" in said.out
 
 
+@pytest.mark.parametrize("newest", ["99999999T999999Z-full", "nonsense", 5, {"a": "b"}])
+def test_status_bears_whatever_the_owner_of_the_log_writes(host: Host, there: Path, newest: Any) -> None:
+    host.run("backup", "agent")
+    event = {"event": "push", "target": "nas", "backup": newest, "outcome": "passed"}
+    with (host.repository() / "history.jsonl").open("a") as file:
+        file.write(f"{json.dumps(event)}\n")
+    done = host.run("status", "agent", "--json")
+    assert done.code != 1
+    assert done.result["targets"][0]["behind_seconds"] is None
+
+
+def test_target_that_holds_nothing_any_more_is_told(host: Host, there: Path) -> None:
+    """What a later push has found counts, and not what an earlier one sent."""
+    host.run("backup", "agent")
+    shutil.rmtree(there)
+    next((host.repository() / host.ids()[0]).glob("database*")).unlink()
+    assert host.run("push", "agent").code == 0
+    assert host.run("status", "agent", "--json").result["targets"][0]["newest"] is None
+
+
 def test_target_that_is_too_far_behind_misses_its_rpo(host: Host, there: Path, moment: list[datetime]) -> None:
     host.run("backup", "agent")
     before = cut(host, rpo="90m")
@@ -165,6 +185,21 @@ def test_verify_fetches_and_proves(host: Host, there: Path, level: str) -> None:
     image.write_bytes(image.read_bytes()[::-1])
     assert host.run("verify", "agent", "--target", "nas", "--level", level).code == 13
     assert host.run("verify", "agent").code == 0
+
+
+@pytest.mark.parametrize("wanted", ["latest", "all"])
+def test_verify_fails_for_what_is_not_whole_there(host: Host, there: Path, wanted: str) -> None:
+    """An older one that is sound says nothing of it."""
+    for _run in range(2):
+        host.run("backup", "agent")
+        host.change()
+    damaged = host.ids()[-1]
+    next((there / damaged).glob("database*")).unlink()
+    done = host.run("verify", "agent", "--target", "nas", "--backup", wanted, "--json")
+    assert done.code == 13
+    assert done.result["verification"]["outcome"] == "failed"
+    assert damaged in done.result["error"]["message"]
+    assert host.history()[-1]["outcome"] == "failed"
 
 
 def test_lost_host_comes_back_from_its_target(host: Host, there: Path) -> None:

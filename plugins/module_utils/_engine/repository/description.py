@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..system import clock, files, places
+from ..system import clock, files, places, scratch
 from ..system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -90,7 +90,8 @@ def check_new_place(path: Path) -> None:
         raise UsageError(f"the repository {path} is not a directory.", hint="Name a directory.")
     with doing(step=f"cannot read {path}"):
         ours = {LOCK_NAME, files.temporary_name(NAME)}
-        strangers = set(os.listdir(path)) - ours
+        # A run that was killed may have left a scratch directory.
+        strangers = {each for each in os.listdir(path) if each not in ours and not each.startswith(scratch.PREFIX)}
     # Asked last: another run may have made it a repository just now.
     if strangers and not exists(path):
         raise UsageError(

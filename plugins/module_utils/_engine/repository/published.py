@@ -21,7 +21,7 @@ from . import manifest, notes, pins
 from .manifest import Manifest, StoredFile
 from .pins import Pin
 
-ID = re.compile(r"\d{8}T\d{6}Z-(full|incremental)")
+ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-(full|incremental)")
 LEVELS = {"": 0, "quick": 1, "full": 2}
 """How deep a verification looks."""
 

@@ -11,9 +11,12 @@ from typing import Any
 from ..repository import published
 from ..repository.repository import Repository
 from ..sealed import encryption
+from ..sqlite import proof
+from ..sqlite.proof import Check
 from ..sqlite.snapshot import Progress
 from ..system import options, scratch
 from ..system.errors import (
+    BackupDamagedError,
     CancelledError,
     EngineError,
     PartialError,
@@ -79,6 +82,7 @@ def _push(settings: Database, there: Target, asked: Asked, progress: Progress | 
     )
     if there.policy is not None and outcome.changed and asked["backup"] == "all":
         pruned = attempt(settings.name, lambda: _prune(settings, there, dry_run=asked["dry_run"]))
+        result.warnings.extend(pruned.warnings)
         if pruned.error is not None:
             result.error = PartialError(
                 f"All is at {there.name}, but what is old could not be removed there: {pruned.error.message}",
@@ -159,6 +163,11 @@ def verify_target(settings: Database, asked: Asked, *, progress: Progress | None
             expected,
             keys=encryption.keys(settings.options),
             progress=progress,
+        )
+    for identity, wrong in fetched.missed.items():
+        found.checks.append(Check(f"{identity}: artifacts", proof.FAILED, wrong))
+        found.error = found.error or BackupDamagedError(
+            f"The backup {identity} is damaged at the target {there.name}: {wrong}.", hint="Look at what is there."
         )
     warnings = [*fetched.warnings, *found.warnings]
     if Repository.exists(settings.repository):

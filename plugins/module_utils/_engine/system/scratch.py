@@ -16,7 +16,7 @@ from pathlib import Path
 from . import locks
 from .errors import EngineError, doing
 
-_PREFIX = "sqlite-backup-scratch-"
+PREFIX = "sqlite-backup-scratch-"
 _LOCK = "lock"
 # Younger than that, its run has perhaps not locked it yet.
 _SETTLED_SECONDS = 60.0
@@ -27,7 +27,7 @@ def directory(top: Path | None = None) -> Iterator[Path]:
     """A new private directory in ``top``, for the block; None is among the temporary files."""
     top = Path(tempfile.gettempdir()) if top is None else top
     _remove_leftovers(top)
-    path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=top))
+    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=top))
     try:
         with contextlib.ExitStack() as stack:
             with doing(f"Cannot work in {path}"):
@@ -39,7 +39,7 @@ def directory(top: Path | None = None) -> Iterator[Path]:
 
 def _remove_leftovers(top: Path) -> None:
     """Remove what killed runs of this user left: nobody holds its lock any more."""
-    for path in top.glob(f"{_PREFIX}*"):
+    for path in top.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError, EngineError):
             status = path.lstat()
             if hasattr(os, "geteuid") and status.st_uid != os.geteuid():

@@ -8,6 +8,7 @@ Its configuration goes in by the environment, which nobody but this user and roo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -76,10 +77,15 @@ class Rclone(Transport):
         if digests:
             return self._compare_digests(top, names)
         listed = self.names()
-        sizes = {each: os.lstat(top / each).st_size for each in names if each in listed}
+        found = [each for each in names if each in listed]
+        sizes: dict[str, int] = {}
+        for each in found:
+            # What a prune has removed here since is there, and asks for nothing.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                sizes[each] = os.lstat(top / each).st_size
         different = [each for each, size in sizes.items() if size != listed[each]]
         shorter = [each for each in different if listed[each] < sizes[each]]
-        return Comparison(frozenset(names) - frozenset(sizes), frozenset(different), frozenset(shorter))
+        return Comparison(frozenset(names) - frozenset(found), frozenset(different), frozenset(shorter))
 
     def _compare_digests(self, top: Path, names: Sequence[str]) -> Comparison:
         """One request a file, and no listing: what is asked for by name is not listed."""
@@ -197,6 +203,8 @@ def _configuration(address: Address) -> tuple[dict[str, str], list[str]]:
     file = address.credentials_file
     if file is not None:
         keyfiles.check_private(file, "credentials_file")
+        # A fifo in its place would keep rclone waiting.
+        content = keyfiles.content(file, "credentials_file")
     if address.scheme == "rclone":
         overrides = {
             f"RCLONE_CONFIG_{address.place.upper()}_{name.upper()}": text for name, text in address.options.items()
@@ -209,19 +217,18 @@ def _configuration(address: Address) -> tuple[dict[str, str], list[str]]:
     if file is None:
         settings.setdefault("env_auth", "true")
     elif address.scheme == "gs":
-        keyfiles.content(file, "credentials_file")
         settings["service_account_file"] = str(file)
     else:
-        secrets = _credentials(file)
+        secrets = _credentials(file, content)
     settings.update(secrets)
     hidden = [text for text in secrets.values() if len(text) >= 8]
     return {f"RCLONE_CONFIG_{_REMOTE.upper()}_{name.upper()}": text for name, text in settings.items()}, hidden
 
 
-def _credentials(file: Path) -> dict[str, str]:
+def _credentials(file: Path, content: bytes) -> dict[str, str]:
     """Options of rclone's, one ``name = value`` on a line. No message quotes what is in the file."""
     found = {}
-    for number, line in enumerate(keyfiles.content(file, "credentials_file").decode(errors="replace").splitlines(), 1):
+    for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
         text = line.strip()
         if not text or text.startswith(("#", "[")):
             continue

@@ -55,9 +55,10 @@ class Rsync(Transport):
         return {_name(each[2]): int(each[1].replace(b",", b"")) for each in matches}
 
     def compare(self, top: Path, names: Sequence[str], *, digests: bool = False) -> Comparison:
-        by = "--checksum" if digests else "--size-only"
+        # What a prune has removed here since asks for nothing.
+        by = ["--checksum"] if digests else ["--size-only", "--ignore-missing-args"]
         told = ["--info=skip2", "--out-format=%i %n"]
-        words = [*self._words, "--dry-run", by, *told, *_SELECTED, f"{top}/", self._place]
+        words = [*self._words, "--dry-run", *by, *told, *_SELECTED, f"{top}/", self._place]
         lines = self._run(words, names).split(b"\n")
         changes = {_name(each[2]): each[1] for each in filter(None, map(_CHANGE.fullmatch, lines))}
         # What a receiver that overwrites nothing says instead of that.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -53,7 +54,8 @@ def standing(
 ) -> Standing:
     """The standing of the target ``name``; ``backups`` and ``events`` are those of the repository, oldest first."""
     pushes = [each for each in events if each.get("event") == PUSH and each.get("target") == name]
-    newest = next((str(each["backup"]) for each in reversed(pushes) if each.get("backup")), None)
+    told = (each.get("backup") for each in reversed(pushes) if each.get("backup") or each.get("outcome") == "passed")
+    newest = next((str(each) if each else None for each in told), None)
     failure = str(pushes[-1].get("message")) if pushes and pushes[-1].get("outcome") == "failed" else None
     return Standing(name, newest, _behind(newest, backups), rpo_seconds, failure)
 
@@ -62,11 +64,12 @@ def _behind(newest: str | None, backups: Sequence[Backup]) -> int | None:
     known = next((each for each in backups if each.id == newest and each.moments), None)
     if known is not None:
         return age_seconds(known)
-    if newest is None or not published.ID.fullmatch(newest):
-        return None
-    # It went here, and is there: its name says when it began.
-    began = datetime.strptime(newest[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
-    return max(0, int((clock.now() - began).total_seconds()))
+    if newest is not None and published.ID.fullmatch(newest):
+        # It went here, and is there: its name says when it began. The owner of the log may write there what he likes.
+        with contextlib.suppress(ValueError):
+            began = datetime.strptime(newest[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+            return max(0, int((clock.now() - began).total_seconds()))
+    return None
 
 
 def told(found: Sequence[Standing]) -> Iterator[tuple[bool, str, str]]:

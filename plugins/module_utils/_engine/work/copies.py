@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,20 @@ from ..repository import manifest, published
 from ..repository.published import Backup
 from ..system import files, owners, scratch
 from ..system.errors import BackupDamagedError, RefusedError, doing
+from ..targets.address import Address
 from ..targets.transport import Transport
 
 MANIFEST_NAME = manifest.MANIFEST_NAME
 # Of a database with many thousand tables a manifest has some megabytes.
 _LARGEST_MANIFEST_BYTES = 64 * 1024 * 1024
 _MOST_BACKUPS = 100_000
+# The next backup gets the next number, which must be one that every reader of JSON understands.
+_LARGEST_SEQUENCE = 1 << 48
+
+
+def lock_name(name: str, target: Address) -> str:
+    """Of the lock for whoever writes to a target, or removes there; a URL may be too long for the name of a file."""
+    return f"push-{name or hashlib.sha256(target.url.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ def listed(target: Transport) -> Copies:
     found: dict[str, dict[str, int]] = {}
     for name, size_bytes in target.names().items():
         identity, _slash, path = name.partition("/")
-        if path and published.ID.fullmatch(identity):
+        if path and published.ID.fullmatch(identity) and not {"", ".", ".."} & set(path.split("/")):
             found.setdefault(identity, {})[path] = size_bytes
     if len(found) > _MOST_BACKUPS:
         raise RefusedError(f"there are {len(found)} backups.", hint="Look at what is there: no repository has so many.")
@@ -70,6 +79,8 @@ def _lack(backup: Backup, copies: Copies) -> str:
     """What is not there of ``backup``; empty when all is, as far as names and sizes tell."""
     if backup.manifest is None:
         return ""
+    if backup.manifest.sequence > _LARGEST_SEQUENCE:
+        return f"its sequence is {backup.manifest.sequence}, which no repository reaches"
     paths = copies.whole[backup.id]
     for each in backup.manifest.files:
         if each.path not in paths:

@@ -211,8 +211,7 @@ class _Job:
         self.outcome.warnings.extend(published.told_of_foreign(list(self.backups.values())))
         for backup in self.backups.values():
             if backup.manifest is None:
-                base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
-                self.outcome.warnings.append(f"{backup.id} stays{base} until somebody looks at it: {backup.damage}")
+                self.outcome.warnings.append(told_of_damage(backup))
             elif backup.pin_damage:
                 self.outcome.warnings.append(f"{backup.id} counts as pinned until somebody looks: {backup.pin_damage}")
         future = [each.entry.id for each in decisions if "future-dated" in each.reasons]
@@ -230,6 +229,12 @@ class _Job:
             )
         elif gone := [each.entry.id for each in decisions if each.reasons == (retention.APART,)]:
             self.outcome.warnings.append(f"no rule counts {', '.join(sorted(gone))}: {retention.APART}")
+
+
+def told_of_damage(backup: Backup) -> str:
+    """A warning about one whose manifest cannot be read."""
+    base = ", with all that it may build on," if _type_of(backup.id) != retention.FULL else ""
+    return f"{backup.id} stays{base} until somebody looks at it: {backup.damage}"
 
 
 def entry(backup: Backup, order: int) -> Entry:

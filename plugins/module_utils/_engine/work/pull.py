@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from ..system.errors import (
     EngineError,
     ProofFailedError,
     RefusedError,
+    TargetUnreachableError,
     doing,
     explained,
 )
@@ -67,6 +68,7 @@ class Outcome:
     """What came, or in check mode would, oldest first: ``id``, ``files`` and ``bytes`` of each backup.
 
     ``newest`` is the id of the newest good backup at the target, ``behind_seconds`` how old its data is.
+    ``missed`` says of each one that was wanted and stays there, by its id, what is wrong with it.
     """
 
     url: str
@@ -76,6 +78,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     chosen: str = ""
+    missed: dict[str, str] = field(default_factory=dict)
 
     @property
     def changed(self) -> bool:
@@ -189,9 +192,10 @@ class _Job:
         by_id = {each.id: each for each in found}
         if self.request.backup == "all":
             # One that is damaged there must not keep the others from coming.
-            wanted = [each for each in found if each.manifest and not each.lack]
-            missed = [each for each in found if each not in wanted]
-            self.outcome.warnings.extend(f"{each.id} stays there: {each.lack or each.damage}" for each in missed)
+            wanted = [each for each in found if _is_whole(each)]
+            self._note_missed(found)
+            if not wanted:
+                raise _none_whole()
         else:
             wanted = [self._one(found)]
         self.outcome.chosen = wanted[-1].id if wanted else ""
@@ -202,15 +206,26 @@ class _Job:
 
     def _one(self, found: Sequence[Backup]) -> Backup:
         if self.request.backup == "latest":
-            newest = published.newest([each for each in found if each.manifest and not each.lack])
+            newest = published.newest([each for each in found if _is_whole(each)])
             if newest is None:
-                raise BackupDamagedError("no backup there is whole.", hint="Look at what is there.")
+                raise _none_whole()
             self.outcome.warnings.extend(published.passed_over(found, newest))
+            self._note_missed(found[found.index(newest) + 1 :])
             return newest
         for each in found:
             if each.id == self.request.backup:
                 return each
         raise BackupNotFoundError(f"there is no backup {self.request.backup!r}.", hint=f"The newest is {found[-1].id}.")
+
+    def _note_missed(self, found: Sequence[Backup]) -> None:
+        for each in (each for each in found if not _is_whole(each)):
+            wrong = str(each.lack or each.damage)
+            if each.id in self.here:
+                again = "move it away, and pull again"
+                self.outcome.warnings.append(f"{each.id} is here already, and damaged; {again}: {wrong}")
+            else:
+                self.outcome.missed[each.id] = wrong
+                self.outcome.warnings.append(f"{each.id} stays there: {wrong}")
 
     def _chain(self, backup: Backup, there: Mapping[str, Backup]) -> list[Backup]:
         found = [backup]
@@ -225,7 +240,7 @@ class _Job:
         return found[::-1]
 
     def _note_newest(self, found: Sequence[Backup]) -> None:
-        newest = published.newest([each for each in found if each.manifest and not each.lack])
+        newest = published.newest([each for each in found if _is_whole(each)])
         if newest is not None:
             self.outcome.newest = newest.id
             self.outcome.behind_seconds = offsite.age_seconds(self.here.get(newest.id, newest))
@@ -241,13 +256,23 @@ class _Job:
         for each in due:
             place = room.path / "files"
             files.create_directory(place)
-            self.target.get(copies.names_of(each), place, copies.bounded(place, each.trusted().stored_bytes))
+            with self._room_for(room, total_bytes - done_bytes):
+                self.target.get(copies.names_of(each), place, copies.bounded(place, each.trusted().stored_bytes))
             self._publish(each, place / each.id, room)
             files.remove_tree(place)
             self.outcome.transferred.append(_told(each))
             done_bytes += each.trusted().stored_bytes
             if self.progress is not None:
                 self.progress(done_bytes, total_bytes)
+
+    @contextlib.contextmanager
+    def _room_for(self, room: Room, needed_bytes: int) -> Iterator[None]:
+        """Tell a disk that became full here from a target that fails."""
+        try:
+            yield
+        except TargetUnreachableError:
+            files.require_space(room.path, needed_bytes)
+            raise
 
     def _begin(self) -> None:
         """Make this directory the repository that the manifests tell of."""
@@ -264,6 +289,8 @@ class _Job:
             repository.remove_leftovers()
             if repository.load(backup.id) is not None:
                 raise ProofFailedError(f"a backup {backup.id} was made here meanwhile.", hint="Run again.")
+            if document.parent is not None and repository.load(document.parent) is None:
+                raise ProofFailedError(f"{document.parent} was removed here meanwhile.", hint="Run again.")
             with repository.staging(backup.id) as staging:
                 for each in document.files:
                     dest = staging / each.path
@@ -274,6 +301,15 @@ class _Job:
                 # Byte by byte: a later version may have written more than this one knows.
                 sealed = places.read_bytes(backup.path / manifest.MANIFEST_NAME)
                 repository.publish(staging, document, sealed=sealed)
+
+
+def _is_whole(backup: Backup) -> bool:
+    """As far as names, sizes and its manifest tell."""
+    return backup.manifest is not None and not backup.lack
+
+
+def _none_whole() -> BackupDamagedError:
+    return BackupDamagedError("no backup there is whole.", hint="Look at what is there.")
 
 
 def _sound(backup: Backup) -> manifest.Manifest:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..repository import manifest, retention
+from ..repository import manifest, published, retention
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..repository.retention import Policy
@@ -36,8 +36,6 @@ from .copies import Room
 # What is sent before it is read back, and counts: a push that is cut has lost no more than that.
 _BATCH_BYTES = 1024**3
 _BATCH_BACKUPS = 50
-# Of a lock, which is a file; a URL may be longer than the name of one.
-_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -137,13 +135,13 @@ class _Job:
         self.lacking: frozenset[str] = frozenset()
         self.odd: frozenset[str] = frozenset()
         self.there: set[str] = set()
+        self.backups: list[Backup] = []
         self.failure: EngineError | None = None
 
     def run(self, *, dry_run: bool) -> None:
         with contextlib.ExitStack() as stack:
             if not dry_run:
-                called = (self.request.name or self.request.target.url).replace("/", "_")
-                lock = f"push-{called[-_LONGEST_NAME:]}"
+                lock = copies.lock_name(self.request.name, self.request.target)
                 timeout_seconds = self.request.lock_timeout_seconds
                 stack.enter_context(self.repository.alone(lock, timeout_seconds=timeout_seconds))
             due = self._compare(*self._wanted(), dry_run=dry_run)
@@ -159,13 +157,17 @@ class _Job:
 
         Nothing that is suspect, damaged or of another repository, unless it is asked for by its id.
         """
-        backups = self.repository.backups()
+        backups = self.backups = self.repository.backups()
         good = [each for each in backups if each.manifest and not (each.lack or each.foreign or each.suspect)]
         wanted = good
         if self.request.backup != "all":
             wanted = _chain(self.repository.find(self.request.backup, among=backups), good)
-        elif self.request.policy is not None:
-            wanted = _kept(good, self.request.policy)
+        else:
+            damaged = ", ".join(each.id for each in published.own(backups) if each.lack or not each.manifest)
+            if damaged:
+                self.outcome.warnings.append(f"not sent, since it is damaged here: {damaged}")
+            if self.request.policy is not None:
+                wanted = _kept(good, self.request.policy)
         if not self.request.target.require_encryption:
             return good, wanted
         sealed = [each for each in wanted if each.trusted().encryption != "none"]
@@ -204,8 +206,10 @@ class _Job:
         self.failure = self.failure or error
 
     def _note_newest(self) -> None:
-        self.outcome.newest = max(self.there, default=None)
-        known = self.repository.load(self.outcome.newest) if self.outcome.newest else None
+        # By sequence: what a clock that was ahead has left is not the newest for ever.
+        newest = published.newest([each for each in self.backups if each.id in self.there])
+        self.outcome.newest = newest.id if newest else None
+        known = self.repository.load(newest.id) if newest else None
         self.outcome.behind_seconds = offsite.age_seconds(known) if known else None
 
     def _told(self, backup: Backup) -> dict[str, Any]:
