@@ -81,13 +81,27 @@ def test_failing_target_leaves_the_backup_good_and_the_next_run_heals(host: Host
     assert whole(there) == host.ids()
 
 
-@pytest.mark.parametrize("content", ['{"url": "nonsense"}', "{", '{"url": "rclone://a/b", "colour": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    ['{"url": "nonsense"}', "{", '{"url": "rclone://a/b", "colour": 1}', '{"url": "s3://bucket/a", "keep_last": 0}'],
+)
 def test_wrong_target_leaves_the_backup_good(host: Host, there: Path, content: str) -> None:
     (host.config / "targets.d" / "nas.json").write_text(content)
     done = host.run("backup", "agent")
     assert done.code == 3
     assert "nas" in done.err
     assert len(host.ids()) == 1
+
+
+def test_wrong_target_takes_no_other_with_it(host: Host, there: Path) -> None:
+    (host.config / "targets.d" / "wrong.json").write_text("{")
+    host.add("agent", targets=["wrong", "nas"])
+    assert host.run("backup", "agent").code == 3
+    assert whole(there) == host.ids()
+    host.change()
+    host.run("backup", "agent", "--no-push")
+    assert host.run("push", "agent").code == 2
+    assert whole(there) == host.ids()
 
 
 def test_unknown_target_is_named(host: Host, there: Path) -> None:

@@ -17,6 +17,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     BackupDamagedError,
     ProgramMissingError,
     TargetUnreachableError,
+    UsageError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets import address, target
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets.transport import Transport
@@ -133,6 +134,40 @@ def test_removed_is_gone_and_the_rest_stays(server: Server, top: Path) -> None:
     assert set(opened(server).names()) == set(NAMES[1:])
     opened(server).remove([NAMES[1]])
     assert set(opened(server).names()) == {NAMES[2]}
+
+
+@pytest.mark.parametrize(
+    "name", ["x exists", "x exists (sum change)", "<f+++++++++ x", r"back\#012slash", " blank ", "*[a]?", "-x", "ä"]
+)
+def test_whatever_a_file_is_called(server: Server, top: Path, tmp_path: Path, name: str) -> None:
+    """What programs print of it is not taken for more than its name."""
+    odd = f"a/files/{name}"
+    (top / "a" / "files").mkdir()
+    (top / odd).write_text("odd\n")
+    there = opened(server)
+    assert there.compare(top, [*NAMES, odd]).missing == {*NAMES, odd}
+    put(server, top, *NAMES, odd)
+    found = opened(server).compare(top, [*NAMES, odd], digests=True)
+    assert (found.missing, found.different, found.unknown) == (set(), set(), set())
+    assert opened(server).names().get(odd) == 4
+    (tmp_path / "into").mkdir()
+    opened(server).get([odd], tmp_path / "into", lambda: None)
+    assert (tmp_path / "into" / odd).read_text() == "odd\n"
+    opened(server).remove([odd])
+    assert set(opened(server).names()) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["line\nfeed", "return\r", "escape\x1b[2J", "no UTF-8 \udcff"])
+def test_name_that_cannot_be_carried_is_refused(server: Server, top: Path, name: str) -> None:
+    """Before anything is sent, where a program would take it for another one."""
+    (top / name).write_text("odd\n")
+    if server.target["url"].startswith(("ssh", "file")):
+        put(server, top, *NAMES, name)
+        assert set(opened(server).names()) == {*NAMES, name}
+        return
+    with pytest.raises(UsageError, match="cannot be copied"):
+        put(server, top, *NAMES, name)
+    assert opened(server).names() == {}
 
 
 def test_others_cannot_read_what_was_put(server: Server, top: Path) -> None:

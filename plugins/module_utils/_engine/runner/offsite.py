@@ -51,15 +51,15 @@ def standings(settings: Database, repository: Repository) -> list[Standing]:
 
 def push_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Bring every target of the database up to date, or those that are named; each has its turn."""
-    found = targets(settings, asked["targets"])
-    if not found:
+    names = asked["targets"] or settings.options["targets"]
+    if not names:
         hint = "Name one in targets of its configuration, or with --target."
         raise UsageError("it has no target.", action=f"Cannot push {settings.name}", hint=hint)
     result = Result(settings.name, None, [], {"changed": False, "targets": []})
-    for each in found:
+    for each in names:
         single = attempt(settings.name, lambda: _push(settings, each, asked, progress))  # noqa: B023
         result.warnings.extend(single.warnings)
-        result.facts["targets"].append({"name": each.name, **single.facts.get("push", {})})
+        result.facts["targets"].append({"name": each, **single.facts.get("push", {})})
         result.facts["changed"] |= single.facts.get("changed", False)
         result.error = result.error or single.error
         if isinstance(single.error, CancelledError):
@@ -67,7 +67,8 @@ def push_one(settings: Database, asked: Asked, *, progress: Progress | None = No
     return result
 
 
-def _push(settings: Database, there: Target, asked: Asked, progress: Progress | None) -> Result:
+def _push(settings: Database, name: str, asked: Asked, progress: Progress | None) -> Result:
+    (there,) = targets(settings, [name])
     request = push.Request(
         settings.repository,
         there.of(settings),
@@ -94,28 +95,19 @@ def _push(settings: Database, there: Target, asked: Asked, progress: Progress | 
 def push_after(settings: Database, result: Result, *, progress: Progress | None = None) -> None:
     """Behind a good backup: a target that fails leaves it good, so the run is ``partial``, and the next tries again."""
     asked = {"targets": (), "backup": "all", "dry_run": False}
-    for each in attempt(settings.name, lambda: _configured(settings, result)).facts.get("targets", ()):
+    for each in settings.options["targets"]:
         single = attempt(settings.name, lambda: _push(settings, each, asked, progress))  # noqa: B023
         result.warnings.extend(single.warnings)
-        result.facts.setdefault("targets", []).append({"name": each.name, **single.facts.get("push", {})})
+        result.facts.setdefault("targets", []).append({"name": each, **single.facts.get("push", {})})
         if isinstance(single.error, RepositoryLockedError):
-            result.warnings.append(f"another push to {each.name} goes on; what is new goes with the next one")
+            result.warnings.append(f"another push to {each} goes on; what is new goes with the next one")
         elif isinstance(single.error, CancelledError):
             result.error = single.error
             return
         elif single.error is not None:
             made = result.facts["backup"].get("id", "")
-            message = f"The backup {made} is good, but the target {each.name} failed: {single.error.message}"
+            message = f"The backup {made} is good, but the target {each} failed: {single.error.message}"
             result.error = result.error or PartialError(message, hint=single.error.hint)
-
-
-def _configured(settings: Database, result: Result) -> Result:
-    """The targets; a configuration of one that is wrong must not take the backup with it."""
-    try:
-        return Result(settings.name, None, [], {"targets": targets(settings)})
-    except UsageError as error:
-        result.error = PartialError(f"The backup is good, but no target can be used: {error.message}", hint=error.hint)
-        return Result(settings.name)
 
 
 def pull_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:

@@ -47,6 +47,9 @@ _DIGESTS = ("sha256", "sha1", "md5")
 class Rclone(Transport):
     """Whatever rclone knows. It compares a copy with its source itself, by digest where the target has one."""
 
+    # It takes one name a line, and writes other characters for these ones.
+    unusable = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
+
     def __init__(self, address: Address) -> None:
         environment, secrets = _configuration(address)
         super().__init__(address, environment, secrets)

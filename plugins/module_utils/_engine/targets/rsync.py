@@ -103,8 +103,8 @@ def _name(printed: bytes) -> str:
 
 
 def _literal(rule: str) -> str:
-    """``rule`` without what is a pattern in it."""
-    return re.sub(r"([*?\[\\])", r"\\\1", rule)
+    """``rule`` without what is a pattern in it. A backslash stands for itself where there is none."""
+    return rule if not re.search(r"[*?\[]", rule) else re.sub(r"([*?\[\\])", r"\\\1", rule)
 
 
 def _remote(address: Address) -> str:

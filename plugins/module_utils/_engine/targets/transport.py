@@ -43,8 +43,11 @@ class Comparison:
 class Transport(abc.ABC):
     """A target that can be used until the deadline of its address, counted from when this was made.
 
-    Whatever fails is a ``TargetUnreachableError``, a missing program aside.
+    Whatever fails is a ``TargetUnreachableError``, a missing program aside. ``unusable`` finds what its program takes
+    in no file name.
     """
+
+    unusable = re.compile("\0")
 
     def __init__(self, address: Address, environment: Mapping[str, str], secrets: Sequence[str] = ()) -> None:
         self.address = address
@@ -92,7 +95,7 @@ class Transport(abc.ABC):
     ) -> bytes:
         """What the program prints; ``names`` go to its standard input."""
         for each in names:
-            if separator in each:
+            if self.unusable.search(each):
                 raise UsageError(f"the file name {each!r:.80} cannot be copied.", hint="Rename what is included.")
         given = "".join(f"{each}{separator}" for each in names)
 
