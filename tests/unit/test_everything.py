@@ -85,6 +85,13 @@ def test_whoever_stops_it_stops_the_parts(tmp_path: Path, number: signal.Signals
         os.kill(int(log.read_text().split()[0]), 0)
 
 
+def test_older_core_is_asked_for_what_it_may_read_otherwise() -> None:
+    older, newest = (everything.session("sanity(x)", is_newest=each).command for each in (False, True))
+    assert "--test=validate-modules" in older
+    assert "--test=import" in older
+    assert not any(each.startswith("--test") for each in newest)
+
+
 @pytest.mark.parametrize(
     ("name", "shorter"), [("unit(3.9)", True), ("integration(2.18)", True), ("sanity(2.18)", False), ("lint", False)]
 )
