@@ -19,6 +19,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import prune, prune_target
 from support.offsite import Offsite
 
+pytestmark = pytest.mark.thorough
+
 NEWEST_ONLY = retention.Policy(1, 0, 0, 0, 0, 0, 0)
 
 

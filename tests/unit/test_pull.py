@@ -31,6 +31,8 @@ from support import keys, manifests
 from support.offsite import Offsite
 from support.sites import Site
 
+pytestmark = pytest.mark.thorough
+
 
 @pytest.fixture
 def pushed(offsite: Offsite) -> Offsite:

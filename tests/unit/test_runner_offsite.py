@@ -22,6 +22,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from support import leftovers, servers
 from support.hosts import Host
 
+pytestmark = pytest.mark.thorough
+
 SECRET = "the-key-of-the-object-store"
 
 

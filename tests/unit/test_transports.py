@@ -24,6 +24,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets.t
 from support import servers
 from support.servers import Server
 
+pytestmark = pytest.mark.thorough
+
 NAMES = ["a/manifest.json", "a/database.sqlite.zst", "b/files/notes and more.txt"]
 
 
