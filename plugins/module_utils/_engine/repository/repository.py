@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, owners, places
-from ..system.errors import BackupNotFoundError, EngineError, RefusedError, doing, sentence
+from ..system.errors import BackupNotFoundError, EngineError, RefusedError, doing, explained, sentence
 from . import description, manifest, notes, pins, published
 from .description import LOCK_NAME, Description, check_new_place
 from .manifest import Manifest
@@ -385,6 +385,12 @@ class Repository:
         except EngineError as failure:
             return [failure.message]
         return []
+
+    def record_failed(self, event: str, failure: BaseException, **facts: Any) -> None:
+        """As ``record``, of what ``failure`` ended: what the audit log does not take must not hide that."""
+        error = explained(failure)
+        with contextlib.suppress(EngineError), doing():
+            self.record(event, **facts, outcome="failed", code=error.code, message=error.message)
 
     def history(self) -> list[dict[str, Any]]:
         """The events of the audit log, oldest first; a line that a crash cut short is left out."""

@@ -245,12 +245,12 @@ def status(settings: Database, _asked: Asked) -> Result:
     try:
         repository = _open(settings, "Cannot tell the status")
         rpo_seconds = options.seconds(settings.options, "rpo")
-        standings = offsite.standings(settings, repository)
-        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings), targets=standings)
+        objectives = [(each.name, each.rpo_seconds) for each in offsite.targets(settings)]
+        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings), targets=objectives)
     except BackupNotFoundError:
-        told, standings = info.describe_nothing(), []
+        told = info.describe_nothing()
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
-    facts["targets"] = [each.to_json() for each in standings]
+    facts["targets"] = told.get("targets", [])
     doubts = [*(told["latest"] or {}).get("doubts", [])]
     doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
     return Result(settings.name, _verdict(told, settings), doubts, facts)

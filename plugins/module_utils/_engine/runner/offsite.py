@@ -26,8 +26,6 @@ from ..system.errors import (
     doing,
 )
 from ..targets import target
-from ..watch import offsite
-from ..watch.offsite import Standing
 from ..work import copies, findings_target, prune_target, pull, push, verify
 from ..work.findings import Finding
 from . import target_config
@@ -40,13 +38,6 @@ def targets(settings: Database, named: Sequence[str] = ()) -> list[Target]:
     """Those of the database, or those that are ``named``."""
     with doing(f"Cannot use the targets of {settings.name}"):
         return [target_config.load(settings.directory, each) for each in named or settings.options["targets"]]
-
-
-def standings(settings: Database, repository: Repository) -> list[Standing]:
-    """How far behind each target is, as the audit log tells."""
-    found = targets(settings)
-    backups, events = (repository.backups(), repository.history()) if found else ([], [])
-    return [offsite.standing(backups, events, each.name, each.rpo_seconds) for each in found]
 
 
 def push_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -94,7 +85,7 @@ def _push(settings: Database, name: str, asked: Asked, progress: Progress | None
 
 def push_after(settings: Database, result: Result, *, progress: Progress | None = None) -> None:
     """Behind a good backup: a target that fails leaves it good, so the run is ``partial``, and the next tries again."""
-    asked = {"targets": (), "backup": "all", "dry_run": False}
+    asked = {"backup": "all", "dry_run": False}
     for each in settings.options["targets"]:
         single = attempt(settings.name, lambda: _push(settings, each, asked, progress))  # noqa: B023
         result.warnings.extend(single.warnings)

@@ -9,8 +9,9 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..repository import manifest, published
 from ..repository.published import Backup
@@ -30,6 +31,42 @@ _LARGEST_SEQUENCE = 1 << 48
 def lock_name(name: str, target: Address) -> str:
     """Of the lock for whoever writes to a target, or removes there; a URL may be too long for the name of a file."""
     return f"push-{name or hashlib.sha256(target.url.encode()).hexdigest()[:16]}"
+
+
+@dataclass
+class Transfer:
+    """What went from one place to the other, or in check mode would, oldest first: ``id``, ``files`` and ``bytes``.
+
+    ``url`` is the target, ``newest`` the id of the newest good backup that is there, ``behind_seconds`` how old its
+    data is. ``before`` are the ids that were where these went. ``verified``: all of it was compared, by digest as far
+    as the target has them.
+    """
+
+    url: str
+    transferred: list[dict[str, Any]] = field(default_factory=list)
+    newest: str | None = None
+    behind_seconds: int | None = None
+    warnings: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    verified: bool = True
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.transferred)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs, as the module answers."""
+        there = {"url": self.url, "newest": self.newest, "behind_seconds": self.behind_seconds}
+        return {"transferred": self.transferred, "verified": self.verified, "target": there}
+
+    def facts(self, called: str, backup: str | None) -> dict[str, Any]:
+        """For the audit log, which calls the target so; ``backup`` is the one that counts there."""
+        return {
+            "target": called or self.url,
+            "backup": backup,
+            "backups": len(self.transferred),
+            "bytes": sum(each["bytes"] for each in self.transferred),
+        }
 
 
 @dataclass(frozen=True)

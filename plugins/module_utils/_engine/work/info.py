@@ -14,8 +14,7 @@ from ..repository import published
 from ..repository.published import Backup
 from ..repository.repository import Repository
 from ..sealed.encryption import NO_KEYS, Keys
-from ..watch import health
-from ..watch.offsite import Standing
+from ..watch import health, offsite
 from . import backup_facts
 
 
@@ -42,24 +41,26 @@ def describe_repository(
     keys: Keys = NO_KEYS,
     backups: Sequence[Backup] | None = None,
     due: datetime | None = None,
-    targets: Sequence[Standing] = (),
+    targets: Sequence[tuple[str, float | None]] = (),
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
     Foreign backups come first, and are never the latest. ``backups`` are those of the repository, when they are known
-    already, ``targets`` how far behind what is off-site is.
+    already, ``targets`` the names of those that it has, each with its RPO in seconds.
     """
     backups = repository.backups() if backups is None else backups
     described = [backup_facts.describe(each, keys) for each in backups]
     events = repository.history()
     warnings = repository.warnings(backups)
+    standings = [offsite.standing(backups, events, name, target_rpo) for name, target_rpo in targets]
     return {
         "name": repository.name,
         "path": str(repository.path),
         "source": repository.source,
         "backups": described,
         "latest": described[-1] if published.own(backups) else None,
-        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due, targets=targets)),
+        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due, targets=standings)),
+        **({"targets": [each.to_json() for each in standings]} if targets else {}),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
         "warnings": warnings,
         "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),

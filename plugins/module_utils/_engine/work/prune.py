@@ -18,7 +18,7 @@ from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..repository.retention import Decision, Entry, Policy
 from ..system import clock, files, interrupts, options
-from ..system.errors import EngineError, RefusedError, RepositoryLockedError, doing, explained
+from ..system.errors import EngineError, RefusedError, RepositoryLockedError, doing
 from ..system.options import Options
 
 _UNKNOWN = datetime.min.replace(tzinfo=timezone.utc)
@@ -91,12 +91,9 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
                 _run(request, outcome, shield, dry_run=dry_run)
         except (EngineError, KeyboardInterrupt) as failure:
             if not dry_run and Repository.exists(request.repository):
-                error = explained(failure)
-                # The audit log must not hide the failure itself.
+                # One that cannot be opened must not hide the failure itself.
                 with contextlib.suppress(EngineError), doing():
-                    repository = Repository.open_existing(request.repository)
-                    told = {"outcome": "failed", "code": error.code, "message": error.message}
-                    repository.record("prune", **removed(outcome), **told)
+                    Repository.open_existing(request.repository).record_failed("prune", failure, **removed(outcome))
             raise
     shield.deliver()
     return outcome

@@ -17,7 +17,7 @@ from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..repository.retention import Policy
 from ..system import clock
-from ..system.errors import EngineError, RefusedError, doing, explained
+from ..system.errors import EngineError, RefusedError, doing
 from ..targets import target
 from ..targets.address import Address
 from ..targets.transport import Transport
@@ -60,11 +60,8 @@ def run(request: Request, *, dry_run: bool = False) -> Outcome:
                     stack.enter_context(here.alone(lock, timeout_seconds=request.lock_timeout_seconds))
                 _run(request, here, outcome, dry_run=dry_run)
         except (EngineError, KeyboardInterrupt) as failure:
-            error = explained(failure)
             if here is not None and not dry_run:
-                with contextlib.suppress(EngineError), doing():
-                    told = {"outcome": "failed", "code": error.code, "message": error.message}
-                    here.record(offsite.PRUNE, **facts, **prune.removed(outcome), **told)
+                here.record_failed(offsite.PRUNE, failure, **facts, **prune.removed(outcome))
             raise
         if here is not None and outcome.removed and not dry_run:
             unwritten = here.record_done(offsite.PRUNE, **facts, **prune.removed(outcome), outcome="passed")

@@ -25,7 +25,6 @@ from ..system.errors import (
     RefusedError,
     TargetUnreachableError,
     doing,
-    explained,
 )
 from ..system.options import Options
 from ..targets import address, target
@@ -64,30 +63,14 @@ def requested(given: Options) -> Request:
 
 
 @dataclass
-class Outcome:
-    """What came, or in check mode would, oldest first: ``id``, ``files`` and ``bytes`` of each backup.
+class Outcome(copies.Transfer):
+    """What came from the target; ``chosen`` is the backup that was asked for.
 
-    ``newest`` is the id of the newest good backup at the target, ``behind_seconds`` how old its data is.
     ``missed`` says of each one that was wanted and stays there, by its id, what is wrong with it.
     """
 
-    url: str
-    transferred: list[dict[str, Any]] = field(default_factory=list)
-    newest: str | None = None
-    behind_seconds: int | None = None
-    warnings: list[str] = field(default_factory=list)
-    before: list[str] = field(default_factory=list)
     chosen: str = ""
     missed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def changed(self) -> bool:
-        return bool(self.transferred)
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs, as the module answers."""
-        there = {"url": self.url, "newest": self.newest, "behind_seconds": self.behind_seconds}
-        return {"transferred": self.transferred, "verified": True, "target": there}
 
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
@@ -99,28 +82,17 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         try:
             _Job(request, outcome, progress).run(dry_run=dry_run)
         except (EngineError, KeyboardInterrupt) as failure:
-            error = explained(failure)
             if not dry_run and Repository.exists(request.repository):
+                # One that cannot be opened must not hide the failure itself.
                 with contextlib.suppress(EngineError), doing():
-                    told = {"outcome": "failed", "code": error.code, "message": error.message}
-                    Repository.open_existing(request.repository).record(
-                        offsite.PULL, **_facts(request, outcome), **told
-                    )
+                    repository = Repository.open_existing(request.repository)
+                    repository.record_failed(offsite.PULL, failure, **outcome.facts(request.called, outcome.chosen))
             raise
         if not dry_run:
             repository = Repository.open_existing(request.repository)
-            outcome.warnings.extend(repository.record_done(offsite.PULL, **_facts(request, outcome), outcome="passed"))
+            facts = outcome.facts(request.called, outcome.chosen)
+            outcome.warnings.extend(repository.record_done(offsite.PULL, **facts, outcome="passed"))
     return outcome
-
-
-def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
-    """For the audit log."""
-    return {
-        "target": request.called or request.target.url,
-        "backup": outcome.chosen,
-        "backups": len(outcome.transferred),
-        "bytes": sum(each["bytes"] for each in outcome.transferred),
-    }
 
 
 class _Job:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from ..system.errors import (
     ProofFailedError,
     RefusedError,
     doing,
-    explained,
 )
 from ..system.options import Options
 from ..targets import address, target
@@ -65,30 +64,8 @@ def requested(given: Options) -> Request:
     )
 
 
-@dataclass
-class Outcome:
-    """What went there, or in check mode would, oldest first: ``id``, ``files`` and ``bytes`` of each backup.
-
-    ``newest`` is the id of the newest backup that is there now, ``behind_seconds`` how old its data is. ``verified``:
-    all that was sent was compared there, by digest as far as the target has them.
-    """
-
-    url: str
-    transferred: list[dict[str, Any]] = field(default_factory=list)
-    newest: str | None = None
-    behind_seconds: int | None = None
-    warnings: list[str] = field(default_factory=list)
-    before: list[str] = field(default_factory=list)
-    verified: bool = True
-
-    @property
-    def changed(self) -> bool:
-        return bool(self.transferred)
-
-    def to_json(self) -> dict[str, Any]:
-        """For programs, as the module answers."""
-        there = {"url": self.url, "newest": self.newest, "behind_seconds": self.behind_seconds}
-        return {"transferred": self.transferred, "verified": self.verified, "target": there}
+class Outcome(copies.Transfer):
+    """What went to the target."""
 
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
@@ -99,25 +76,13 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         try:
             _Job(request, repository, outcome, progress).run(dry_run=dry_run)
         except (EngineError, KeyboardInterrupt) as failure:
-            error = explained(failure)
             if not dry_run:
-                with contextlib.suppress(EngineError), doing():
-                    told = {"outcome": "failed", "code": error.code, "message": error.message}
-                    repository.record(offsite.PUSH, **_facts(request, outcome), **told)
+                repository.record_failed(offsite.PUSH, failure, **outcome.facts(request.name, outcome.newest))
             raise
         if not dry_run:
-            outcome.warnings.extend(repository.record_done(offsite.PUSH, **_facts(request, outcome), outcome="passed"))
+            facts = outcome.facts(request.name, outcome.newest)
+            outcome.warnings.extend(repository.record_done(offsite.PUSH, **facts, outcome="passed"))
     return outcome
-
-
-def _facts(request: Request, outcome: Outcome) -> dict[str, Any]:
-    """For the audit log."""
-    return {
-        "target": request.name or request.target.url,
-        "backup": outcome.newest,
-        "backups": len(outcome.transferred),
-        "bytes": sum(each["bytes"] for each in outcome.transferred),
-    }
 
 
 class _Job:
