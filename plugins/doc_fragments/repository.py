@@ -39,6 +39,29 @@ options:
     type: path
 """
 
+    EXPECTATIONS = r"""
+options:
+  expect_tables:
+    description: Tables or views that must exist.
+    type: list
+    elements: str
+    default: []
+  assertions:
+    description: Queries whose result must be as given.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      sql:
+        description: One query. It can only read.
+        type: str
+        required: true
+      equals:
+        description: The value of a result of one row and one column, else the list of rows, each a list.
+        type: raw
+        required: true
+"""
+
     ATTRIBUTES = r"""
 attributes:
   action_group:

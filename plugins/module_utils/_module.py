@@ -30,6 +30,15 @@ KEYS: dict[str, Any] = {
     "identity_file": {"type": "path"},
     "passphrase_file": {"type": "path", "no_log": False},
 }
+EXPECTATIONS: dict[str, Any] = {
+    "expect_tables": {"type": "list", "elements": "str", "default": []},
+    "assertions": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"sql": {"type": "str", "required": True}, "equals": {"type": "raw", "required": True}},
+    },
+}
 TARGET: dict[str, Any] = {
     "type": "dict",
     "required": True,

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.keys
+  - sqliteops.backup.repository.expectations
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
 attributes:
@@ -76,6 +77,8 @@ options:
       - How to check the restored image beside its SHA-256, before it is put in place.
       - V(quick) runs C(PRAGMA quick_check), unless just these bytes passed it when they were backed up. V(full) runs
         C(PRAGMA integrity_check) and compares the rows of every table.
+      - O(expect_tables) and O(assertions) are checked whatever is chosen here, also of a database that is right
+        already. When one fails, the task fails with code 17, and the live database is as it was.
     type: str
     choices: [quick, full]
     default: quick
@@ -115,6 +118,9 @@ EXAMPLES = r"""
     dest: /srv/ci-fixer/agent-before-noon.db
     mode: "0600"
     check: full
+    assertions:
+      - sql: SELECT count(*) > 0 FROM AgentRun
+        equals: 1
 
 - name: Bring back what the last restore replaced
   sqliteops.backup.sqlite_restore:
@@ -163,6 +169,27 @@ restore:
         stage: 0.4
         check: 0.2
         switch: 0.1
+    checks:
+      description: What was checked of the restored image; empty when nothing had to be checked.
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        name:
+          description: What was checked.
+          type: str
+          returned: success
+          sample: integrity_check
+        outcome:
+          description: V(passed) or V(inconclusive).
+          type: str
+          returned: success
+          sample: passed
+        detail:
+          description: What was found, for people.
+          type: str
+          returned: success
+          sample: ""
     warnings:
       description: What an operator should know though the restore is good.
       type: list
@@ -213,6 +240,7 @@ ARGUMENT_SPEC = {
     "force": {"type": "bool", "default": False},
     "force_identity": {"type": "bool", "default": False},
     "undo": {"type": "bool", "default": False},
+    **_module.EXPECTATIONS,
     **_module.KEYS,
     "lock_timeout": _module.LOCK_TIMEOUT,
 }

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.keys
+  - sqliteops.backup.repository.expectations
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
 attributes:
@@ -55,29 +56,10 @@ options:
           parents.
       - Of a file, V(quick) runs C(PRAGMA quick_check), V(full) C(PRAGMA integrity_check), and reports foreign keys
         without parents.
+      - O(expect_tables) and O(assertions) of a backup need a restore into scratch space, whatever the level.
     type: str
     choices: [quick, full]
     default: quick
-  expect_tables:
-    description: Tables or views that must exist.
-    type: list
-    elements: str
-    default: []
-  assertions:
-    description: Queries whose result must be as given. On a backup they need a restore into scratch space, whatever
-      the O(level).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      sql:
-        description: One query. It can only read.
-        type: str
-        required: true
-      equals:
-        description: The value of a result of one row and one column, else the list of rows, each a list.
-        type: raw
-        required: true
   timeout:
     description: How long to wait for a locked live database, as a duration.
     type: str
@@ -180,13 +162,7 @@ ARGUMENT_SPEC = {
     "repository": {"type": "path"},
     "backup": {"type": "str", "default": "latest"},
     "level": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
-    "expect_tables": {"type": "list", "elements": "str", "default": []},
-    "assertions": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {"sql": {"type": "str", "required": True}, "equals": {"type": "raw", "required": True}},
-    },
+    **_module.EXPECTATIONS,
     "timeout": {"type": "str", "default": "1h"},
     **_module.KEYS,
     "lock_timeout": _module.LOCK_TIMEOUT,

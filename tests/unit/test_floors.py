@@ -30,7 +30,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "work": (
         ("backup",),
-        ("doctor", "draft", "preview"),
+        ("doctor", "draft", "preview", "restore"),
         (
             "backup_request",
             "findings_host",
@@ -41,9 +41,10 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
             "prune_target",
             "pull",
             "push",
-            "restore",
+            "restore_request",
+            "verify",
         ),
-        ("backup_facts", "copies", "destination", "findings", "pinning", "prune", "restore_request", "verify"),
+        ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune"),
     ),
     "watch": (
         ("health",),

@@ -31,7 +31,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     RefusedError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, content, restore
 from support import databases, limits, manifests
 from support import processes as others
 
@@ -732,3 +732,33 @@ def test_restore_that_fails_in_its_workplace_leaves_none(live: Path) -> None:
         restore.run(_request(live, owner="no-such-user"))
     assert not workplace_of(live).exists()
     assert {name: _files(live)[name] for name in before} == before
+
+
+def _expecting(value: int) -> content.Expectations:
+    return content.Expectations(assertions=[{"sql": "SELECT count(*) FROM item", "equals": value}])
+
+
+@pytest.mark.parametrize("check", ["quick", "full"])
+def test_image_must_be_as_expected(live: Path, check: str) -> None:
+    databases.add(live, "old")
+    before = _files(live)
+    with pytest.raises(ProofFailedError, match=r"expected 4, found 3.*--ignore-expectations") as caught:
+        restore.run(_request(live, check=check, expectations=_expecting(4)))
+    assert caught.value.code == 17
+    assert _files(live) == before
+    outcome = restore.run(_request(live, check=check, expectations=_expecting(3)))
+    checks = {each.name: each.outcome for each in outcome.checks}
+    assert checks["assertion SELECT count(*) FROM item"] == "passed"
+    assert ("integrity_check" in checks, "rows" in checks) == (check == "full", check == "full")
+
+
+def test_what_is_right_already_must_be_as_expected(live: Path) -> None:
+    assert not restore.run(_request(live, expectations=_expecting(3))).changed
+    with pytest.raises(ProofFailedError, match="expected 4, found 3"):
+        restore.run(_request(live, expectations=_expecting(4)))
+
+
+def test_rehearsal_is_not_in_the_audit_log(live: Path) -> None:
+    repository = backup.Repository.open_existing(live.parent / "repository")
+    restore.run(_request(live, dest=live.parent / "elsewhere.db", rehearsal=True, force_identity=True))
+    assert [each["event"] for each in repository.history()] == ["backup"]

@@ -227,6 +227,8 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
         **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
         "dest": asked["dest"] or settings.path,
     }
+    if not asked["expectations"]:
+        given.update(expect_tables=(), assertions=())
     request, dry_run = restore.requested(given), asked["dry_run"]
     if asked["undo"]:
         outcome = restore.undo(request, dry_run=dry_run)

@@ -210,6 +210,8 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", choices=("quick", "full"), default="quick", help="of the restored image (default: quick)"
     )
+    unexpected = "also when the tables and queries that the configuration expects are not there"
+    parser.add_argument("--ignore-expectations", dest="expectations", action="store_false", help=unexpected)
     parser.add_argument("--force", action="store_true", help="although it is open, or --backup names a suspect one")
     parser.add_argument(
         "--force-identity", action="store_true", help="over another application's database; also a foreign backup"

@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..repository import chain, choice, examination, image
 from ..repository.manifest import Manifest
 from ..repository.published import Backup
 from ..repository.repository import Repository
-from ..sqlite import database, proof, schema, switch
+from ..sqlite import database, proof, switch
 from ..sqlite.library import sqlite3
-from ..sqlite.proof import Proof
+from ..sqlite.proof import Check, Proof
 from ..sqlite.snapshot import Progress
 from ..system import clock, confined, files, interrupts, owners, places
 from ..system.clock import Phases
@@ -28,12 +29,14 @@ from ..system.errors import (
     UsageError,
     doing,
 )
-from . import destination
+from . import content, destination, verify
+from .content import Expectations
 from .restore_request import Outcome, Request, requested
 
 __all__ = ["Outcome", "Request", "requested", "run", "undo"]
 
 _LOOK_SECONDS = 60.0
+_ALL_THE_SAME = ", or restore this one without expect_tables and assertions (--ignore-expectations)"
 
 
 def run(request: Request, *, dry_run: bool = False, progress: Progress | None = None) -> Outcome:
@@ -75,34 +78,44 @@ def _run(
         outcome.not_after = clock.with_offset(request.before) if request.before else ""
         outcome.before, outcome.after = destination.facts(dest), {"exists": True, "bytes": document.image.bytes}
         if same:
+            outcome.checks.extend(_check_present(dest, request.expected))
             if not dry_run:
                 switch.settle(dest, timeout_seconds=timeout_seconds)
             outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
             return outcome
         _check_switch_is_safe(request, links, expected, dest)
-        if dry_run:
-            return outcome
-        # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
-        workplace = switch.workplace(dest, timeout_seconds=timeout_seconds, warnings=outcome.warnings)
-        with interrupts.Shield() as shield, workplace as directory:
-            staging = _Staging(request, links, expected, dest, directory)
-            with phases.phase("stage"):
-                written = image.write_image(links, staging.staged, request.keys, progress=progress)
-            with phases.phase("check"):
-                outcome.warnings.extend(staging.prove(written))
-            shield.begin()
-            with phases.phase("switch"):
-                undo_set = switch.install(
-                    dest,
-                    written.path,
-                    directory,
-                    check=lambda: _compare_installed(dest, document),
-                    force=request.force,
-                )
-            outcome.undo_set = str(undo_set or "")
-            _record(repository, outcome, "restore", dest=str(dest), undo_set=outcome.undo_set, backup=backup.id)
-    outcome.warnings.extend(_too_late(shield))
+        if not dry_run:
+            _replace(repository, _Staging(request, links, expected, dest), outcome, phases, progress)
     return outcome
+
+
+def _replace(
+    repository: Repository, staging: _Staging, outcome: Outcome, phases: Phases, progress: Progress | None
+) -> None:
+    """Stage, prove, switch."""
+    request, dest = staging.request, staging.dest
+    workplace = switch.workplace(dest, timeout_seconds=request.lock_timeout_seconds, warnings=outcome.warnings)
+    # From the switch on a signal comes too late: it must not make a restore that is complete look interrupted.
+    with interrupts.Shield() as shield, workplace as directory:
+        with phases.phase("stage"):
+            written = image.write_image(staging.links, directory / "restored", request.keys, progress=progress)
+        with phases.phase("check"):
+            outcome.checks.extend(staging.prove(written))
+            outcome.warnings.extend(staging.prepare(written.path))
+        shield.begin()
+        with phases.phase("switch"):
+            undo_set = switch.install(
+                dest,
+                written.path,
+                directory,
+                check=lambda: _compare_installed(dest, staging.document),
+                force=request.force,
+            )
+        outcome.undo_set = str(undo_set or "")
+        if not request.rehearsal:
+            facts = {"dest": str(dest), "undo_set": outcome.undo_set, "backup": outcome.backup}
+            _record(repository, outcome, "restore", **facts)
+    outcome.warnings.extend(_too_late(shield))
 
 
 def _too_late(shield: interrupts.Shield) -> list[str]:
@@ -186,39 +199,45 @@ def _check_switch_is_safe(request: Request, links: Sequence[Backup], expected: P
     destination.require_space(dest, image.needed_bytes(links))
 
 
+@dataclass(frozen=True)
 class _Staging:
     """The image beside ``dest``, which is proven there and gets the attributes that it will need."""
 
-    def __init__(
-        self,
-        request: Request,
-        links: Sequence[Backup],
-        expected: Proof | None,
-        dest: Path,
-        directory: Path,
-    ) -> None:
-        self.request = request
-        self.links = links
-        self.document = links[-1].trusted()
-        self.expected = expected
-        self.dest = dest
-        self.staged = directory / "restored"
+    request: Request
+    links: Sequence[Backup]
+    expected: Proof | None
+    dest: Path
 
-    def prove(self, written: image.Written) -> Sequence[str]:
-        """Raises unless the image is the right one; afterwards only the switch is left. Says what could not be had."""
-        image.prove(self.links[-1], written, self._check)
+    @property
+    def document(self) -> Manifest:
+        return self.links[-1].trusted()
+
+    def prove(self, written: image.Written) -> Sequence[Check]:
+        """Raises unless the image is the right one, and as it is expected to be."""
+        found = image.prove(self.links[-1], written, lambda: self._check(written.path))
+        failed = sorted((each for each in found if each.outcome == proof.FAILED), key=_is_expectation)
+        if failed:
+            also = _ALL_THE_SAME if _is_expectation(failed[0]) else ""
+            raise ProofFailedError(
+                f"the restored image fails {failed[0].name}: {failed[0].detail}.",
+                hint=f"The live database was not touched. Choose another backup{also}.",
+            )
+        return [proof.whole("image", proof.PASSED, f"SHA-256 {self.document.image.sha256}"), *found]
+
+    def prepare(self, staged: Path) -> Sequence[str]:
+        """Give the image the attributes that it will need; afterwards only the switch is left. Says what it lacks."""
         warnings: Sequence[str] = ()
         with doing(step="cannot set owner and mode"):
             if self.dest.exists():
-                right = owners.copy_attributes(self.dest, self.staged, with_group=not self.request.group)
+                right = owners.copy_attributes(self.dest, staged, with_group=not self.request.group)
                 warnings = _not_given(*_owner_and_group(self.dest), right, self.request)
             else:
-                warnings = self._apply_origin()
-            _apply_wanted(self.staged, self.request)
-            files.sync_file(self.staged)
+                warnings = self._apply_origin(staged)
+            _apply_wanted(staged, self.request)
+            files.sync_file(staged)
         return warnings
 
-    def _apply_origin(self) -> Sequence[str]:
+    def _apply_origin(self, staged: Path) -> Sequence[str]:
         """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
         origin, request = self.document.database, self.request
         if os.name == "nt" or not origin.mode:
@@ -228,29 +247,23 @@ class _Staging:
         if request.repository is not None and owners.other_owner(request.repository):
             # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
             like = owners.other_owner(self.dest.parent)
-            owners.change_owner(self.staged, like.st_uid if like else -1, like.st_gid if like else -1)
-            right = owners.has(self.staged, uid, gid) if like else (False, False)
+            owners.change_owner(staged, like.st_uid if like else -1, like.st_gid if like else -1)
+            right = owners.has(staged, uid, gid) if like else (False, False)
         else:
-            right = owners.give(self.staged, uid, gid)
-        owners.change_mode(self.staged, owners.rights(int(origin.mode, 8), group=right[1]))
+            right = owners.give(staged, uid, gid)
+        owners.change_mode(staged, owners.rights(int(origin.mode, 8), group=right[1]))
         return _not_given(origin.owner, origin.group, right, request)
 
-    def _check(self) -> None:
-        level, document = self.request.check, self.document
-        if document.suspect or not document.image.bytes or (level == "quick" and _has_passed(document)):
-            return
-        header = database.read_header(self.staged)
-        with contextlib.closing(database.connect(self.staged, immutable=True)) as connection:
-            schema.load_of_copy(connection, header)
-            checks = proof.check_structure(connection, level)
-            if level == "full" and self.expected is not None:
-                checks.extend(proof.check_rows(connection, self.expected))
-        failed = [each for each in checks if each.outcome == proof.FAILED]
-        if failed:
-            raise ProofFailedError(
-                f"the restored image fails {failed[0].name}: {failed[0].detail}.",
-                hint="The live database was not touched. Choose another backup.",
-            )
+    def _check(self, staged: Path) -> Sequence[Check]:
+        expected, document = self.request.expected, self.document
+        known = document.suspect or not document.image.bytes or (expected.level == "quick" and _has_passed(document))
+        if known and not expected.about_content:
+            return []
+        return content.check_image(staged, expected, self.expected, structure=not known)
+
+
+def _is_expectation(check: Check) -> bool:
+    return check.kind == proof.EXPECTATION
 
 
 def _owner_and_group(path: Path) -> tuple[str, str]:
@@ -270,6 +283,16 @@ def _has_passed(document: Manifest) -> bool:
     return any(
         each.name in ("quick_check", "integrity_check") and each.outcome == proof.PASSED for each in document.checks
     )
+
+
+def _check_present(dest: Path, expected: Expectations) -> Sequence[Check]:
+    """Raise when what is there already is not what is expected of it."""
+    if not expected.about_content:
+        return []
+    found = verify.verify_database(dest, expected)
+    if found.error is not None:
+        raise found.error
+    return found.checks
 
 
 def _compare_installed(dest: Path, document: Manifest) -> None:

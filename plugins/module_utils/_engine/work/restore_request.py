@@ -15,9 +15,12 @@ from typing import Any
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS
 from ..sealed import encryption
 from ..sealed.encryption import NO_KEYS, Keys
+from ..sqlite.proof import Check
 from ..system import clock, options
 from ..system.errors import UsageError
 from ..system.options import Options
+from . import content
+from .content import NOTHING_EXPECTED, Expectations
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Request:
     """What to restore and where; the options of the module ``sqlite_restore`` with the same names.
 
     ``dest`` None is the path that was backed up. ``owner``, ``group`` and ``mode`` (octal) are as the old file's, or
-    as they were when the backup was made, unless given.
+    as they were when the backup was made, unless given. A ``rehearsal`` leaves no line in the audit log.
     """
 
     repository: Path | None
@@ -40,6 +43,13 @@ class Request:
     force_identity: bool = False
     keys: Keys = NO_KEYS
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
+    expectations: Expectations = NOTHING_EXPECTED
+    rehearsal: bool = False
+
+    @property
+    def expected(self) -> Expectations:
+        """What is checked of the image, as deep as ``check`` says."""
+        return dataclasses.replace(self.expectations, level=self.check)
 
 
 def requested(given: Options) -> Request:
@@ -56,6 +66,7 @@ def requested(given: Options) -> Request:
         force_identity=given["force_identity"],
         keys=encryption.keys(given),
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
+        expectations=content.expected(given, given["check"]),
     )
 
 
@@ -73,6 +84,7 @@ class Outcome:
     """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
 
     ``not_after`` is the moment that the request's ``before`` meant, with its offset; empty when none was given.
+    ``checks`` are those of the image.
     ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
     """
 
@@ -83,11 +95,13 @@ class Outcome:
     not_after: str = ""
     sha256: str = ""
     durations: dict[str, float] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     before: dict[str, int | bool] = field(default_factory=dict)
     after: dict[str, int | bool] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For programs, as the module answers."""
-        described = {**dataclasses.asdict(self), "dest": str(self.dest)}
+        checks = [each.to_json() for each in self.checks]
+        described = {**dataclasses.asdict(self), "dest": str(self.dest), "checks": checks}
         return {name: value for name, value in described.items() if name not in ("changed", "before", "after")}

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from ..repository import chain, choice, examination, image, published
 from ..repository.published import Backup
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS, Repository
 from ..sealed.encryption import NO_KEYS, Keys
-from ..sqlite import database, pin, proof, schema
-from ..sqlite.library import sqlite3
+from ..sqlite import database, pin, proof
 from ..sqlite.proof import Check
 from ..sqlite.snapshot import Progress
 from ..system import files, scratch
@@ -35,25 +33,16 @@ from ..system.errors import (
     sentence,
 )
 from ..system.options import Options
+from . import content
+from .content import Expectations
+
+__all__ = ["UNEXPECTED", "Expectations", "Verification", "expected", "verify_backups", "verify_database"]
 
 UNEXPECTED = "unexpected"
 
 
-@dataclass(frozen=True)
-class Expectations:
-    """How deep to look (``quick`` or ``full``), and what the operator knows of the content."""
-
-    level: str = "quick"
-    expect_tables: Sequence[str] = ()
-    assertions: Sequence[Mapping[str, Any]] = ()
-
-    @property
-    def about_content(self) -> bool:
-        return bool(self.expect_tables or self.assertions)
-
-
 def expected(given: Options) -> Expectations:
-    return Expectations(given["level"], given["expect_tables"], given["assertions"])
+    return content.expected(given, given["level"])
 
 
 @dataclass
@@ -87,12 +76,12 @@ def verify_database(
         source = database.locate(path)
     checks = pin.examine(
         source,
-        lambda connection: _content_checks(connection, expected),
+        lambda connection: content.check(connection, expected),
         action=action,
         deadline=Deadline(timeout_seconds),
         traceless=dry_run,
     )
-    return Verification(checks, _failure(checks, f"The database {path}", SourceCorruptError))
+    return Verification(checks, content.failure(checks, f"The database {path}", SourceCorruptError))
 
 
 def verify_backups(
@@ -196,7 +185,7 @@ def _verify_backup(
         result.error = error
         result.locked_out = True
         return result
-    result.error = _failure(result.checks, f"The backup {backup.id}", BackupDamagedError)
+    result.error = content.failure(result.checks, f"The backup {backup.id}", BackupDamagedError)
     return result
 
 
@@ -210,43 +199,6 @@ def _restored_checks(
     restored = place / "restored.sqlite"
     proven = examination.proof_of(backup, keys)
 
-    def check() -> list[Check]:
-        checks = [Check("image", proof.PASSED, f"SHA-256 {document.image.sha256}")]
-        header = database.read_header(restored)
-        with contextlib.closing(database.connect(restored, immutable=True)) as connection:
-            schema.load_of_copy(connection, header)
-            if proven is not None and expected.level == "full":
-                checks.extend(proof.check_rows(connection, proven))
-            checks.extend(_content_checks(connection, expected))
-        return checks
-
     written = image.write_image(links, restored, keys, progress=progress)
-    return image.prove(backup, written, check)
-
-
-def _content_checks(connection: sqlite3.Connection, expected: Expectations) -> list[Check]:
-    checks = proof.check_structure(connection, expected.level)
-    checks.extend(
-        proof.check_expectations(connection, expect_tables=expected.expect_tables, assertions=expected.assertions)
-    )
-    return checks
-
-
-def _failure(checks: Sequence[Check], what: str, damage: type[EngineError]) -> EngineError | None:
-    """What to fail with: damage before a failed expectation before a doubt."""
-    failed = [each for each in checks if each.outcome == proof.FAILED]
-    for each in failed:
-        if each.kind != proof.EXPECTATION:
-            return damage(f"{what} failed {each.name}: {each.detail}", hint="Restore a backup that passes.")
-    if failed:
-        return ProofFailedError(
-            f"{what} failed {failed[0].name}: {failed[0].detail}.",
-            hint="The file is whole, but its content is not what was expected: look at both.",
-        )
-    for each in checks:
-        if each.outcome == proof.INCONCLUSIVE:
-            return ProgramMissingError(
-                f"{what} cannot be verified here: {each.name}: {each.detail}.",
-                hint="Verify it with an SQLite that has this module.",
-            )
-    return None
+    found = image.prove(backup, written, lambda: content.check_image(restored, expected, proven))
+    return [Check("image", proof.PASSED, f"SHA-256 {document.image.sha256}"), *found]
