@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Documentation fragment, selected by name: sqliteops.backup.target."""
+    """Documentation fragments, selected by name: sqliteops.backup.target[.optional]."""
 
     DOCUMENTATION = r"""
 options:
@@ -96,3 +96,6 @@ requirements:
   - rclone 1.60 or newer on the host, for C(s3), C(gs), C(azblob) and C(rclone)
   - rsync on the host, for C(ssh) and C(file), and on the other host; and the program C(ssh) for C(ssh)
 """
+
+    # For a module that can do without one.
+    OPTIONAL = DOCUMENTATION.replace("    required: true\n    suboptions:", "    suboptions:")

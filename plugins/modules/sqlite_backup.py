@@ -264,6 +264,11 @@ backup:
       type: bool
       returned: success
       sample: true
+    proven:
+      description: When it was last restored, by a drill or a full verification, and found right; null when never.
+      type: str
+      returned: success
+      sample: null
     doubts:
       description: What of its content could not be checked on its host, or is odd; a line for each.
       type: list

@@ -117,6 +117,11 @@ repositories:
           type: bool
           returned: success
           sample: true
+        proven:
+          description: When it was last restored, by a drill or a full verification, and found right; null when never.
+          type: str
+          returned: success
+          sample: "2025-12-30T12:30:00Z"
         doubts:
           description: What of its content could not be checked on its host, or is odd; a line for each.
           type: list
@@ -270,7 +275,47 @@ repositories:
       description: The last restore drill in the audit log; null when there was none.
       type: dict
       returned: success
-      sample: null
+      contains:
+        time:
+          description: When it was.
+          type: str
+          returned: success
+          sample: "2025-12-30T12:00:00Z"
+        backup:
+          description: The id of the backup; empty when there was none.
+          type: str
+          returned: success
+          sample: 20251230T120000Z-full
+        outcome:
+          description: V(passed), V(failed) or V(inconclusive).
+          type: str
+          returned: success
+          sample: passed
+        rto_seconds:
+          description: How long the restore took; null when it failed.
+          type: float
+          returned: success
+          sample: 1.2
+        rto_met:
+          description: Whether that was no more than the RTO; null when none was asked for.
+          type: bool
+          returned: success
+          sample: true
+        database_bytes:
+          description: Bytes of the restored database; null when none was restored.
+          type: int
+          returned: success
+          sample: 104857600
+        place:
+          description: The target that was read; empty for the repository itself.
+          type: str
+          returned: success
+          sample: ""
+        message:
+          description: Why it failed; empty when it passed.
+          type: str
+          returned: success
+          sample: ""
 error:
   description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
   returned: on failure

@@ -55,6 +55,7 @@ def host(tmp_path: Path) -> Path:
     (app / ".env").write_text("DATABASE_URL=file:../agent.db\n")
     (tmp_path / "home" / "ci-fixer" / ".local" / "bin").mkdir(parents=True)
     (tmp_path / "etc" / "sqlite-backup").mkdir(parents=True)
+    (tmp_path / "srv" / "drills").mkdir()
     agent_db.create(app / "agent.db", runs=20)
     repository = tmp_path / "var" / "backups" / "sqlite" / "agent"
     with mock.patch.object(clock, "now", return_value=clock.from_text("2025-12-30T11:00:00Z")):
@@ -65,7 +66,7 @@ def host(tmp_path: Path) -> Path:
 def test_examples_run_as_they_are(ansible: Session, documentation: Mapping[str, Documentation], host: Path) -> None:
     live = host / "srv" / "ci-fixer" / "agent.db"
 
-    last = ["sqlite_offsite_pull"]
+    last = ["sqlite_offsite_pull", "sqlite_restore_drill"]
     with servers.mounted(host) as server:
         for name in [*sorted({*MODULES} - {"sqlite_restore", *last}), *last]:
             assert _failures(ansible, _examples(documentation[name], host, server.target["url"])) == []
@@ -88,6 +89,7 @@ def test_every_module_has_examples_that_run(documentation: Mapping[str, Document
         "sqlite_offsite_pull",
         "sqlite_offsite_push",
         "sqlite_restore",
+        "sqlite_restore_drill",
         "sqlite_verify",
     ]
     for name in MODULES:
@@ -208,6 +210,7 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
             ansible.task("sqlite_offsite_pull", {**other, **copy, "name": "metrics"}),
         ]
     assert pushes[1]["transferred"]
+    drills = _drills(ansible, place, repository)
     damaged = place.backed_up(force=True)
     databases.flip_bit(damaged / "manifest.json", 40)
     runner = {"path": str(place.srv / "sqlite-backup")}
@@ -236,8 +239,23 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         "sqlite_offsite_pull": pulls,
         "sqlite_offsite_push": pushes,
         "sqlite_restore": restores,
+        "sqlite_restore_drill": drills,
         "sqlite_verify": verifications,
     }
+
+
+def _drills(ansible: Session, place: Place, repository: Mapping[str, Any]) -> list[Result]:
+    old = place.directory / "old"
+    with mock.patch.object(clock, "now", return_value=clock.from_text("2025-12-30T11:00:00Z")):
+        backup.run(backup.Request(path=place.database, repository=old))
+    backup.run(backup.Request(path=place.database, repository=old, force=True))
+    return [
+        ansible.task("sqlite_restore_drill", repository, check_mode=True),
+        ansible.task("sqlite_restore_drill", {"repository": str(old), "rto": "1h", "rpo": "1h", "backup": "due"}),
+        ansible.task("sqlite_restore_drill", {**repository, "rto": "0s"}),
+        ansible.task("sqlite_restore_drill", {**repository, "backup": "20200101T000000Z-full"}),
+        ansible.task("sqlite_restore_drill", {**repository, "scratch_dir": "/no/such/directory"}),
+    ]
 
 
 def _own(result: Result) -> Result:

@@ -33,6 +33,7 @@ def tasks(place: Place) -> dict[str, dict[str, Any]]:
         "sqlite_offsite_pull": {**repository, **target},
         "sqlite_offsite_push": {**repository, **target},
         "sqlite_restore": {"dest": str(place.database), **repository},
+        "sqlite_restore_drill": repository,
         "sqlite_verify": repository,
     }
 

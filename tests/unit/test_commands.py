@@ -335,9 +335,9 @@ def test_list_shows_every_backup_with_its_age_and_reason(host: Host, moment: lis
     title, head, first, second = host.run("list").out.splitlines()
 
     assert title.startswith(f"agent: 2 backups of {host.database()} in {host.repository()}")
-    assert head.split() == ["BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT", "BY", "GOES", "REASON"]
+    assert head.split() == ["BACKUP", "AGE", "STORED", "DATABASE", "STATE", "PROVEN", "KEPT", "BY", "GOES", "REASON"]
     assert first.split()[:3] == [host.ids()[0], "1", "d"]
-    assert re.search(r"verified, pinned  hourly, daily, pinned  +never  +before\\nmigration 42$", first)
+    assert re.search(r"verified, pinned  never   hourly, daily, pinned  +never  +before\\nmigration 42$", first)
     assert second.split()[:3] == [host.ids()[1], "0", "s"]
 
 
@@ -362,7 +362,7 @@ def test_list_tells_why_each_backup_stays_and_when_it_goes(host: Host, moment: l
     }
     assert [{"id": each["id"], "reasons": each["reasons"]} for each in listed if each["reasons"]] == pruned["kept"]
     lines = host.run("list").out.splitlines()
-    assert [re.split("  +", each)[5:7] for each in lines[2:]] == [
+    assert [re.split("  +", each)[6:8] for each in lines[2:]] == [
         ["pinned", "in 14 h"],
         ["daily", "in 14 h"],
         ["nothing", "next run"],

@@ -23,16 +23,18 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cli",),
         ("guard",),
         ("commands",),
+        ("drills",),
         ("console", "grammar", "offsite"),
         ("seen", "selection", "target_config"),
         ("config", "manual"),
         ("result", "strict", "wording", "zipapp"),
     ),
     "work": (
-        ("backup",),
+        ("backup", "drill"),
         ("doctor", "draft", "preview", "restore"),
         (
             "backup_request",
+            "drill_request",
             "findings_host",
             "findings_live",
             "findings_stored",
@@ -48,7 +50,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "watch": (
         ("health",),
-        ("offsite", "schedule"),
+        ("offsite", "recovery", "schedule"),
     ),
     "targets": (
         ("target",),
@@ -93,7 +95,7 @@ LONGEST_LINES = 400
 STANDARD = {
     "__future__", "abc", "argparse", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime",
     "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "importlib", "io", "itertools",
-    "json", "lzma", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re", "secrets", "shlex",
+    "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re", "secrets", "shlex",
     "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading",
     "time", "traceback", "types", "typing", "urllib", "zlib", "zipfile", "zoneinfo",
 }  # fmt: skip

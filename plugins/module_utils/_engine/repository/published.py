@@ -92,6 +92,12 @@ class Backup:
         """The level of the verification that failed last; empty once one of that level, or a deeper one, passed."""
         return standing_failure(self.verifications)
 
+    @property
+    def proven(self) -> str:
+        """When it was last restored and found right, RFC 3339; empty when never, as far as is written down."""
+        looks = (each["time"] for each in self.verifications if each["level"] == "full" and each["outcome"] == PASSED)
+        return max(looks, default="")
+
     def looked_deep(self, since: datetime) -> bool:
         """Whether its content was checked with ``integrity_check`` since then."""
         looks = [each["time"] for each in self.verifications if each["level"] == "full"]

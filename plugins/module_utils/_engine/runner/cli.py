@@ -21,7 +21,7 @@ from ..sqlite import library
 from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
-from . import commands, config, grammar, guard, manual, offsite, selection, wording
+from . import commands, config, drills, grammar, guard, manual, offsite, selection, wording
 from .config import Database
 from .console import Console
 from .grammar import PROGRAM
@@ -197,6 +197,7 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
     "try": commands.try_out,
     "verify": commands.verify_one,
     "restore": commands.restore_one,
+    "drill": drills.drill_one,
     "push": offsite.push_one,
     "pull": offsite.pull_one,
 }
@@ -234,6 +235,7 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "list": lambda result, _asked: wording.listed_anywhere(result.facts),
     "verify": lambda result, _asked: wording.verified(result.facts),
     "restore": _restored,
+    "drill": lambda result, asked: wording.drilled(result.facts["drills"], dry_run=asked.dry_run),
     "push": lambda result, asked: wording.pushed(result.facts["targets"], dry_run=asked.dry_run),
     "pull": lambda result, asked: [wording.pulled(result.facts["pull"], dry_run=asked.dry_run)],
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),

@@ -40,11 +40,11 @@ from ..system.errors import (
 )
 from ..watch import health, schedule
 from ..work import backup, doctor, info, pinning, prune, restore, verify
-from . import offsite, seen
+from . import drills, offsite, seen
 from .config import Database
 from .result import Asked, Result, attempt
 
-_TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure")
+_TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure", "last_drill")
 
 
 def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -248,7 +248,13 @@ def status(settings: Database, _asked: Asked) -> Result:
         repository = _open(settings, "Cannot tell the status")
         rpo_seconds = options.seconds(settings.options, "rpo")
         objectives = [(each.name, each.rpo_seconds) for each in offsite.targets(settings)]
-        told = info.describe_repository(repository, rpo_seconds=rpo_seconds, due=_due(settings), targets=objectives)
+        told = info.describe_repository(
+            repository,
+            rpo_seconds=rpo_seconds,
+            due=_due(settings),
+            targets=objectives,
+            drills_every_seconds=drills.every_seconds(settings),
+        )
     except BackupNotFoundError:
         told = info.describe_nothing()
     facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}

@@ -67,6 +67,17 @@ KEYS: Mapping[str, Key] = {
     "identity_file": Key("path"),
     "passphrase_file": Key("path"),
     "rpo": Key("duration"),
+    "rto": Key("duration"),
+    "drill": Key(
+        "object",
+        keys={
+            "backup": Key("text", "latest", ("latest", "random", "due")),
+            "every": Key("duration"),
+            "prove_within": Key("duration", "4w"),
+            "target": Key("text"),
+            "scratch_dir": Key("path"),
+        },
+    ),
     "due": Key(
         "object",
         keys={

@@ -220,6 +220,13 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     _add_dry_run(parser)
 
 
+def _add_drill(parser: argparse.ArgumentParser) -> None:
+    which = "an id, latest, random, or due: latest and whose turn it is (default: as configured, else latest)"
+    parser.add_argument("--backup", metavar="ID", help=which)
+    _add_target(parser, "fetch it from this target (default: as configured, else the repository)")
+    _add_dry_run(parser)
+
+
 def _add_guard(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{PROGRAM} guard NAME --reason TEXT [options] -- COMMAND…"
     parser.add_argument("--reason", metavar="TEXT", required=True, help="why: it is stored with the backup")
@@ -277,6 +284,11 @@ COMMANDS: dict[str, Command] = {
             "restore agent --undo",
         ),
         _UNDO,
+    ),
+    "drill": Command(
+        "Restore a backup in a scratch place, prove it, and measure how long that takes.",
+        _add_drill,
+        ("drill agent", "drill --all --backup due", "drill agent --target nas"),
     ),
     "prune": Command(
         "Remove the backups that retention does not keep.",

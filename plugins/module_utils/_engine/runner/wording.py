@@ -83,7 +83,7 @@ def pinned(facts: Facts, *, dry_run: bool = False) -> str:
 
 def listed(repository: Facts) -> list[str]:
     """Every backup of a repository, the newest last."""
-    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "KEPT BY", "GOES", "REASON")
+    head = ("BACKUP", "AGE", "STORED", "DATABASE", "STATE", "PROVEN", "KEPT BY", "GOES", "REASON")
     where = f"{plain(repository['source'])} in {plain(repository['path'])}"
     title = f"{counted(len(repository['backups']), 'backup')} of {where}, {readable(repository['total_bytes'])}"
     return [title, *table(head, [_backup_row(each) for each in repository["backups"]], right=head[1:4])]
@@ -140,15 +140,19 @@ def _carried(facts: Facts, verb: str, done: str, dry_run: bool) -> str:
 def _backup_row(backup: Facts) -> list[str]:
     kept = [_kept_by(backup), _goes(backup)]
     if "created" not in backup:
-        return [backup["id"], "", "", "", "damaged", *kept, backup["damage"]]
-    seconds = (clock.now() - clock.from_text(backup["created"])).total_seconds()
+        return [backup["id"], "", "", "", "damaged", "", *kept, backup["damage"]]
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
     state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
     state = "foreign" if backup["foreign"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
-    old = clock.in_words(max(0, seconds))
-    return [backup["id"], old, *sizes, ", ".join(marks), *kept, backup["damage"] or backup["reason"]]
+    proven = f"{_age(backup['proven'])} ago" if backup["proven"] else "never"
+    old = _age(backup["created"])
+    return [backup["id"], old, *sizes, ", ".join(marks), proven, *kept, backup["damage"] or backup["reason"]]
+
+
+def _age(moment: str) -> str:
+    return clock.in_words(max(0, (clock.now() - clock.from_text(moment)).total_seconds()))
 
 
 def _kept_by(backup: Facts) -> str:
@@ -172,6 +176,39 @@ def verified(facts: Facts) -> list[str]:
     verification = facts["verification"]
     rows = [[each["name"], each["outcome"], each["detail"]] for each in verification["checks"]]
     return [str(verification["outcome"]), *table(("CHECK", "OUTCOME", "FOUND"), rows)]
+
+
+def drilled(drills: Sequence[Facts], *, dry_run: bool = False) -> list[str]:
+    """What each drill found, a line each, with what is not well."""
+    if dry_run:
+        return [f"would restore {', '.join(each['backup'] for each in drills)} for trial"]
+    head = ("BACKUP", "OUTCOME", "TOOK", "RTO", "AGE", "RPO", "DATABASE", "FOUND")
+    rows = [_drill_row(each) for each in drills]
+    bad = [each for each in drills if each["outcome"] != "passed"]
+    told = f"{counted(len(drills), 'drill')}, {len(bad) or 'none'} failed"
+    return [told, *table(head, rows, right=(head[2], head[6]))]
+
+
+def _drill_row(drill: Facts) -> list[str]:
+    took, age, size = drill["rto_seconds"], drill["rpo_seconds"], drill["database_bytes"]
+    later = drill["forecast"]
+    found = drill["error"]["message"] if drill["error"] else "; ".join(drill["proven"][-1:])
+    if later and later["rto_met"] is False:
+        found += f" In {later['days']} days it would take {clock.in_words(later['rto_seconds'])}, too long."
+    return [
+        drill["backup"] or "none",
+        drill["outcome"],
+        "" if took is None else f"{took:.1f} s",
+        _objective(drill["rto_target_seconds"]),
+        "" if age is None else clock.in_words(age),
+        _objective(drill["rpo_target_seconds"]),
+        "" if size is None else readable(size),
+        found,
+    ]
+
+
+def _objective(seconds: float | None) -> str:
+    return "not set" if seconds is None else clock.in_words(seconds)
 
 
 def diagnosed(findings: Sequence[Facts]) -> list[str]:

@@ -188,7 +188,7 @@ EXIT_CODES: Mapping[int, tuple[str, str]] = {
     21: ("a target cannot be reached, or refused", "doctor tries what this host may do there"),
     22: ("backup not found", "list shows what there is"),
     23: ("a device, a filesystem or a mount failed", "look at the disk and the kernel's log; nothing was judged by it"),
-    30: ("RPO missed, or no verified backup", "see whether the schedule runs"),
+    30: ("RPO or RTO missed, or no verified backup", "see whether the schedule runs; a drill says what took long"),
     31: ("the last run failed, or did not come (status)", "the message says why"),
     130: ("interrupted", "run it again"),
 }

@@ -16,7 +16,7 @@ from ..repository.published import Backup
 from ..sqlite.proof import FAILED, PASSED
 from ..system import clock, errors
 from ..system.errors import BackupDamagedError, EngineError, PartialError, SourceCorruptError, Way
-from . import offsite
+from . import offsite, recovery
 from .offsite import Standing
 
 OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
@@ -69,13 +69,16 @@ def judge(
     rpo_seconds: float | None = None,
     due: datetime | None = None,
     targets: Sequence[Standing] = (),
+    drills_every_seconds: float | None = None,
 ) -> Health:
     """The health of a repository with these ``backups`` and this audit log, both oldest first.
 
     ``warnings`` are what the repository says of itself. At ``due`` a run began, whose backup must be there by now.
+    Where drills are scheduled, one comes ``drills_every_seconds``.
     """
-    # What is off-site is told of each target.
-    events = [each for each in events if each.get("event") not in offsite.EVENTS]
+    drills = recovery.past(events)
+    # What is off-site is told of each target, and a drill of what it found.
+    events = [each for each in events if each.get("event") not in (*offsite.EVENTS, recovery.DRILL)]
     now = clock.now()
     backups = published.own(backups)
     newest, age_seconds = _newest_verified(backups, now)
@@ -94,6 +97,7 @@ def judge(
         *_of_clock(backups, now),
         *_of_age(newest, now),
         *_of_pins(backups, now),
+        *(Reason(DEGRADED, text, hint) for text, hint in recovery.told(drills, backups, drills_every_seconds)),
         *(Reason(MISSED if missed else DEGRADED, text, hint) for missed, text, hint in offsite.told(targets)),
     ]
     reasons.sort(key=lambda each: -STATES.index(each.state))

@@ -30,6 +30,7 @@ def describe(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         "pinned_since": backup.pinned_since or None,
         "pinned_until": backup.pinned_until or None,
         "verified": backup.verified,
+        "proven": backup.proven or None,
         "apart": backup.apart,
         "foreign": backup.foreign,
         "confirmed": backup.confirmed or None,

@@ -14,7 +14,7 @@ from ..repository import published
 from ..repository.published import Backup
 from ..repository.repository import Repository
 from ..sealed.encryption import NO_KEYS, Keys
-from ..watch import health, offsite
+from ..watch import health, offsite, recovery
 from . import backup_facts
 
 
@@ -42,6 +42,7 @@ def describe_repository(
     backups: Sequence[Backup] | None = None,
     due: datetime | None = None,
     targets: Sequence[tuple[str, float | None]] = (),
+    drills_every_seconds: float | None = None,
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
@@ -53,15 +54,25 @@ def describe_repository(
     events = repository.history()
     warnings = repository.warnings(backups)
     standings = [offsite.standing(backups, events, name, target_rpo) for name, target_rpo in targets]
+    judged = health.judge(
+        backups,
+        events,
+        warnings,
+        rpo_seconds=rpo_seconds,
+        due=due,
+        targets=standings,
+        drills_every_seconds=drills_every_seconds,
+    )
+    drills = recovery.past(events)
     return {
         "name": repository.name,
         "path": str(repository.path),
         "source": repository.source,
         "backups": described,
         "latest": described[-1] if published.own(backups) else None,
-        **_judged(health.judge(backups, events, warnings, rpo_seconds=rpo_seconds, due=due, targets=standings)),
+        **_judged(judged),
         **({"targets": [each.to_json() for each in standings]} if targets else {}),
         "total_bytes": sum(each.manifest.stored_bytes for each in backups if each.manifest),
         "warnings": warnings,
-        "last_drill": next((event for event in reversed(events) if event.get("event") == "drill"), None),
+        "last_drill": drills[-1].to_json() if drills else None,
     }

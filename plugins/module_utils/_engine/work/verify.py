@@ -36,7 +36,15 @@ from ..system.options import Options
 from . import content
 from .content import Expectations
 
-__all__ = ["UNEXPECTED", "Expectations", "Verification", "expected", "verify_backups", "verify_database"]
+__all__ = [
+    "UNEXPECTED",
+    "Expectations",
+    "Verification",
+    "expected",
+    "noted_outcome",
+    "verify_backups",
+    "verify_database",
+]
 
 UNEXPECTED = "unexpected"
 
@@ -155,12 +163,16 @@ def _note(repository: Repository, backup: Backup, expected: Expectations, result
     """Write down what was found; what the audit log does not take is told: to fail would hide what was found."""
     # What was known of a backup stays as it is when somebody tries another key.
     if backup.manifest is not None and not result.locked_out:
-        # Whole, but not what the operator expects: that may be a slip in the assertion, and no reason to remove it.
-        outcome = UNEXPECTED if isinstance(result.error, ProofFailedError) else result.outcome
+        outcome = noted_outcome(result.error, result.outcome)
         repository.note_verification(backup, level=expected.level, outcome=outcome)
     code = result.error.code if result.error else 0
     facts = {"backup": backup.id, "level": expected.level, "outcome": result.outcome, "code": code}
     return repository.record_done("verify", **facts)
+
+
+def noted_outcome(error: EngineError | None, outcome: str) -> str:
+    """What is written down beside a backup. A slip in an assertion is no reason to remove one that is whole."""
+    return UNEXPECTED if isinstance(error, ProofFailedError) else outcome
 
 
 def _verify_backup(

@@ -1,0 +1,74 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the runner does for drills of one configured database."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..sealed import encryption
+from ..sqlite.snapshot import Progress
+from ..system import options
+from ..system.errors import UsageError, doing
+from ..work import content, drill
+from . import config, offsite
+from .config import Database
+from .result import Asked, Result, code_of
+
+
+def drill_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Restore backups for trial, those that the configuration or the command line names; the worst failure counts."""
+    found = drill.run(_requested(settings, asked), dry_run=asked["dry_run"], progress=progress)
+    warnings = [*filter(None, [encryption.keys(settings.options).warning()])]
+    for each in found:
+        warnings.extend(text for text in each.warnings if text not in warnings)
+    failed = [Result(settings.name, each.error) for each in found if each.error]
+    worst = next((each.error for each in failed if each.code == code_of(failed)), None)
+    return Result(settings.name, worst, warnings, {"drills": [each.to_json() for each in found]})
+
+
+def every_seconds(settings: Database) -> float | None:
+    """How often drills are to come; None when nothing is said of it."""
+    return options.seconds(_plan(settings), "every")
+
+
+def _plan(settings: Database) -> Mapping[str, Any]:
+    return settings.options["drill"] or {name: key.default for name, key in config.KEYS["drill"].keys.items()}
+
+
+def _requested(settings: Database, asked: Asked) -> drill.Request:
+    plan = _plan(settings)
+    backup = asked["backup"] or plan["backup"]
+    names = asked["targets"] or ([plan["target"]] if plan["target"] else [])
+    if len(names) > 1:
+        raise UsageError("it takes one target.", action=f"Cannot make a drill of {settings.name}", hint="Name one.")
+    there = next(iter(offsite.targets(settings, names)), None) if names else None
+    every = options.seconds(plan, "every")
+    with doing(f"Cannot make a drill of {settings.name}"):
+        return drill.Request(
+            repository=settings.repository,
+            backup=backup,
+            name=settings.name,
+            target=there.of(settings) if there else None,
+            called=there.name if there else "",
+            rto_seconds=options.seconds(settings.options, "rto"),
+            rpo_seconds=options.seconds(settings.options, "rpo"),
+            expectations=content.expected(settings.options, "full"),
+            scratch_dir=Path(plan["scratch_dir"]) if plan["scratch_dir"] else None,
+            every_seconds=drill.WEEK_SECONDS if every is None else every,
+            prove_within_seconds=options.seconds(plan, "prove_within") or 0.0,
+            keys=encryption.keys(settings.options),
+            lock_timeout_seconds=options.seconds(settings.options, "lock_timeout") or 0.0,
+            repeat=lambda identity: shlex.join(_repeated(settings, identity, names)),
+        )
+
+
+def _repeated(settings: Database, identity: str, targets: list[str]) -> list[str]:
+    words = ["sqlite-backup", "drill", settings.name, "--backup", identity]
+    for each in targets:
+        words.extend(["--target", each])
+    return words if settings.directory == config.directory() else [*words, "--config", str(settings.directory)]
