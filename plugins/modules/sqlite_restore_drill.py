@@ -160,7 +160,7 @@ drill:
       returned: success
       sample: 104857600
     stored_bytes:
-      description: Bytes that the backup, with all that it builds on, takes.
+      description: Bytes that the backup, with all that it builds on, takes; null when none could be chosen.
       type: int
       returned: success
       sample: 10485760
@@ -180,7 +180,7 @@ drill:
       returned: success
       sample: true
     rpo_seconds:
-      description: How old the data of the newest good backup there is.
+      description: Seconds since what the newest good backup there holds was current; null when there is none.
       type: int
       returned: success
       sample: 1800
