@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import RefusedError, UsageError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.targets import address
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import recovery
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import content, drill
 from support import databases, keys
 from support.hosts import Host
@@ -242,10 +243,10 @@ def test_growth_tells_when_the_rto_will_be_missed(site: Site, monkeypatch: pytes
     factor = found.outlook.database_bytes / size
     assert found.rto_seconds is not None
     assert found.outlook.rto_seconds == pytest.approx(found.rto_seconds * factor, abs=0.01)
-    tight = drilled(site, rto_seconds=found.rto_seconds * 3)
-    assert tight.outlook is not None
-    assert tight.outcome == "passed"
-    assert tight.outlook.rto_met is False
+    for allowed, met in ((2.0 * factor, True), (1.9 * factor, False), (None, None)):
+        told = recovery.outlook(site.open().backups(), size, 2.0, allowed)
+        assert told is not None
+        assert told.rto_met is met
 
 
 def test_scratch_that_others_can_change_is_refused(chain: Site, tmp_path: Path) -> None:
@@ -343,6 +344,29 @@ def test_runner_goes_by_the_configuration(host: Host) -> None:
     assert said.code == 17, "the older one has three rows; too slow is the lesser failure"
     assert [each["error"]["code"] for each in said.result["drills"]] == [30, 17]
     assert host.run("drill", "agent", "--backup", "latest").code == 30
+
+
+def test_report_is_written_whatever_came_of_the_drills(host: Host, tmp_path: Path) -> None:
+    host.run("backup", "agent")
+    host.add("gone", make=False)
+    page = tmp_path / "drills.html"
+    assert host.run("drill", "--all", "--report", page).code == 22
+    report = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [(each["name"], each["outcome"]) for each in report["drills"]] == [("gone", "failed"), ("agent", "passed")]
+    assert "</html>" in page.read_text(encoding="utf-8")
+    assert {each.stat().st_mode & 0o777 for each in (page, page.with_suffix(".json"))} == {0o600}
+    assert host.run("drill", "agent", "--report", page).code == 0
+    assert len(json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))["drills"]) == 1
+
+
+def test_report_that_cannot_be_written_is_told(host: Host, tmp_path: Path) -> None:
+    host.run("backup", "agent")
+    said = host.run("drill", "agent", "--report", tmp_path / "drills.txt")
+    assert (said.code, "must end with .html" in said.err) == (2, True)
+    missing = host.run("drill", "agent", "--report", tmp_path / "none" / "drills.html")
+    assert missing.code != 0
+    assert "Cannot write the report" in missing.err
+    assert [each["event"] for each in host.history()].count("drill") == 2
 
 
 def test_status_tells_of_a_drill_that_failed_or_never_came(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

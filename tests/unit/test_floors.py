@@ -49,8 +49,10 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune"),
     ),
     "watch": (
-        ("health",),
-        ("offsite", "recovery", "schedule"),
+        ("drill_report",),
+        ("drill_details",),
+        ("chart", "health", "page"),
+        ("given", "look", "markup", "offsite", "recovery", "schedule"),
     ),
     "targets": (
         ("target",),
@@ -86,18 +88,18 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("confined", "files"),
         ("options", "owners"),
         ("clock", "places"),
-        ("errors", "interrupts", "mounts"),
+        ("errors", "interrupts", "mounts", "words"),
     ),
 }
 LONGEST_LINES = 400
 
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
-    "__future__", "abc", "argparse", "array", "collections", "concurrent", "contextlib", "dataclasses", "datetime",
-    "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "importlib", "io", "itertools",
-    "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re", "secrets", "shlex",
-    "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading",
-    "time", "traceback", "types", "typing", "urllib", "zlib", "zipfile", "zoneinfo",
+    "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
+    "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "importlib",
+    "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re",
+    "secrets", "shlex", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog",
+    "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.relative_to(ENGINE).as_posix()[:-3] for path in ENGINE.rglob("*.py") if path.stem != "__init__")

@@ -1,27 +1,13 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Texts for people: sizes, ages, tables, and nothing in them that a terminal would obey."""
+"""Texts for people: sizes, ages, tables."""
 
 from __future__ import annotations
 
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import wording
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("plain dätä 数据", "plain dätä 数据"),
-        ("two\nlines\r\t", "two\\nlines\\r\\t"),
-        ("\x1b[31mred", "\\x1b[31mred"),
-        ("right\u202eto left", "right\\u202eto left"),
-        ("raw\udcff", "raw\\udcff"),
-    ],
-)
-def test_plain_text_is_one_line_that_no_terminal_obeys(text: str, shown: str) -> None:
-    assert wording.plain(text) == shown
 
 
 @pytest.mark.parametrize(

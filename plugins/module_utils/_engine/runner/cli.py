@@ -124,8 +124,21 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if command in selection.SHOWING:
         console.name_others(command, others)
     code = code_of(console.results)
+    if command == "drill" and arguments.report and not arguments.dry_run:
+        code = _report(Path(os.path.abspath(arguments.report)), console) or code
     console.document(command, code)
     return code
+
+
+def _report(file: Path, console: Console) -> int:
+    """The code of what kept the report of the drills from being written; 0 when it is."""
+    try:
+        drills.report(file, console.results)
+    except (EngineError, OSError) as error:
+        failure = explained(error)
+        console.complain(PROGRAM, failure)
+        return failure.code
+    return 0
 
 
 def _loaded(directory: Path, name: str, command: str) -> Database:

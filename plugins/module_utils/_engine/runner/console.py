@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any, TextIO
 
 from ..sqlite.snapshot import Progress
+from ..system import words
 from ..system.errors import EngineError, UsageError
-from . import wording
 from .result import Result, failure
 from .selection import Other
 
@@ -53,14 +53,14 @@ class Console:
     def complain(self, name: str, error: EngineError) -> None:
         """A failure, whatever else is silent."""
         prefix = f"{name}: " if name else ""
-        lines = [f"{prefix}error {error.code}: {wording.plain(error.message)}"]
-        lines.extend(f"  {wording.plain(each)}" for each in error.hint.split("\n") if each)
+        lines = [f"{prefix}error {error.code}: {words.plain(error.message)}"]
+        lines.extend(f"  {words.plain(each)}" for each in error.hint.split("\n") if each)
         self._write(sys.stderr, lines)
 
     def add(self, command: str, result: Result, told: str) -> None:
         """One more result: its warnings, its failure, and a line for the system log; ``told`` says it in a line."""
         self.results.append(result)
-        self.tell(*(f"{result.name}: warning: {wording.plain(each)}" for each in result.warnings))
+        self.tell(*(f"{result.name}: warning: {words.plain(each)}" for each in result.warnings))
         if result.error is not None and not self.json:
             self.complain(result.name, result.error)
         if self.log is not None:
@@ -70,12 +70,12 @@ class Console:
         level, text = (log.LOG_WARNING if result.warnings else log.LOG_INFO), f"{what}: {told}"
         if result.error is not None:
             level, text = log.LOG_ERR, f"{what} failed, exit code {result.code}: {result.error}"
-        log.syslog(level, wording.plain("; warning: ".join((text, *result.warnings))))
+        log.syslog(level, words.plain("; warning: ".join((text, *result.warnings))))
 
     def name_others(self, command: str, others: Sequence[Other]) -> None:
         """Configurations that were not looked at."""
         self._others = [dataclasses.asdict(each) for each in others]
-        self.tell(*(wording.plain(each.line(command)) for each in others))
+        self.tell(*(words.plain(each.line(command)) for each in others))
 
     def fail(self, command: str, error: EngineError) -> None:
         """The whole run fails, not one database."""
@@ -84,7 +84,7 @@ class Console:
         else:
             self.complain(_LOG_TAG, error)
         if self.log is not None:
-            self.log.syslog(self.log.LOG_ERR, wording.plain(f"{command} failed, exit code {error.code}: {error}"))
+            self.log.syslog(self.log.LOG_ERR, words.plain(f"{command} failed, exit code {error.code}: {error}"))
 
     def document(self, command: str, code: int, error: EngineError | None = None) -> None:
         """The one document of ``--json``."""

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..sealed import encryption
+from ..sqlite import proof
 from ..sqlite.snapshot import Progress
-from ..system import options
+from ..system import clock, files, options
 from ..system.errors import UsageError, doing
+from ..watch import drill_report
 from ..work import content, drill
 from . import config, offsite
 from .config import Database
-from .result import Asked, Result, code_of
+from .result import Asked, Result, code_of, failure
 
 
 def drill_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -29,6 +32,21 @@ def drill_one(settings: Database, asked: Asked, *, progress: Progress | None = N
     failed = [Result(settings.name, each.error) for each in found if each.error]
     worst = next((each.error for each in failed if each.code == code_of(failed)), None)
     return Result(settings.name, worst, warnings, {"drills": [each.to_json() for each in found]})
+
+
+def report(file: Path, results: Sequence[Result]) -> None:
+    """Write what came of the drills of a run into the page ``file``, and for programs into its JSON beside it."""
+    if file.suffix != ".html":
+        raise UsageError(f"Cannot write the report {file}: it must end with .html.", hint="Give it such a name.")
+    found: list[Mapping[str, Any]] = []
+    for each in results:
+        host = socket.gethostname()
+        nothing = {"outcome": proof.FAILED, "host": host, "name": each.name, "error": failure(each.error)}
+        found.extend(each.facts.get("drills") or [nothing])
+    told = drill_report.collect(found, clock.now())
+    with doing(f"Cannot write the report {file}"):
+        files.replace_private(file.with_suffix(".json"), drill_report.to_json(told).encode())
+        files.replace_private(file, drill_report.to_html(told).encode())
 
 
 def every_seconds(settings: Database) -> float | None:

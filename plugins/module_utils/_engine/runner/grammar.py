@@ -224,6 +224,8 @@ def _add_drill(parser: argparse.ArgumentParser) -> None:
     which = "an id, latest, random, or due: latest and whose turn it is (default: as configured, else latest)"
     parser.add_argument("--backup", metavar="ID", help=which)
     _add_target(parser, "fetch it from this target (default: as configured, else the repository)")
+    page = "write what was found into this page, FILE.html, and into FILE.json beside it"
+    parser.add_argument("--report", metavar="FILE", help=page)
     _add_dry_run(parser)
 
 
@@ -288,7 +290,7 @@ COMMANDS: dict[str, Command] = {
     "drill": Command(
         "Restore a backup in a scratch place, prove it, and measure how long that takes.",
         _add_drill,
-        ("drill agent", "drill --all --backup due", "drill agent --target nas"),
+        ("drill agent", "drill --all --backup due --report /root/drills.html", "drill agent --target nas"),
     ),
     "prune": Command(
         "Remove the backups that retention does not keep.",

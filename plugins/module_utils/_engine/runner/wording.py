@@ -10,13 +10,9 @@ from typing import Any
 
 from ..system import clock
 from ..system.files import counted, readable
+from ..system.words import plain
 
 Facts = Mapping[str, Any]
-
-
-def plain(text: str) -> str:
-    """``text`` on one line, without anything that a terminal or a log would take as a command."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:
