@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import tempfile
 from datetime import timedelta
@@ -384,6 +385,7 @@ def test_status_tells_of_a_drill_that_failed_or_never_came(host: Host, monkeypat
     assert host.run("drill", "agent").code == 30
     failed = host.run("status", "agent")
     assert (failed.code, "The last drill, of " in failed.err) == (3, True)
+    assert re.search(r"LAST DRILL +LAST RUN\n.* FAILED \d s ago +good", failed.out)
 
 
 def test_due_at_a_target_is_a_mistake(host: Host) -> None:

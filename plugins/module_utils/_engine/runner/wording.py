@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,7 +189,7 @@ def drilled(drills: Sequence[Facts], *, dry_run: bool = False) -> list[str]:
 def _drill_row(drill: Facts) -> list[str]:
     took, age, size = drill["rto_seconds"], drill["rpo_seconds"], drill["database_bytes"]
     later = drill["forecast"]
-    found = drill["error"]["message"] if drill["error"] else "; ".join(drill["proven"][-1:])
+    found = drill["error"]["message"] if drill["error"] else f"{counted(len(drill['checks']), 'check')} passed."
     if later and later["rto_met"] is False:
         found += f" In {later['days']} days it would take {clock.in_words(later['rto_seconds'])}, too long."
     return [
@@ -232,12 +233,13 @@ def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
 
 def status(results: Sequence[tuple[str, Facts]]) -> list[str]:
     """A table of databases; each has its name, and its facts if they could be had."""
-    head = ["DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "OFF-SITE", "LAST RUN"]
+    head = ["DATABASE", "STATE", "NEWEST VERIFIED", "RPO", "BACKUPS", "STORED", "OFF-SITE", "LAST DRILL", "LAST RUN"]
     rows = [[name, _state(facts), *_status_cells(facts)] for name, facts in results]
-    if not any(facts.get("targets") for _name, facts in results):
-        place = head.index("OFF-SITE")
-        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
-        head.remove("OFF-SITE")
+    # Where nobody has a copy elsewhere, or makes drills, there is no column for them.
+    told = [
+        name not in ("OFF-SITE", "LAST DRILL") or any(row[place] for row in rows) for place, name in enumerate(head)
+    ]
+    head, *rows = [list(itertools.compress(row, told)) for row in (head, *rows)]
     return table(head, rows, right=("BACKUPS", "STORED"))
 
 
@@ -247,19 +249,32 @@ def _state(facts: Facts) -> str:
 
 
 def status_line(facts: Facts) -> str:
-    newest, rpo, backups, stored, copies, last = _status_cells(facts)
+    newest, rpo, backups, stored, copies, drill, last = _status_cells(facts)
     told = f"newest verified backup: {newest}, RPO {rpo or 'not set'}, backups: {backups}, {stored}"
-    return f"{told}{copies and f', off-site: {copies}'}, last run {last}"
+    return f"{told}{copies and f', off-site: {copies}'}{drill and f', last drill {drill}'}, last run {last}"
 
 
 def _status_cells(facts: Facts) -> list[str]:
     if not facts:
-        return [""] * 6
+        return [""] * 7
     old, failed = facts["age_seconds"], facts["last_failure"]
     told = f"failed at {failed['time']}: {failed['message']}" if failed else "good" if facts["backups"] else "none"
     newest = "none" if old is None else f"{clock.in_words(old)} ago"
     sizes = [str(facts["backups"]), readable(facts["total_bytes"])]
-    return [newest, facts["rpo"] or "", *sizes, ", ".join(map(_behind, facts["targets"])), told]
+    return [
+        newest,
+        facts["rpo"] or "",
+        *sizes,
+        ", ".join(map(_behind, facts["targets"])),
+        _drilled(facts["last_drill"]),
+        told,
+    ]
+
+
+def _drilled(drill: Facts | None) -> str:
+    if drill is None:
+        return ""
+    return f"{drill['outcome'] if drill['outcome'] == 'passed' else drill['outcome'].upper()} {_age(drill['time'])} ago"
 
 
 def _behind(target: Facts) -> str:
