@@ -156,6 +156,18 @@ def test_own_key_passes(site: Site) -> None:
     assert drilled(site, keys=own).outcome == "passed"
 
 
+def test_audit_log_tells_nothing_of_what_is_encrypted(site: Site) -> None:
+    encryption, own = keys.scheme("gpg-passphrase")
+    site.stored(encryption=encryption)
+    found = drilled(site, keys=own, expectations=expecting(ROWS + 1))
+    assert "page" in str(found.error)
+    log = (site.repository / "history.jsonl").read_text(encoding="utf-8")
+    assert "page" not in log
+    assert last_event(site)["message"].startswith("proof or assertion failed")
+    assert drilled(site, keys=own, rto_seconds=0).error is not None
+    assert "more than the RTO" in last_event(site)["message"]
+
+
 def test_suspect_backup_is_refused_as_by_a_restore(site: Site) -> None:
     site.corrupt()
     site.back_up()

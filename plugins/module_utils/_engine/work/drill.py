@@ -33,6 +33,7 @@ from ..system.errors import (
     UsageError,
     doing,
     explained,
+    meaning,
 )
 from ..targets import target
 from ..watch import offsite, recovery
@@ -142,6 +143,7 @@ class _Job:
         self.repository = repository
         self.backups = backups
         self.phases = Phases()
+        self.encrypted = False
         place = request.target.url if request.target else str(request.repository)
         name = request.name or (repository.name if repository else "")
         self.drill = Drill(name, place, durations=self.phases.seconds)
@@ -196,7 +198,9 @@ class _Job:
         document = backup.trusted()
         drill.created, drill.database_bytes = document.started, document.image.bytes
         drill.command = self.request.repeat(backup.id)
-        drill.stored_bytes = sum(each.trusted().stored_bytes for each in chain.links(repository, backup))
+        links = [each.trusted() for each in chain.links(repository, backup)]
+        drill.stored_bytes = sum(each.stored_bytes for each in links)
+        self.encrypted = document.content_file.encryption != "none"
 
     def _restore(self, repository: Repository, place: Path, progress: Progress | None) -> None:
         """As a restore does it, to a file that is not there; then all that is expected is asked of that file."""
@@ -258,10 +262,15 @@ class _Job:
         if self.request.target is not None:
             facts["target"] = self.request.called or self.request.target.url
         if drill.error is not None:
-            facts.update(code=drill.error.code, message=drill.error.message)
+            facts.update(code=drill.error.code, message=self._told(drill.error))
         drill.warnings.extend(repository.record_done(recovery.DRILL, **facts))
         with contextlib.suppress(EngineError):
             drill.history = recovery.past(repository.history())
+
+    def _told(self, error: EngineError) -> str:
+        """What the audit log gets; a message may quote what only encrypted files may tell."""
+        quotes = self.encrypted and not isinstance(error, ObjectiveMissedError)
+        return f"{meaning(error.code)}; what exactly, only the drill itself said" if quotes else error.message
 
     def _note(self, repository: Repository) -> None:
         """Beside the backup: a drill is a verification as deep as there is. For want of a key nothing was learnt."""
