@@ -24,7 +24,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("guard",),
         ("commands",),
         ("drills",),
-        ("console", "grammar", "offsite"),
+        ("console", "grammar", "offsite", "recovery"),
         ("seen", "selection", "target_config"),
         ("config", "manual"),
         ("result", "strict", "wording", "zipapp"),
@@ -34,6 +34,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("doctor", "draft", "preview", "restore"),
         (
             "backup_request",
+            "compare",
             "drill_request",
             "findings_host",
             "findings_live",
@@ -46,7 +47,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
             "restore_request",
             "verify",
         ),
-        ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune"),
+        ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
     ),
     "watch": (
         ("drill_report",),
@@ -76,7 +77,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "sqlite": (
         ("snapshot",),
-        ("pin",),
+        ("difference", "pin"),
         ("proof", "switch"),
         ("processes", "schema"),
         ("database",),

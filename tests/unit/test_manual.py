@@ -177,7 +177,7 @@ def test_commands_at_a_glance_are_all_there() -> None:
     """The first lines of the documentation must not leave one out."""
     glance = (ROOT / "docs" / "runner.md").read_text(encoding="utf-8").partition("## At a glance")[2].split("```")[1]
 
-    assert re.findall(r"^sqlite-backup (\w+)", glance, re.MULTILINE) == [*grammar.COMMANDS, grammar.HELP]
+    assert re.findall(r"^sqlite-backup ([\w-]+)", glance, re.MULTILINE) == [*grammar.COMMANDS, grammar.HELP]
     for name in COMMANDS:
         block = glance.partition(f"sqlite-backup {name} ")[2].partition("\nsqlite-backup ")[0]
         common = {"-h", "--help", "--all", "--config", "--json", "--quiet", "--syslog"}

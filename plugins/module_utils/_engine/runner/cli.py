@@ -21,7 +21,7 @@ from ..sqlite import library
 from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
-from . import commands, config, drills, grammar, guard, manual, offsite, selection, wording
+from . import commands, config, drills, grammar, guard, manual, offsite, recovery, selection, wording
 from .config import Database
 from .console import Console
 from .grammar import PROGRAM
@@ -211,6 +211,7 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
     "verify": commands.verify_one,
     "restore": commands.restore_one,
     "drill": drills.drill_one,
+    "compare": recovery.compare_one,
     "push": offsite.push_one,
     "pull": offsite.pull_one,
 }
@@ -249,6 +250,7 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "verify": lambda result, _asked: wording.verified(result.facts),
     "restore": _restored,
     "drill": lambda result, asked: wording.drilled(result.facts["drills"], dry_run=asked.dry_run),
+    "compare": lambda result, _asked: wording.compared(result.facts["comparison"]),
     "push": lambda result, asked: wording.pushed(result.facts["targets"], dry_run=asked.dry_run),
     "pull": lambda result, asked: [wording.pulled(result.facts["pull"], dry_run=asked.dry_run)],
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),

@@ -44,6 +44,7 @@ from . import drills, offsite, seen
 from .config import Database
 from .result import Asked, Result, attempt
 
+_open = seen.opened
 _TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure", "last_drill")
 
 
@@ -329,16 +330,6 @@ def _retention(settings: Database) -> doctor.Finding:
         detail = f"No old backup of {settings.name} can be removed: {error.message}"
         return doctor.Finding(name, doctor.PROBLEM, detail, error.hint)
     return doctor.Finding(name, doctor.OK, "The rules for old backups can be carried out on this host.")
-
-
-def _open(settings: Database, action: str) -> Repository:
-    """The repository of the database. Raises when it is gone, or that of another one, whatever is wanted of it."""
-    with doing(f"{action} of {settings.name}"):
-        if not Repository.exists(settings.repository):
-            seen.check(settings)
-        repository = Repository.open_existing(settings.repository)
-        repository.check_database(name=settings.name, source=settings.path)
-    return repository
 
 
 def _key_warnings(settings: Database) -> list[str]:

@@ -61,9 +61,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     arguments.words, arguments.command = given, guarded
     if arguments.command_name != "guard":
         arguments.names.extend(guarded)
+        if arguments.command_name == "compare":
+            _take_sides(arguments)
     elif not guarded:
         raise UsageError("No command to guard is given.", hint="Write it at the end, behind --.")
     return arguments
+
+
+def _take_sides(arguments: argparse.Namespace) -> None:
+    """What to compare stands behind the name of the database."""
+    name, sides = arguments.names[:1], arguments.names[1:]
+    if len(sides) > 2:
+        raise UsageError(f"There are two sides to compare, here are {', '.join(sides)}.", hint="Name two of them.")
+    arguments.names = name
+    arguments.before, arguments.after = [*sides, *(("latest", "live") if not sides else ("live",))][:2]
 
 
 def _check_command(words: Sequence[str]) -> None:
@@ -250,6 +261,12 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--if-backed-up", action="store_true", help="only when the database has a backup already")
 
 
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{PROGRAM} compare NAME [A [B]] [options]"
+    table = "only this table, and what belongs to it; may be repeated"
+    parser.add_argument("--table", metavar="TABLE", dest="tables", action="append", default=[], help=table)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -260,6 +277,12 @@ Stop the application first: what it writes while its database is replaced is los
 Nothing asks a question. The database is not touched before the restored file is
 proven, and what it replaced is kept beside it, as the undo set
 PATH.before-restore.TIME, until somebody removes it: --undo brings it back."""
+_COMPARE = """\
+A and B are each the id of a backup, latest, or live, the database itself
+(default: latest and live). Both are read into scratch space; nothing is changed.
+
+A row is known by its primary key, else by its rowid; where neither tells rows
+apart, whole rows are compared. That there is a difference is not a failure."""
 COMMANDS: dict[str, Command] = {
     "backup": Command(
         "Make a proven backup of the present content, then remove what retention does not keep.",
@@ -291,6 +314,12 @@ COMMANDS: dict[str, Command] = {
         "Restore a backup in a scratch place, prove it, and measure how long that takes.",
         _add_drill,
         ("drill agent", "drill --all --backup due --report /root/drills.html", "drill agent --target nas"),
+    ),
+    "compare": Command(
+        "Say what differs between two backups, or between a backup and the database.",
+        _add_compare,
+        ("compare agent", "compare agent 20251230T120000Z-full live --table AgentRun"),
+        _COMPARE,
     ),
     "prune": Command(
         "Remove the backups that retention does not keep.",

@@ -72,3 +72,13 @@ def _known(settings: Database) -> dict[str, str]:
     except (OSError, ValueError, RecursionError, EngineError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def opened(settings: Database, action: str) -> Repository:
+    """The repository of the database. Raises when it is gone, or that of another one, whatever is wanted of it."""
+    with doing(f"{action} of {settings.name}"):
+        if not Repository.exists(settings.repository):
+            check(settings)
+        repository = Repository.open_existing(settings.repository)
+        repository.check_database(name=settings.name, source=settings.path)
+    return repository

@@ -208,6 +208,29 @@ def _objective(seconds: float | None) -> str:
     return "not set" if seconds is None else clock.in_words(seconds)
 
 
+def compared(facts: Facts) -> list[str]:
+    """What differs: the tables, then the other objects of the schema and the fields of the header."""
+    sides = f"{facts['before']['backup']} and {facts['after']['backup']}"
+    if facts["identical"]:
+        return [f"{sides} hold the same: {counted(len(facts['tables']), 'table')}"]
+    tables = [each for each in facts["tables"] if each["change"] != "same"]
+    lines = [f"{sides} differ in {counted(len(tables), 'table')} of {len(facts['tables'])}"]
+    if tables:
+        head = ("TABLE", "", "ROWS BEFORE", "ROWS AFTER", "ADDED", "REMOVED", "CHANGED", "KNOWN BY")
+        lines += table(head, [_compared_table(each) for each in tables], right=head[2:7])
+    rows = [[each["type"], each["name"], each["change"]] for each in facts["schema"]]
+    rows.extend(["header", name, f"{values[0]} -> {values[1]}"] for name, values in facts["header"].items())
+    return [*lines, *(table(("SCHEMA", "NAME", "CHANGE"), rows) if rows else [])]
+
+
+def _compared_table(table: Facts) -> list[str]:
+    numbers = (table[each] for each in ("rows_before", "rows_after", "added", "removed", "changed"))
+    by = table["trouble"] or table["by"]
+    signed = [f"{sign}{each}" for sign in "+-" for each in table["columns_added" if sign == "+" else "columns_removed"]]
+    cells = ["" if each is None else str(each) for each in numbers]
+    return [table["name"], table["change"], *cells, ", ".join(filter(None, (by, *signed)))]
+
+
 def diagnosed(findings: Sequence[Facts]) -> list[str]:
     """What is not well with what to do about it, then what is."""
     outcomes = [each["outcome"] for each in findings]

@@ -289,6 +289,11 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
     return connection
 
 
+def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:
+    """Let ``connection`` read the private file ``path``, which nobody writes, as the schema ``name``."""
+    connection.execute(f"ATTACH ? AS {name}", (f"file:{_quoted(path)}?mode=ro&immutable=1",))
+
+
 def needs_recovery(path: Path) -> bool:
     """Whether ``path`` has a rollback journal that was not finished (https://www.sqlite.org/lockingv3.html#hot_journals)."""
     try:

@@ -1,0 +1,22 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the commands that look for what was lost do with one configured database; as in `commands`."""
+
+from __future__ import annotations
+
+from ..sqlite.snapshot import Progress
+from ..work import compare
+from . import seen
+from .config import Database
+from .result import Asked, Result
+
+
+def compare_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """What differs between two backups, or between a backup and the database itself; that is no failure."""
+    seen.opened(settings, "Cannot compare the backups")
+    given = {**settings.options, **{name: asked[name] for name in ("before", "after", "tables")}}
+    request = compare.requested(given, path=settings.path)
+    outcome = compare.run(request, progress=progress)
+    warnings = [*filter(None, [request.keys.warning()]), *outcome.warnings]
+    return Result(settings.name, None, warnings, {"comparison": outcome.to_json()})
