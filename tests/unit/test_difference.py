@@ -211,6 +211,20 @@ def test_generated_columns_count_where_they_are_stored(compare: Compare) -> None
     assert numbers(only(found)) == (0, 0, 1)
 
 
+def test_what_is_computed_anew_is_not_looked_at(tmp_path: Path) -> None:
+    """It may need a function that only the application has."""
+    sides = [tmp_path / "a.db", tmp_path / "b.db"]
+    for each in sides:
+        with contextlib.closing(sqlite3.connect(each, isolation_level=None)) as connection:
+            connection.create_function("own", 1, abs, deterministic=True)
+            connection.execute("CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT, v AS (own(a)))")
+            connection.execute("INSERT INTO t VALUES (1)")
+
+    found = difference.between(sides[0], sides[1], tmp_path)
+
+    assert (only(found).name, only(found).change) == ("t", "same")
+
+
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
 def test_other_encodings(compare: Compare, encoding: str) -> None:
     common = f"PRAGMA encoding='{encoding}'; CREATE TABLE 'ä\"' (k TEXT PRIMARY KEY, v);"

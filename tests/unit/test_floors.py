@@ -32,21 +32,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "work": (
         ("backup", "drill"),
         ("doctor", "draft", "preview", "restore"),
-        (
-            "backup_request",
-            "compare",
-            "drill_request",
-            "findings_host",
-            "findings_live",
-            "findings_stored",
-            "findings_target",
-            "info",
-            "prune_target",
-            "pull",
-            "push",
-            "restore_request",
-            "verify",
-        ),
+        ("backup_request", "compare", "drill_request", "extract", "findings_host", "findings_live", "findings_stored", "findings_target", "info", "prune_target", "pull", "push", "restore_request", "verify"),
         ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
     ),
     "watch": (
@@ -77,7 +63,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "sqlite": (
         ("snapshot",),
-        ("difference", "pin"),
+        ("difference", "part", "pin"),
         ("proof", "switch"),
         ("processes", "schema"),
         ("database",),

@@ -100,7 +100,7 @@ def test_manual_page_has_every_option_and_no_request_that_is_none(capfd: pytest.
     ("words", "found"),
     [
         (["sqlite-backup", "re"], {"restore"}),
-        (["sqlite-backup", "help", "ex"], {"exit-codes"}),
+        (["sqlite-backup", "help", "exi"], {"exit-codes"}),
         (["sqlite-backup", "restore", "ag"], {"agent"}),
         (["sqlite-backup", "restore", "agent", "--un"], {"--undo"}),
         (["sqlite-backup", "backup", "agent", "--force"], {"--force", "--force-identity"}),

@@ -212,6 +212,7 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
     "restore": commands.restore_one,
     "drill": drills.drill_one,
     "compare": recovery.compare_one,
+    "extract": recovery.extract_one,
     "push": offsite.push_one,
     "pull": offsite.pull_one,
 }
@@ -251,6 +252,7 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "restore": _restored,
     "drill": lambda result, asked: wording.drilled(result.facts["drills"], dry_run=asked.dry_run),
     "compare": lambda result, _asked: wording.compared(result.facts["comparison"]),
+    "extract": lambda result, _asked: [wording.extracted(result.facts["extraction"])],
     "push": lambda result, asked: wording.pushed(result.facts["targets"], dry_run=asked.dry_run),
     "pull": lambda result, asked: [wording.pulled(result.facts["pull"], dry_run=asked.dry_run)],
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),

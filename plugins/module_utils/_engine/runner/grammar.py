@@ -267,6 +267,15 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", metavar="TABLE", dest="tables", action="append", default=[], help=table)
 
 
+def _add_extract(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--backup", default="latest", metavar="ID", help="an id, or latest (default: latest)")
+    parser.add_argument("--into", metavar="FILE", required=True, help="the new file; nothing may be there")
+    table = "this table, with its rows and indexes; may be repeated"
+    parser.add_argument("--table", metavar="TABLE", dest="tables", action="append", default=[], help=table)
+    parser.add_argument("--query", metavar="SQL", help="what this one SELECT yields")
+    parser.add_argument("--as", metavar="NAME", dest="name", help="the table for it (default: result)")
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -320,6 +329,15 @@ COMMANDS: dict[str, Command] = {
         _add_compare,
         ("compare agent", "compare agent 20251230T120000Z-full live --table AgentRun"),
         _COMPARE,
+    ),
+    "extract": Command(
+        "Take tables, or the rows that a query yields, out of a backup into a new SQLite file.",
+        _add_extract,
+        (
+            "extract agent --into /root/part.db --table AgentRun --table AgentEvent",
+            "extract agent --into part.db --query 'SELECT * FROM Run WHERE id > 7' --as Run",
+        ),
+        "The database itself is not touched. Triggers and views are not taken.",
     ),
     "prune": Command(
         "Remove the backups that retention does not keep.",

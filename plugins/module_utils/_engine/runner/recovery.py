@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ..sqlite.snapshot import Progress
-from ..work import compare
+from ..work import compare, extract
 from . import seen
 from .config import Database
 from .result import Asked, Result
@@ -20,3 +20,13 @@ def compare_one(settings: Database, asked: Asked, *, progress: Progress | None =
     outcome = compare.run(request, progress=progress)
     warnings = [*filter(None, [request.keys.warning()]), *outcome.warnings]
     return Result(settings.name, None, warnings, {"comparison": outcome.to_json()})
+
+
+def extract_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """Take a part of a backup out of it, into a new file."""
+    seen.opened(settings, "Cannot extract from a backup")
+    given = {**settings.options, **{each: asked[each] for each in ("backup", "into", "tables", "query", "name")}}
+    request = extract.requested(given)
+    outcome = extract.run(request, progress=progress)
+    warnings = [*filter(None, [request.keys.warning()]), *outcome.warnings]
+    return Result(settings.name, None, warnings, {"changed": True, "extraction": outcome.to_json()})

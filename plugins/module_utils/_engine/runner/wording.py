@@ -231,6 +231,12 @@ def _compared_table(table: Facts) -> list[str]:
     return [table["name"], table["change"], *cells, ", ".join(filter(None, (by, *signed)))]
 
 
+def extracted(facts: Facts) -> str:
+    """What was taken out of a backup."""
+    what = f"{counted(sum(facts['tables'].values()), 'row')} in {', '.join(map(plain, facts['tables']))}"
+    return f"took {what} out of {facts['backup']} into {plain(facts['into'])}, {readable(facts['bytes'])}"
+
+
 def diagnosed(findings: Sequence[Facts]) -> list[str]:
     """What is not well with what to do about it, then what is."""
     outcomes = [each["outcome"] for each in findings]

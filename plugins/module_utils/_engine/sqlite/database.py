@@ -289,9 +289,10 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
     return connection
 
 
-def attach(connection: sqlite3.Connection, path: Path, name: str) -> None:
-    """Let ``connection`` read the private file ``path``, which nobody writes, as the schema ``name``."""
-    connection.execute(f"ATTACH ? AS {name}", (f"file:{_quoted(path)}?mode=ro&immutable=1",))
+def attach(connection: sqlite3.Connection, path: Path, name: str, *, mode: str = "ro") -> None:
+    """Let ``connection`` use the private file ``path`` as the schema ``name``; with ``ro`` nobody writes it."""
+    uri = f"file:{_quoted(path)}?mode={mode}{'&immutable=1' if mode == 'ro' else ''}"
+    connection.execute(f"ATTACH ? AS {name}", (uri,))
 
 
 def needs_recovery(path: Path) -> bool:
