@@ -38,6 +38,9 @@ options:
   backup:
     description:
       - The id of the backup, or V(latest) for the newest one.
+      - V(latest_good) is the newest one that passes a full verification, with O(expect_tables) and O(assertions). From
+        the newest back each is restored into scratch space and checked there, until one passes, also in check mode. A
+        warning names each newer one and says what it failed on.
       - V(latest) and O(before) never choose a suspect backup, which is a copy of a corrupt database. A warning names
         those that were passed over. A suspect one is restored by its id, together with O(force).
       - When the newest one is damaged, the task fails, and the hint names the newest good one.

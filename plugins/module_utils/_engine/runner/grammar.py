@@ -210,7 +210,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    newest = "an id, or latest: the newest that is not suspect (default: latest)"
+    newest = "an id, latest: the newest that is not suspect, or latest_good: see find-good (default: latest)"
     parser.add_argument("--backup", default="latest", metavar="ID", help=newest)
     parser.add_argument(
         "--before",
@@ -261,6 +261,10 @@ def _add_try(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--if-backed-up", action="store_true", help="only when the database has a backup already")
 
 
+def _add_find_good(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--level", choices=("quick", "full"), default="full", help="how deep to look (default: full)")
+
+
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{PROGRAM} compare NAME [A [B]] [options]"
     table = "only this table, and what belongs to it; may be repeated"
@@ -268,7 +272,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_extract(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backup", default="latest", metavar="ID", help="an id, or latest (default: latest)")
+    parser.add_argument(
+        "--backup", default="latest", metavar="ID", help="an id, latest or latest_good (default: latest)"
+    )
     parser.add_argument("--into", metavar="FILE", required=True, help="the new file; nothing may be there")
     table = "this table, with its rows and indexes; may be repeated"
     parser.add_argument("--table", metavar="TABLE", dest="tables", action="append", default=[], help=table)
@@ -323,6 +329,11 @@ COMMANDS: dict[str, Command] = {
         "Restore a backup in a scratch place, prove it, and measure how long that takes.",
         _add_drill,
         ("drill agent", "drill --all --backup due --report /root/drills.html", "drill agent --target nas"),
+    ),
+    "find-good": Command(
+        "Find the newest backup that passes verification, and say what each newer one failed on.",
+        _add_find_good,
+        ("find-good agent",),
     ),
     "compare": Command(
         "Say what differs between two backups, or between a backup and the database.",

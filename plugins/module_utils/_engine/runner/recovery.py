@@ -5,11 +5,27 @@
 
 from __future__ import annotations
 
+from ..sealed import encryption
 from ..sqlite.snapshot import Progress
-from ..work import compare, extract
+from ..system import clock
+from ..work import compare, extract, find_good, verify
 from . import seen
 from .config import Database
 from .result import Asked, Result
+
+
+def find_good_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
+    """The newest backup that is as the configuration expects it, and what is wrong with the newer ones."""
+    keys = encryption.keys(settings.options)
+    found = find_good.run(
+        seen.opened(settings, "Cannot find a good backup"),
+        verify.expected({**settings.options, "level": asked["level"]}),
+        keys=keys,
+        lock_timeout_seconds=clock.parse_duration(settings.options["lock_timeout"]),
+        progress=progress,
+    )
+    warnings = [*filter(None, [keys.warning()]), *found.warnings]
+    return Result(settings.name, None, warnings, {"good": found.to_json()})
 
 
 def compare_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:

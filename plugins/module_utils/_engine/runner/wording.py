@@ -208,6 +208,14 @@ def _objective(seconds: float | None) -> str:
     return "not set" if seconds is None else clock.in_words(seconds)
 
 
+def found_good(facts: Facts) -> list[str]:
+    """The newest good backup, and why each newer one is none."""
+    seconds = (clock.now() - clock.from_text(facts["created"])).total_seconds()
+    told = f"{facts['backup']} is the newest good backup, {clock.in_words(max(0, seconds))} old"
+    rows = [[each["backup"], each["reason"]] for each in facts["newer"]]
+    return [told, *(table(("NEWER", "WHY NOT"), rows) if rows else [])]
+
+
 def compared(facts: Facts) -> list[str]:
     """What differs: the tables, then the other objects of the schema and the fields of the header."""
     sides = f"{facts['before']['backup']} and {facts['after']['backup']}"

@@ -22,12 +22,16 @@ from ..system import clock, files, options, scratch
 from ..system.clock import Deadline
 from ..system.errors import RefusedError, UsageError, doing
 from ..system.options import Options
-from . import destination, staged
+from . import content, destination, find_good, staged
+from .content import Expectations
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to take out of ``backup``, an id or ``latest``, into the new file ``into``: ``tables`` or a ``query``."""
+    """What to take into the new file ``into``: ``tables``, or what a ``query`` yields, as the table ``name``.
+
+    ``backup`` is an id, ``latest`` or ``latest_good``.
+    """
 
     repository: Path
     backup: str
@@ -38,6 +42,7 @@ class Request:
     keys: Keys
     timeout_seconds: float | None
     lock_timeout_seconds: float
+    expectations: Expectations
 
 
 def requested(given: Options) -> Request:
@@ -51,6 +56,7 @@ def requested(given: Options) -> Request:
         keys=encryption.keys(given),
         timeout_seconds=options.seconds(given, "timeout"),
         lock_timeout_seconds=clock.parse_duration(given["lock_timeout"]),
+        expectations=content.expected(given, "full"),
     )
 
 
@@ -79,7 +85,15 @@ def run(request: Request, *, progress: Progress | None = None) -> Outcome:
     with doing("Cannot extract"):
         _check(request)
         repository = Repository.open_existing(request.repository)
-        backup = repository.find(request.backup)
+        identity, newer = find_good.resolved(
+            repository,
+            request.backup,
+            request.expectations,
+            keys=request.keys,
+            lock_timeout_seconds=request.lock_timeout_seconds,
+            progress=progress,
+        )
+        backup = repository.find(identity)
     with doing(f"Cannot extract from {backup.id} into {request.into}"):
         backup.trusted()
         into = _new_file(request.into, request.repository)
@@ -96,7 +110,7 @@ def run(request: Request, *, progress: Progress | None = None) -> Outcome:
             part = _part(request, image, made)
             _deliver(made, into)
         outcome = Outcome(backup, into, files.size_of(into), part.rows)
-    outcome.warnings.extend([*repository.warnings(), *staged.warnings(backup), *part.left_out])
+    outcome.warnings.extend([*newer, *repository.warnings(), *staged.warnings(backup), *part.left_out])
     # Not their names, which are content: a backup may be encrypted.
     facts = {"backup": backup.id, "dest": str(into), "tables": len(part.rows), "rows": sum(part.rows.values())}
     outcome.warnings.extend(repository.record_done("extract", outcome="passed", **facts))

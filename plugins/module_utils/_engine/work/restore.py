@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from ..system.errors import (
     UsageError,
     doing,
 )
-from . import content, destination, verify
+from . import content, destination, find_good, verify
 from .content import Expectations
 from .restore_request import Outcome, Request, requested
 
@@ -45,13 +46,31 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         if request.repository is None:
             raise UsageError("no repository is given.", hint="Set repository.")
         repository = Repository.open_existing(request.repository)
-    wanted = choice.Wanted(request.backup, request.before, request.force, request.force_identity)
-    chosen = choice.choose(repository, wanted)
+    chosen = _chosen(repository, request, dry_run=dry_run, progress=progress)
     backup, document = chosen.backup, chosen.backup.trusted()
     with doing(f"Cannot restore {backup.id}"):
         dest = destination.checked(request.dest or destination.told_by(request.repository, document.database.source))
     with doing(f"Cannot restore {backup.id} to {dest}"):
         return _run(request, repository, chosen, dest, dry_run=dry_run, progress=progress)
+
+
+def _chosen(repository: Repository, request: Request, *, dry_run: bool, progress: Progress | None) -> choice.Chosen:
+    identity = request.backup
+    newer: list[str] = []
+    # With both, the choice says that one of them is too much.
+    if not request.before:
+        identity, newer = find_good.resolved(
+            repository,
+            request.backup,
+            request.expectations,
+            keys=request.keys,
+            dry_run=dry_run,
+            lock_timeout_seconds=request.lock_timeout_seconds,
+            progress=progress,
+        )
+    wanted = choice.Wanted(identity, request.before, request.force, request.force_identity)
+    chosen = choice.choose(repository, wanted)
+    return dataclasses.replace(chosen, warnings=[*newer, *chosen.warnings])
 
 
 def _run(
