@@ -197,6 +197,24 @@ def test_a_damaged_backup_touches_nothing(ansible: Session, place: Place, artifa
     assert everything(place.srv) == before
 
 
+def test_the_last_good_backup_and_what_the_newer_ones_failed_on(ansible: Session, place: Place) -> None:
+    good = place.backed_up_at("2026-01-01T10:00:00Z")
+    databases.add(place.database, "second")
+    change_manifest(place.backed_up_at("2026-01-01T12:00:00Z"))
+    databases.add(place.database, "third")
+    unexpected = place.backed_up_at("2026-01-01T14:00:00Z")
+    given = {"backup": "latest_good", "assertions": [{"sql": "SELECT count(*) FROM item", "equals": 3}]}
+
+    check = _restore(ansible, place, check_mode=True, **given)
+    run = _restore(ansible, place, **given)
+
+    assert check["restore"]["backup"] == run["restore"]["backup"] == good.name
+    told = "\n".join(map(str, run["warnings"]))
+    assert f"{good.name} is taken, not {unexpected.name}: " in told
+    assert "failed assertion SELECT count(*) FROM item: expected 3, found 5" in told
+    assert names_in(place.database, place.directory / "good") == OLD
+
+
 def test_an_open_database_is_not_replaced(ansible: Session, place: Place) -> None:
     place.backed_up()
     databases.add(place.database, LOST)
