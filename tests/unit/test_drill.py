@@ -375,7 +375,7 @@ def test_report_is_written_whatever_came_of_the_drills(host: Host, tmp_path: Pat
 def test_report_that_cannot_be_written_is_told(host: Host, tmp_path: Path) -> None:
     host.run("backup", "agent")
     said = host.run("drill", "agent", "--report", tmp_path / "drills.txt")
-    assert (said.code, "must end with .html" in said.err) == (2, True)
+    assert (said.code, "does not end with .html" in said.err) == (2, True)
     missing = host.run("drill", "agent", "--report", tmp_path / "none" / "drills.html")
     assert missing.code != 0
     assert "Cannot write the report" in missing.err

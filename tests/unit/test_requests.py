@@ -63,6 +63,8 @@ RESTORE: dict[str, Any] = {
     "check": "full",
     "force": True,
     "force_identity": True,
+    "expect_tables": ["item"],
+    "assertions": [{"sql": "SELECT 1", "equals": 1}],
     "identity_file": "/etc/identity",
     "passphrase_file": "/etc/passphrase",
     "lock_timeout": "0s",
@@ -149,6 +151,7 @@ def test_every_option_of_a_restore_arrives() -> None:
         force_identity=True,
         keys=keys,
         lock_timeout_seconds=0.0,
+        expectations=verify.Expectations("full", ["item"], [{"sql": "SELECT 1", "equals": 1}]),
     )
 
 
@@ -157,6 +160,7 @@ def test_a_restore_needs_nothing_but_its_defaults() -> None:
         ("repository", "before", "dest", "owner", "group", "mode", "identity_file", "passphrase_file")
     )
     given = {**absent, "backup": "latest", "check": "quick", "force": False, "force_identity": False}
+    given.update(expect_tables=(), assertions=())
 
     assert restore.requested({**given, "lock_timeout": "1m"}) == restore.Request(None)
 

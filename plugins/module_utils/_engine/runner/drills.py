@@ -36,8 +36,6 @@ def drill_one(settings: Database, asked: Asked, *, progress: Progress | None = N
 
 def report(file: Path, results: Sequence[Result]) -> None:
     """Write what came of the drills of a run into the page ``file``, and for programs into its JSON beside it."""
-    if file.suffix != ".html":
-        raise UsageError(f"Cannot write the report {file}: it must end with .html.", hint="Give it such a name.")
     found: list[Mapping[str, Any]] = []
     for each in results:
         host = socket.gethostname()
@@ -45,6 +43,8 @@ def report(file: Path, results: Sequence[Result]) -> None:
         found.extend(each.facts.get("drills") or [nothing])
     told = drill_report.collect(found, clock.now())
     with doing(f"Cannot write the report {file}"):
+        if file.suffix != ".html":
+            raise UsageError("its name does not end with .html.", hint="Give it such a name.")
         files.replace_private(file.with_suffix(".json"), drill_report.to_json(told).encode())
         files.replace_private(file, drill_report.to_html(told).encode())
 
