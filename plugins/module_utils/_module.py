@@ -39,6 +39,16 @@ EXPECTATIONS: dict[str, Any] = {
         "options": {"sql": {"type": "str", "required": True}, "equals": {"type": "raw", "required": True}},
     },
 }
+INCLUDE: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "src": {"type": "path", "required": True},
+        "name": {"type": "str"},
+        "redact": {"type": "bool", "default": False},
+    },
+}
 TARGET: dict[str, Any] = {
     "type": "dict",
     "required": True,

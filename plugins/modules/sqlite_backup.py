@@ -435,16 +435,7 @@ ARGUMENT_SPEC = {
         },
     },
     "check": {"type": "str", "choices": ["none", "quick", "full"], "default": "quick"},
-    "include": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "src": {"type": "path", "required": True},
-            "name": {"type": "str"},
-            "redact": {"type": "bool", "default": False},
-        },
-    },
+    "include": _module.INCLUDE,
     "reason": {"type": "str", "default": ""},
     "tags": {"type": "list", "elements": "str", "default": []},
     "pinned": {"type": "bool", "default": False},

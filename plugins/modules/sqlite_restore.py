@@ -98,6 +98,38 @@ options:
         it, since V(latest) and O(before) never choose one.
     type: bool
     default: false
+  with_files:
+    description:
+      - Put the files that the backup includes back where they came from, each with its owner and mode.
+      - A file goes to the same place below the directory of O(dest) as it had below the directory of the database.
+        One that was elsewhere is written only where O(include) or O(files_to) says; else a warning names it.
+      - What is there already is never overwritten. Beside another file of its name the one of the backup is written as
+        C(NAME.from-backup), and one whose secrets were taken out always as C(NAME.redacted), each with a warning.
+      - Directories that are missing are made for their owner alone.
+    type: bool
+    default: false
+  files_to:
+    description: Put the included files below this directory instead, by the names that they have in the backup.
+    type: path
+  include:
+    description:
+      - Where included files belong that were not below the directory of the database. The same list that
+        M(sqliteops.backup.sqlite_backup) had, and used only with O(with_files).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      src:
+        description: The file or directory, as an absolute path.
+        type: path
+        required: true
+      name:
+        description: Its name in the backup. The default is the last part of O(include[].src).
+        type: str
+      redact:
+        description: Whether the backup has it without its secrets; only a backup of an older version is asked this.
+        type: bool
+        default: false
   undo:
     description:
       - Bring the newest undo set back. What is there now becomes an undo set itself, so doing it twice changes
@@ -124,6 +156,13 @@ EXAMPLES = r"""
     assertions:
       - sql: SELECT count(*) > 0 FROM AgentRun
         equals: 1
+
+- name: Restore to a new host, with the files that the backups included
+  sqliteops.backup.sqlite_restore:
+    repository: /var/backups/sqlite/agent
+    with_files: true
+    include:
+      - src: /etc/ci-fixer/ci-fixer.conf
 
 - name: Bring back what the last restore replaced
   sqliteops.backup.sqlite_restore:
@@ -162,6 +201,34 @@ restore:
       type: str
       returned: success
       sample: 3b0f0c4f8f1f5a1d6a0e7a1f4e6b9f30c8c25b4d0a47ad6a59c3e6cf0e6ff7a1
+    files:
+      description: What became of each included file, with O(with_files) or O(files_to).
+      type: list
+      elements: dict
+      returned: success
+      contains:
+        name:
+          description: Its name in the backup.
+          type: str
+          returned: success
+          sample: prisma/schema.prisma
+        path:
+          description: Where its content is now; of a V(kept) one what was there, empty when it was V(left out).
+          type: str
+          returned: success
+          sample: /srv/ci-fixer/prisma/schema.prisma
+        fate:
+          description:
+            - V(in place); V(beside) another file of its name; V(redacted), so without its secrets; V(kept), as all
+              these names were taken; V(left out), as nobody says where it belongs; V(failed), as a warning says.
+          type: str
+          returned: success
+          sample: in place
+        changed:
+          description: Whether it was written in this run, or would be.
+          type: bool
+          returned: success
+          sample: true
     durations:
       description: Seconds of each phase of this run.
       type: dict
@@ -242,6 +309,9 @@ ARGUMENT_SPEC = {
     "check": {"type": "str", "choices": ["quick", "full"], "default": "quick"},
     "force": {"type": "bool", "default": False},
     "force_identity": {"type": "bool", "default": False},
+    "with_files": {"type": "bool", "default": False},
+    "files_to": {"type": "path"},
+    "include": _module.INCLUDE,
     "undo": {"type": "bool", "default": False},
     **_module.EXPECTATIONS,
     **_module.KEYS,

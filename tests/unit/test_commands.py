@@ -523,6 +523,42 @@ def test_restore_puts_the_newest_backup_in_place_and_undo_takes_it_back(host: Ho
     assert databases.names(host.database())[-1] == "a mistake"
 
 
+def test_restore_with_files_knows_their_places_from_the_configuration(host: Host) -> None:
+    conf = host.directory / "etc-of-the-application" / "agent.conf"
+    conf.parent.mkdir()
+    conf.write_text("port=80\n")
+    host.add("agent", include=[{"src": str(conf)}])
+    host.run("backup", "agent")
+    conf.unlink()
+
+    assert (
+        f"agent: would put agent.conf back as {conf}" in host.run("restore", "agent", "--with-files", "--dry-run").out
+    )
+    assert not conf.exists()
+    said = host.run("restore", "agent", "--with-files")
+
+    assert conf.read_text() == "port=80\n"
+    assert said.out.splitlines() == [
+        f"agent: {host.database()} already is {host.ids()[0]}",
+        f"  put agent.conf back as {conf}",
+    ]
+
+
+def test_restore_to_look_at_writes_no_file_to_its_place(host: Host) -> None:
+    conf, look = host.directory / "agent.conf", host.directory / "look"
+    conf.write_text("port=80\n")
+    host.add("agent", include=[{"src": str(conf)}])
+    host.run("backup", "agent")
+    conf.unlink()
+    look.mkdir()
+
+    host.run("restore", "agent", "--with-files", "--dest", look / "agent.db")
+    host.run("restore", "agent", "--files-to", look / "files", "--dest", look / "agent.db")
+
+    assert not conf.exists()
+    assert (look / "agent.conf").read_text() == (look / "files" / "agent.conf").read_text() == "port=80\n"
+
+
 def test_restore_of_what_is_there_already_changes_nothing(host: Host) -> None:
     host.run("backup", "agent")
 

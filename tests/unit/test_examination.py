@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import examination
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import examination, include
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.examination import Evidence
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import StoredFile
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.published import Backup
@@ -172,14 +172,14 @@ def backup_in(directory: Path, *stored: StoredFile, **changes: Any) -> Backup:
 
 
 def test_plain_backup_stores_its_schema_for_a_person_and_its_proof_in_the_manifest(tmp_path: Path) -> None:
-    (schema,) = examination.store(FOUND, {"note": "files/note"}, Storage(tmp_path, "gzip"))
+    (schema,) = examination.store(FOUND, include.Stored(names={"files/note": "note"}), Storage(tmp_path, "gzip"))
     assert (schema.path, schema.role, schema.compression) == ("schema.sql", "schema", "none")
     assert (tmp_path / "schema.sql").read_text() == FOUND.schema
     assert examination.proof_of(backup_in(tmp_path, schema, proof=PROOF), NO_KEYS) == PROOF
 
 
 def test_suspect_backup_has_no_schema_and_perhaps_no_proof(tmp_path: Path) -> None:
-    assert examination.store(Evidence(CHECKS), {}, Storage(tmp_path)) == []
+    assert examination.store(Evidence(CHECKS), include.Stored(), Storage(tmp_path)) == []
     assert examination.proof_of(backup_in(tmp_path, proof=None), NO_KEYS) is None
 
 
@@ -189,7 +189,9 @@ every_scheme = pytest.mark.parametrize("scheme", [keys.AGE, keys.GPG_PASSPHRASE,
 @every_scheme
 def test_encrypted_backup_stores_both_for_its_readers(tmp_path: Path, scheme: str) -> None:
     encryption, known = keys.scheme(scheme)
-    stored = examination.store(FOUND, {"note": "files/0"}, Storage(tmp_path, "gzip", None, encryption))
+    stored = examination.store(
+        FOUND, include.Stored(names={"note": "files/0"}), Storage(tmp_path, "gzip", None, encryption)
+    )
     assert [(each.path, each.role) for each in stored] == [
         (f"schema.sql.{encryption.method}", "schema"),
         (f"proof.json.{encryption.method}", "proof"),
@@ -210,7 +212,7 @@ def unpacked(directory: Path, stored: StoredFile, known: Keys) -> bytes:
 @every_scheme
 def test_proof_needs_the_key(tmp_path: Path, scheme: str) -> None:
     """Case 12."""
-    stored = examination.store(FOUND, {}, Storage(tmp_path, encryption=keys.scheme(scheme)[0]))
+    stored = examination.store(FOUND, include.Stored(), Storage(tmp_path, encryption=keys.scheme(scheme)[0]))
     backup = backup_in(tmp_path, *stored, proof=None)
     for known in (NO_KEYS, keys.wrong_keys(scheme)):
         with pytest.raises(KeyRejectedError):
@@ -222,7 +224,7 @@ def test_proof_needs_the_key(tmp_path: Path, scheme: str) -> None:
 def test_proof_that_is_not_as_stored_is_damage_for_whoever_has_no_key(tmp_path: Path, found: Evidence) -> None:
     """Case 11: the files are compared before anything is decrypted."""
     encryption, known = keys.scheme("age")
-    stored = examination.store(found, {}, Storage(tmp_path, encryption=encryption))
+    stored = examination.store(found, include.Stored(), Storage(tmp_path, encryption=encryption))
     backup = backup_in(tmp_path, *stored, proof=None)
     assert examination.proof_of(backup, known) == found.proof
     databases.flip_bit(tmp_path / "proof.json.age", -1)
@@ -274,7 +276,9 @@ def test_long_proof_is_read_to_its_end(tmp_path: Path, monkeypatch: pytest.Monke
     """Of a database with very many tables, from a program that gives little at once."""
     many = dataclasses.replace(PROOF, tables={f"table {number}": number for number in range(20_000)})
     encryption, known = keys.scheme("age")
-    stored = examination.store(dataclasses.replace(FOUND, proof=many), {}, Storage(tmp_path, encryption=encryption))
+    stored = examination.store(
+        dataclasses.replace(FOUND, proof=many), include.Stored(), Storage(tmp_path, encryption=encryption)
+    )
     open_artifact = codec.open_artifact
 
     @contextlib.contextmanager

@@ -32,7 +32,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "work": (
         ("drill",),
         ("backup", "extract", "restore"),
-        ("doctor", "draft", "find_good", "preview"),
+        ("doctor", "draft", "extras", "find_good", "preview"),
         (
             "backup_request",
             "compare",

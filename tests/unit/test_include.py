@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -54,9 +55,9 @@ def gathered(source: Path, *wanted: Include) -> list[str]:
 # --- what is found -------------------------------------------------------------------------------------------------
 
 
-def _store(included: list[include.Included], directory: Path, **options: bool) -> list[StoredFile]:
+def _store(included: list[include.Included], directory: Path, **options: bool) -> Sequence[StoredFile]:
     storage = Storage(directory)
-    return include.store(included, storage.write, **{"opaque": False, **options})[0]
+    return include.store(included, storage.write, **{"opaque": False, **options}).files
 
 
 def test_file_keeps_its_own_name_or_gets_one(source: Path, place: Path) -> None:

@@ -63,11 +63,14 @@ RESTORE: dict[str, Any] = {
     "check": "full",
     "force": True,
     "force_identity": True,
-    "expect_tables": ["item"],
-    "assertions": [{"sql": "SELECT 1", "equals": 1}],
     "identity_file": "/etc/identity",
     "passphrase_file": "/etc/passphrase",
     "lock_timeout": "0s",
+    "expect_tables": ["AgentRun"],
+    "assertions": [{"sql": "SELECT 1", "equals": 1}],
+    "with_files": True,
+    "files_to": "/srv/files",
+    "include": [{"src": "/srv/.env", "name": "env", "redact": True}],
 }
 PRUNE: dict[str, Any] = {
     **{f"keep_{word}": n for n, word in enumerate(("last", "hourly", "daily", "weekly", "monthly", "yearly"), 1)},
@@ -151,16 +154,19 @@ def test_every_option_of_a_restore_arrives() -> None:
         force_identity=True,
         keys=keys,
         lock_timeout_seconds=0.0,
-        expectations=verify.Expectations("full", ["item"], [{"sql": "SELECT 1", "equals": 1}]),
+        expectations=verify.Expectations("full", ["AgentRun"], [{"sql": "SELECT 1", "equals": 1}]),
+        with_files=True,
+        files_to=Path("/srv/files"),
+        include=(include.Include(Path("/srv/.env"), "env", redact=True),),
     )
 
 
 def test_a_restore_needs_nothing_but_its_defaults() -> None:
     absent = dict.fromkeys(
-        ("repository", "before", "dest", "owner", "group", "mode", "identity_file", "passphrase_file")
+        ("repository", "before", "dest", "owner", "group", "mode", "identity_file", "passphrase_file", "files_to")
     )
     given = {**absent, "backup": "latest", "check": "quick", "force": False, "force_identity": False}
-    given.update(expect_tables=(), assertions=())
+    given.update(expect_tables=(), assertions=(), with_files=False, include=())
 
     assert restore.requested({**given, "lock_timeout": "1m"}) == restore.Request(None)
 

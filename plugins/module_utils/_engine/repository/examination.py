@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,9 +21,9 @@ from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..sqlite.snapshot import Snapshot
 from ..system import clock, files, places
-from ..system.errors import BackupDamagedError, doing
-from . import manifest
-from .manifest import PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, StoredFile
+from ..system.errors import BackupDamagedError, UsageError, doing
+from . import include, manifest
+from .manifest import INCLUDE_ROLE, PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, FileOrigin, Manifest, StoredFile
 from .published import Backup
 from .reading import Storage
 
@@ -84,8 +85,8 @@ def examine(image: Snapshot, level: str) -> Evidence:
     return Evidence(checks, proven, schema)
 
 
-def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[StoredFile]:
-    """Store the schema, and in an encrypted backup all that the manifest must not tell: proof, checks, names."""
+def store(found: Evidence, included: include.Stored, storage: Storage) -> list[StoredFile]:
+    """Store the schema, and in an encrypted backup all that the manifest must not tell: proof, checks, files."""
     stored = []
     if found.schema is not None:
         stored.append(storage.write(SCHEMA_NAME, SCHEMA_ROLE, [found.schema.encode()]))
@@ -93,7 +94,8 @@ def store(found: Evidence, names: dict[str, str], storage: Storage) -> list[Stor
         content = {
             "proof": found.proof.to_json() if found.proof else None,
             "checks": [each.to_json() for each in found.checks],
-            "names": names,
+            "names": dict(included.names),
+            "origins": [asdict(each) for each in included.origins],
         }
         text = json.dumps(content, indent=2, sort_keys=True) + "\n"
         stored.append(storage.write(PROOF_NAME, PROOF_ROLE, [text.encode()]))
@@ -126,17 +128,68 @@ def proof_of(backup: Backup, keys: Keys) -> Proof | None:
     Raises ``KeyRejectedError``, or ``BackupDamagedError`` when its file is not as stored, or holds no proof.
     """
     document = backup.trusted()
-    stored = next((each for each in document.files if each.role == PROOF_ROLE), None)
+    stored = _sealed_file(document)
     if stored is None:
         return document.proof
-    manifest.check_files(document, backup.path, [stored])
+    with _reading_sealed(backup, stored, keys) as found:
+        return manifest.made(Proof, found["proof"]) if found["proof"] else None
+
+
+@dataclass(frozen=True)
+class IncludedFile:
+    """An included file of a backup, by its name; ``origin`` is None in a backup of an older version."""
+
+    name: str
+    stored: StoredFile
+    origin: FileOrigin | None
+
+
+def included_files(backup: Backup, keys: Keys) -> list[IncludedFile]:
+    """What was included in a backup. Raises as ``proof_of``; no name leads out of a directory."""
+    document = backup.trusted()
+    stored = [each for each in document.files if each.role == INCLUDE_ROLE]
+    sealed = _sealed_file(document)
+    if sealed is None or not stored:
+        paths = {each: each.path for each in stored}
+        names = {each.path: each.path.partition("/")[2] for each in stored}
+        origins = document.origins
+    else:
+        with _reading_sealed(backup, sealed, keys) as found:
+            ending = codec.suffix("none", document.encryption)
+            paths = {each: each.path[: -len(ending)] for each in stored}
+            names = {path: found["names"][path] for path in paths.values()}
+            origins = manifest.origins_from(found.get("origins", []))
+    by_path = {each.path: each for each in origins}
+    return [IncludedFile(_checked(names[path], document), each, by_path.get(path)) for each, path in paths.items()]
+
+
+def _checked(name: Any, document: Manifest) -> str:
+    try:
+        if "\0" not in name:
+            return include.checked_name(name)
+    except (UsageError, TypeError):
+        pass
+    raise BackupDamagedError(
+        f"the name of an included file is {name!r:.60}.",
+        action=f"The backup {document.id} is damaged",
+        hint="Use another backup.",
+    )
+
+
+def _sealed_file(document: Manifest) -> StoredFile | None:
+    return next((each for each in document.files if each.role == PROOF_ROLE), None)
+
+
+@contextlib.contextmanager
+def _reading_sealed(backup: Backup, stored: StoredFile, keys: Keys) -> Iterator[dict[str, Any]]:
+    """What an encrypted backup tells in no other file; what is wrong with it in the block is damage."""
+    manifest.check_files(backup.trusted(), backup.path, [stored])
     path = backup.path / stored.path
     content = b""
     with codec.open_artifact(path, stored.compression, stored.encryption, keys) as stream:
         while len(content) < _LONGEST_BYTES and (piece := stream.read(_LONGEST_BYTES)):
             content += piece
     try:
-        found: dict[str, Any] = json.loads(content)
-        return manifest.made(Proof, found["proof"]) if found["proof"] else None
+        yield json.loads(content)
     except manifest.MALFORMED as error:
         raise BackupDamagedError(f"{error!r:.200}.", action=f"Cannot read {path}", hint="Use another backup.") from None

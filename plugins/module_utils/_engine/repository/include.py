@@ -11,15 +11,15 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from ..system import files, places
+from ..system import files, owners, places
 from ..system.clock import Deadline
 from ..system.errors import SourceBusyError, SourceMissingError, UsageError, doing
-from .manifest import INCLUDE_ROLE, Manifest, StoredFile
+from .manifest import INCLUDE_ROLE, FileOrigin, Manifest, StoredFile
 
 DIRECTORY = "files"
 Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
@@ -44,15 +44,20 @@ class Include:
     redact: bool = False
 
 
+def requested(given: Iterable[Mapping[str, Any]]) -> tuple[Include, ...]:
+    return tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in given)
+
+
 @dataclass(frozen=True)
 class Included:
-    """One regular file that will be stored as ``files/<name>``."""
+    """One regular file that will be stored as ``files/<name>``; ``given`` is its path as the operator names it."""
 
     path: Path
     name: str
     redact: bool
     sha256: str
     size_bytes: int = sys.maxsize
+    given: Path | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """What is stored of it: of a file that grew since it was gathered, what it had by then."""
@@ -91,7 +96,8 @@ def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline = _NEV
                 raise UsageError("include names the database itself.", hint="Remove it from include.")
             if name in found:
                 raise UsageError(f"include names two files {name!r}.", hint="Give one of them another name.")
-            found[name] = _digested(Included(path, name, each.redact, ""), deadline)
+            given = Path(os.path.abspath(each.src)) / path.relative_to(src)
+            found[name] = _digested(Included(path, name, each.redact, "", given=given), deadline)
     _check_nesting(found)
     return [found[name] for name in sorted(found)]
 
@@ -203,11 +209,27 @@ def stored_digests(manifest: Manifest) -> dict[str, str]:
     return {each.path[len(prefix) :]: each.sha256 for each in manifest.files if each.role == INCLUDE_ROLE}
 
 
-def store(included: Sequence[Included], write: Writing, *, opaque: bool) -> tuple[list[StoredFile], dict[str, str]]:
-    """Store every file; and which stored path, without endings, is which name. ``opaque`` paths tell nothing of it."""
-    stored, names = [], {}
+@dataclass(frozen=True)
+class Stored:
+    """Included files in a backup: which stored path, without endings, is which name, and where each was."""
+
+    files: tuple[StoredFile, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    origins: tuple[FileOrigin, ...] = ()
+
+
+def store(included: Sequence[Included], write: Writing, *, opaque: bool) -> Stored:
+    """Store every file. ``opaque`` paths tell nothing of the names."""
+    stored, names, origins = [], {}, []
     for number, each in enumerate(included, start=1):
         path = f"{DIRECTORY}/{number if opaque else each.name}"
         stored.append(write(path, INCLUDE_ROLE, each.chunks()))
         names[path] = each.name
-    return stored, names
+        origins.append(_origin(each, path))
+    return Stored(tuple(stored), names, tuple(origins))
+
+
+def _origin(included: Included, path: str) -> FileOrigin:
+    with doing(f"Cannot include {included.path}"), places.reading(included.path) as file:
+        ownership = owners.ownership(os.fstat(file.fileno()))
+    return FileOrigin(path, str(included.given or included.path), included.redact, *ownership)

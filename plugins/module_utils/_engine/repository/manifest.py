@@ -76,6 +76,23 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class FileOrigin:
+    """Where an included file was: ``path`` in the backup without endings, ``source`` on the host; and whose it was.
+
+    Of a ``redacted`` one the secrets are not in the backup.
+    """
+
+    path: str
+    source: str
+    redacted: bool = False
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One backup. Times are RFC 3339 in UTC, durations seconds by phase.
 
@@ -105,6 +122,7 @@ class Manifest:
     apart: bool = False
     accepts: tuple[str, ...] = ()
     repository: str = ""
+    origins: tuple[FileOrigin, ...] = ()
 
     def is_from(self, parent: Manifest) -> bool:
         """Whether ``parent``, which has the right id, is the backup that this one was made from."""
@@ -201,14 +219,26 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         clock.to_text(clock.from_text(content[key]))
     origin = made(Origin, content["database"])
     int(origin.mode or "0", 8)
+    origins = origins_from(content.get("origins", []))
     content.update(
         database=origin,
         image=made(Image, content["image"]),
         proof=made(Proof, content["proof"]) if content["proof"] else None,
         files=stored,
         checks=tuple(made(Check, each) for each in content["checks"]),
+        origins=origins,
     )
     return made(Manifest, content)
+
+
+def origins_from(content: Sequence[dict[str, Any]]) -> tuple[FileOrigin, ...]:
+    """What a document says of its included files; raises one of ``MALFORMED``."""
+    origins = tuple(made(FileOrigin, each) for each in content)
+    for each in origins:
+        int(each.mode or "0", 8)
+        if "\0" in each.source:
+            raise ValueError(f"the path {each.source!r:.60}")
+    return origins
 
 
 def made(kind: type[Kind], content: dict[str, Any]) -> Kind:

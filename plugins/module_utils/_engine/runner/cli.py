@@ -237,7 +237,7 @@ def _restored(result: Result, arguments: argparse.Namespace) -> list[str]:
         dest = ["--dest", arguments.dest] if arguments.dest else []
         undo = guard.quoted([*_command(arguments, "restore", result.name), "--undo", *dest])
         lines.append(f"  To bring that back: {undo}")
-    return lines
+    return [*lines, *wording.put_back(result.facts, dry_run=arguments.dry_run)]
 
 
 def _guarded(result: Result, _arguments: argparse.Namespace) -> list[str]:

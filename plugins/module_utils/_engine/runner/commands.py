@@ -226,8 +226,12 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
         **settings.options,
         **dict.fromkeys(("owner", "group", "mode")),
         **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
+        **{name: asked[name] for name in ("with_files", "files_to")},
         "dest": asked["dest"] or settings.path,
     }
+    if asked["dest"]:
+        # The places that the configuration names are those beside the database.
+        given.update(include=())
     if not asked["expectations"]:
         given.update(expect_tables=(), assertions=())
     request, dry_run = restore.requested(given), asked["dry_run"]

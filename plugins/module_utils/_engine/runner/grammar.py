@@ -227,6 +227,8 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force-identity", action="store_true", help="over another application's database; also a foreign backup"
     )
+    parser.add_argument("--with-files", action="store_true", help="put missing included files back in their places")
+    parser.add_argument("--files-to", metavar="DIR", help="put them below this directory instead, by their names")
     parser.add_argument("--undo", action="store_true", help="bring back what the last restore replaced")
     _add_dry_run(parser)
 
@@ -321,6 +323,7 @@ COMMANDS: dict[str, Command] = {
             "restore agent",
             "restore agent --before '2025-12-30 02:55'",
             "restore agent --backup 20251230T120000Z-full --dest /root/look.db",
+            "restore agent --with-files",
             "restore agent --undo",
         ),
         _UNDO,

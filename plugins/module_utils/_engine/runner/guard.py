@@ -82,9 +82,8 @@ def _after_failure(settings: Database, result: Result, *, restores: bool) -> Com
     if not restores:
         hint = f"To go back to how {name} was before, stop what uses it, then: {go_back}"
         return CommandFailedError(f"{failed}; {name} is as it left it.", hint=hint, code=code)
-    asked: dict[str, Any] = dict.fromkeys(
-        ("before", "dest", "force", "force_identity", "expectations", "undo", "dry_run")
-    )
+    names = "before dest force force_identity expectations with_files files_to undo dry_run"
+    asked: dict[str, Any] = dict.fromkeys(names.split())
     asked.update(backup=made, check="quick")
     restored = attempt(name, lambda: commands.restore_one(settings, asked))
     result.warnings.extend(restored.warnings)

@@ -264,8 +264,17 @@ def restored(facts: Facts, *, undo: bool = False, dry_run: bool = False) -> str:
         what += f", the newest from {told['not_after']} or earlier,"
     if not facts["changed"]:
         return f"{dest} already is {what.rstrip(',')}, nothing was done"
+    if not told["replaced"]:
+        return f"{dest} already is {what.rstrip(',')}"
     text = f"{'would put' if dry_run else 'put'} {what} in place as {dest}"
     return text + (f"; what it replaced is in {plain(told['undo_set'])}" if told["undo_set"] else "")
+
+
+def put_back(facts: Facts, *, dry_run: bool) -> list[str]:
+    """The included files that a restore wrote; what it did not is told by warnings."""
+    verb = "would put" if dry_run else "put"
+    written = (each for each in facts["restore"]["files"] if each["changed"])
+    return [f"  {verb} {plain(each['name'])} back as {plain(each['path'])}" for each in written]
 
 
 def status(results: Sequence[tuple[str, Facts]]) -> list[str]:

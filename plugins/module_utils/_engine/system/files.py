@@ -11,6 +11,7 @@ directory of another user belongs to that user, who could not go on in a reposit
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -196,6 +197,24 @@ def move_file(source: Path, dest: Path) -> None:
     """Rename ``source`` over ``dest`` on the same filesystem, durably."""
     with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
         os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+    sync_directory(dest.parent)
+
+
+def move_file_to_free_name(source: Path, dest: Path) -> None:
+    """Rename ``source`` to ``dest``, durably; ``FileExistsError`` when something is there, whenever it came."""
+    with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
+        try:
+            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except (OSError, NotImplementedError):
+            # No hard links here. Windows itself replaces nothing; elsewhere a look before must do.
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(new, dir_fd=new_parent, follow_symlinks=False)
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(dest)) from None
+            os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        else:
+            os.unlink(old, dir_fd=old_parent)
     sync_directory(dest.parent)
 
 

@@ -274,18 +274,18 @@ class _Job:
         if draft.stored is None:
             raise EngineError("nothing was staged.")
         storage = drafting.storage
-        included, names = include.store(self.included, storage.write, opaque=self.encrypted)
-        stored = [draft.stored, *included]
+        included = include.store(self.included, storage.write, opaque=self.encrypted)
+        stored = [draft.stored, *included.files]
         if draft.corruption:
             stored.extend(examination.store_sidecars(source, storage))
-        stored.extend(examination.store(draft.evidence, names, storage))
-        document = self._manifest(draft, stored, source)
+        stored.extend(examination.store(draft.evidence, included, storage))
+        document = self._manifest(draft, stored, included, source)
         if self.encrypted and draft.evidence.proof is not None:
             with doing():
                 self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
         return self.repository.publish(drafting.directory, document, index=drafting.index, committing=self.shield.begin)
 
-    def _manifest(self, draft: Draft, stored: list[StoredFile], source: Source) -> Manifest:
+    def _manifest(self, draft: Draft, stored: list[StoredFile], included: include.Stored, source: Source) -> Manifest:
         ownership = owners.ownership(source.status)
         parent = self._parent(draft)
         return Manifest(
@@ -310,6 +310,7 @@ class _Job:
             apart=self.apart,
             accepts=self._accepts(),
             repository=self.repository.id,
+            origins=() if self.encrypted else included.origins,
         )
 
     def _accepts(self) -> tuple[str, ...]:

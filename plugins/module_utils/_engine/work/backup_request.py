@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..repository import base
+from ..repository import base, include
 from ..repository.base import Policy
 from ..repository.include import Include
 from ..repository.published import Backup
@@ -71,7 +71,7 @@ def requested(given: Options) -> Request:
         compression_level=given["compression_level"],
         encryption=encryption.requested(given["encryption"]),
         check=given["check"],
-        include=tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in given["include"]),
+        include=include.requested(given["include"]),
         reason=given["reason"],
         tags=tuple(given["tags"]),
         pinned=given["pinned"],

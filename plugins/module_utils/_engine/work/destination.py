@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ..repository import identity
-from ..repository.manifest import Manifest
+from ..repository.manifest import FileOrigin, Manifest, Origin
 from ..sqlite import database, processes
 from ..sqlite.proof import Proof
 from ..system import files, owners, places
@@ -53,6 +53,34 @@ def told_by(repository: Path, source: str) -> Path:
                 hint="Set dest, if that is the file to replace.",
             )
     return Path(source)
+
+
+def give_back(
+    staged: Path,
+    origin: Origin | FileOrigin,
+    *,
+    repository: Path | None,
+    directory: Path,
+    with_owner: bool = True,
+    with_group: bool = True,
+) -> tuple[bool, bool]:
+    """Give a file that was restored for ``directory`` the owner, group and mode that it had; which of two it has now.
+
+    Without ``with_owner`` or ``with_group`` the caller gives it another one.
+    """
+    if os.name == "nt" or not origin.mode:
+        return True, True
+    uid = owners.local_owner(origin.owner, origin.uid) if with_owner else -1
+    gid = owners.local_group(origin.group, origin.gid) if with_group else -1
+    if repository is not None and owners.other_owner(repository):
+        # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
+        like = owners.other_owner(directory)
+        owners.change_owner(staged, like.st_uid if like else -1, like.st_gid if like else -1)
+        right = owners.has(staged, uid, gid) if like else (False, False)
+    else:
+        right = owners.give(staged, uid, gid)
+    owners.change_mode(staged, owners.rights(int(origin.mode, 8), group=right[1]))
+    return right
 
 
 def facts(dest: Path) -> dict[str, int | bool]:

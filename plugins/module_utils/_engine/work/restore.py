@@ -30,7 +30,7 @@ from ..system.errors import (
     UsageError,
     doing,
 )
-from . import content, destination, find_good, verify
+from . import content, destination, extras, find_good, verify
 from .content import Expectations
 from .restore_request import Outcome, Request, requested
 
@@ -49,8 +49,10 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
     chosen = _chosen(repository, request, dry_run=dry_run, progress=progress)
     backup, document = chosen.backup, chosen.backup.trusted()
     with doing(f"Cannot restore {backup.id}"):
-        dest = destination.checked(request.dest or destination.told_by(request.repository, document.database.source))
+        named = request.dest or destination.told_by(request.repository, document.database.source)
+        dest = destination.checked(named)
     with doing(f"Cannot restore {backup.id} to {dest}"):
+        request = dataclasses.replace(request, dest=named)
         return _run(request, repository, chosen, dest, dry_run=dry_run, progress=progress)
 
 
@@ -91,6 +93,7 @@ def _run(
             chain.check_artifacts(links)
         expected = examination.proof_of(backup, request.keys)
         with phases.phase("compare"):
+            found = extras.plan(request, backup)
             same = destination.holds(dest, document)
         outcome = Outcome(not same, dest, backup.id, sha256=document.image.sha256, durations=phases.seconds)
         outcome.warnings.extend(chosen.warnings)
@@ -101,11 +104,23 @@ def _run(
             if not dry_run:
                 switch.settle(dest, timeout_seconds=timeout_seconds)
             outcome.changed = _adjust_attributes(dest, request, dry_run=dry_run)
-            return outcome
-        _check_switch_is_safe(request, links, expected, dest)
-        if not dry_run:
-            _replace(repository, _Staging(request, links, expected, dest), outcome, phases, progress)
+        else:
+            _check_switch_is_safe(request, links, expected, dest)
+            if not dry_run:
+                _replace(repository, _Staging(request, links, expected, dest), outcome, phases, progress)
+        _put_back(found, request, backup, outcome, dry_run=dry_run)
     return outcome
+
+
+def _put_back(
+    found: Sequence[extras.Extra], request: Request, backup: Backup, outcome: Outcome, *, dry_run: bool
+) -> None:
+    """The included files, behind the database, without which they are of no use."""
+    outcome.replaced = outcome.changed
+    done = found if dry_run else extras.put_back(found, request, backup)
+    outcome.files.extend(each.to_json() for each in done)
+    outcome.warnings.extend(warning for each in done for warning in each.warnings)
+    outcome.changed = outcome.changed or any(each.missing for each in done)
 
 
 def _replace(
@@ -259,18 +274,14 @@ class _Staging:
     def _apply_origin(self, staged: Path) -> Sequence[str]:
         """Owner, group and mode as they were when the backup was made; says what this user or host cannot give."""
         origin, request = self.document.database, self.request
-        if os.name == "nt" or not origin.mode:
-            return []
-        uid = -1 if request.owner else owners.local_owner(origin.owner, origin.uid)
-        gid = -1 if request.group else owners.local_group(origin.group, origin.gid)
-        if request.repository is not None and owners.other_owner(request.repository):
-            # Whoever owns the repository could have written there any owner. The one of the directory may do all there.
-            like = owners.other_owner(self.dest.parent)
-            owners.change_owner(staged, like.st_uid if like else -1, like.st_gid if like else -1)
-            right = owners.has(staged, uid, gid) if like else (False, False)
-        else:
-            right = owners.give(staged, uid, gid)
-        owners.change_mode(staged, owners.rights(int(origin.mode, 8), group=right[1]))
+        right = destination.give_back(
+            staged,
+            origin,
+            repository=request.repository,
+            directory=self.dest.parent,
+            with_owner=not request.owner,
+            with_group=not request.group,
+        )
         return _not_given(origin.owner, origin.group, right, request)
 
     def _check(self, staged: Path) -> Sequence[Check]:

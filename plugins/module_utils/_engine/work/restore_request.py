@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..repository import include
+from ..repository.include import Include
 from ..repository.repository import DEFAULT_LOCK_TIMEOUT_SECONDS
 from ..sealed import encryption
 from ..sealed.encryption import NO_KEYS, Keys
@@ -45,6 +47,13 @@ class Request:
     lock_timeout_seconds: float = DEFAULT_LOCK_TIMEOUT_SECONDS
     expectations: Expectations = NOTHING_EXPECTED
     rehearsal: bool = False
+    with_files: bool = False
+    files_to: Path | None = None
+    include: tuple[Include, ...] = ()
+
+    @property
+    def wants_files(self) -> bool:
+        return self.with_files or self.files_to is not None
 
     @property
     def expected(self) -> Expectations:
@@ -67,6 +76,9 @@ def requested(given: Options) -> Request:
         keys=encryption.keys(given),
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
         expectations=content.expected(given, given["check"]),
+        with_files=bool(given["with_files"]),
+        files_to=options.path(given, "files_to"),
+        include=include.requested(given["include"] or ()),
     )
 
 
@@ -81,10 +93,13 @@ def _mode(given: Options) -> str:
 
 @dataclass
 class Outcome:
-    """What a restore did, or in check mode would do. ``undo_set`` is where the old content is, if there was any.
+    """What a restore did, or in check mode would do; ``replaced`` says it of the database alone, without files.
+
+    ``undo_set`` is where the old content is, if there was any.
 
     ``not_after`` is the moment that the request's ``before`` meant, with its offset; empty when none was given.
     ``checks`` are those of the image.
+    ``files`` tells what became of each included file.
     ``before`` and ``after`` are facts about ``dest``: whether it exists, and its bytes with those of its sidecars.
     """
 
@@ -96,9 +111,11 @@ class Outcome:
     sha256: str = ""
     durations: dict[str, float] = field(default_factory=dict)
     checks: list[Check] = field(default_factory=list)
+    files: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     before: dict[str, int | bool] = field(default_factory=dict)
     after: dict[str, int | bool] = field(default_factory=dict)
+    replaced: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """For programs, as the module answers."""
