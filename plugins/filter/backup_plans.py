@@ -225,7 +225,8 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     every_seconds, schedule = _schedule(given, settings, where)
     content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
     content.setdefault("due", _due(every_seconds, schedule, settings))
-    directory = posixpath.dirname(_database_path(content, where))
+    path = _database_path(content, where)
+    directory = posixpath.dirname(path)
     _check(content, where)
     config_dir = settings.place("config_dir")
     command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
@@ -237,6 +238,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     apart = [*command, "--no-push"] if targets else command
     return {
         "config": {strict.MANAGED_BY: _MANAGED_BY, **content},
+        "path": path,
         "repository": repository,
         "command": apart,
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],

@@ -532,7 +532,7 @@ def test_restore_with_files_knows_their_places_from_the_configuration(host: Host
     conf.unlink()
 
     assert (
-        f"agent: would put agent.conf back as {conf}" in host.run("restore", "agent", "--with-files", "--dry-run").out
+        f"  would put agent.conf back as {conf}" in host.run("restore", "agent", "--with-files", "--dry-run").out
     )
     assert not conf.exists()
     said = host.run("restore", "agent", "--with-files")

@@ -244,6 +244,7 @@ def test_number_may_be_as_small_or_as_great_as_is_allowed(tmp_path: Path, count:
     assert backup.run(backup.requested({**BACKUP, **given})).error is None
     path.unlink()
     wanted = {**RESTORE, **given, "before": None, "backup": "latest", "dest": None, "owner": None, "group": None}
+    wanted.update(expect_tables=(), assertions=())
     assert restore.run(restore.requested(wanted)).changed
     keeps = {name: HUGE for name in PRUNE if name.startswith("keep_")}
     assert not prune.run(prune.requested({**PRUNE, **keeps, **given})).removed
