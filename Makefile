@@ -9,6 +9,8 @@
 #                       the engine beside other tools; docs/benchmark.md gets the tables, unless ONLY names a part
 # make benchmark-offsite [SIZE=1G]
 #                       what it takes to send hourly backups to an object store; the tables go there, too
+# make benchmark-recovery [SIZE=1G]
+#                       how long it takes until a lost database is back; into docs/benchmark.md, too
 # make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
 # make docs             the documentation as a site, below .build/docs/html/
 # make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
@@ -18,7 +20,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark benchmark-offsite check clean demo docs fleet mutation programs release-check test
+.PHONY: benchmark benchmark-offsite benchmark-recovery check clean demo docs fleet mutation programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -66,6 +68,10 @@ benchmark: programs $(BUILD)/venv/.benchmark
 benchmark-offsite: PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic
 benchmark-offsite: programs $(BUILD)/venv/.benchmark
 	@$(HERMETIC) $(PYTHON) tests/benchmark/offsite.py $(if $(SIZE),--size "$(SIZE)") --document docs/benchmark.md
+
+benchmark-recovery: PROGRAMS := zstd:zstd rsync:rsync sshd:openssh-server
+benchmark-recovery: programs $(BUILD)/venv/.benchmark
+	@$(HERMETIC) $(PYTHON) tests/benchmark/recovery.py $(if $(SIZE),--size "$(SIZE)") --document docs/benchmark.md
 
 mutation: $(READY)
 	$(NOX) --session mutation

@@ -7,6 +7,8 @@
     python3 engine_driver.py verify REPOSITORY
     python3 engine_driver.py restore REPOSITORY BACKUP DEST
     python3 engine_driver.py push REPOSITORY TARGET
+    python3 engine_driver.py pull REPOSITORY TARGET
+    python3 engine_driver.py drill REPOSITORY
     python3 engine_driver.py list REPOSITORY
     python3 engine_driver.py multiply REPOSITORY COUNT
     python3 engine_driver.py versions
@@ -81,6 +83,23 @@ def push_all(repository: str, target: str) -> dict[str, Any]:
     return push.run(push.Request(Path(repository), there)).to_json()
 
 
+def pull_latest(repository: str, target: str) -> dict[str, Any]:
+    from _engine.targets import address
+    from _engine.work import pull
+
+    there = address.requested(json.loads(Path(target).read_text(encoding="utf-8")))
+    return pull.run(pull.Request(Path(repository), there)).to_json()
+
+
+def drill_latest(repository: str) -> dict[str, Any]:
+    from _engine.work import drill
+
+    (done,) = drill.run(drill.Request(Path(repository)))
+    if done.error:
+        raise done.error
+    return {"durations": done.durations}
+
+
 def list_all(repository: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.work import info
@@ -123,6 +142,8 @@ COMMANDS: dict[str, Callable[..., Mapping[str, Any]]] = {
     "verify": verify_latest,
     "restore": restore_one,
     "push": push_all,
+    "pull": pull_latest,
+    "drill": drill_latest,
     "list": list_all,
     "multiply": multiply,
     "versions": versions,

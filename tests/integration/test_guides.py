@@ -19,7 +19,7 @@ import pytest
 import yaml
 from integration import containers, harness, night
 from integration.containers import Host
-from integration.walk import AGENT, REPOSITORY, Deed, Walk, last_id
+from integration.walk import AGENT, BACKUP_ID, REPOSITORY, Deed, Walk, last_id, one
 
 from support.guides import Block, Guide
 
@@ -27,6 +27,7 @@ from support.guides import Block, Guide
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PRODUCTION = Guide(harness.ROOT / "docs" / "first-production-host.md")
+LOST_SERVER = Guide(harness.ROOT / "docs" / "runbook-lost-server.md")
 MOLECULE = Guide(harness.ROOT / "docs" / "testing-with-molecule.md")
 README = Guide(harness.ROOT / "README.md")
 NIGHT = "## 8. At 3 a.m."
@@ -207,6 +208,120 @@ class _Readme:
     def _now(self, walk: Walk, row: Any) -> None:
         (added,) = row.commands
         walk.run(f"ansible-playbook -i inventory sqliteops.backup.backup_now --become {added}")
+
+
+LOST_VARIABLES = """
+sqlite_offsite_targets:
+  - {name: nas, url: "file:///mnt/nas/{{ inventory_hostname }}"}
+sqlite_backup_databases:
+  - name: agent
+    path: /srv/ci-fixer/agent.db
+    include: [{src: /srv/ci-fixer/prisma}, {src: /srv/ci-fixer/.env, redact: true}]
+    encryption: {method: age, recipients: [RECIPIENT]}
+    targets: [nas]
+"""
+
+
+def test_runbook_of_a_lost_server(tmp_path: Path) -> None:
+    """One host is both: it loses all but the mounted disk, and is then called by another name."""
+    containers.skip_without()
+    with containers.started(tmp_path, "lost", names=["ci-1", "ci-2"]) as host:
+        _install_application(host)
+        _LostServer(host, tmp_path).walk.go(write=lambda _block: None)
+
+
+class _LostServer:
+    def __init__(self, host: Host, folder: Path) -> None:
+        self._host = host
+        self._playbook = _command(LOST_SERVER, "recover_server --become -e")
+        deeds: dict[str, Deed] = {
+            _command(LOST_SERVER, "ansible ci-2"): self._bring_key,
+            _command(LOST_SERVER, "recover_server --become --check"): self._foresee,
+            self._playbook: self._recover,
+            "there is such a database on this host already": self._refuse,
+            "this host knows no such user": "made by `_bring_key`",
+            "lacks its secrets": "made by `_recover`",
+            "systemctl start ci-fixer.service": lambda walk, _command: night.start_application(walk),
+            "sqlite-backup status agent": self._status,
+            "sqlite-backup list agent": lambda walk, command: self._list(walk.run(command)),
+        }
+        host.must("mkdir -p /mnt/nas; mount -t tmpfs tmpfs /mnt/nas; mkdir /mnt/nas/ci-1 /mnt/nas/ci-2")
+        key = host.must("age-keygen 2>/dev/null")
+        (folder / "backup.key").write_text(key, encoding="utf-8")
+        (folder / "inventory.ini").write_text("[ci]\nci-1\nci-2\n", encoding="utf-8")
+        (folder / "group_vars").mkdir()
+        recipient = one(r"public key: (\S+)", key)
+        variables = LOST_VARIABLES.replace("RECIPIENT", recipient)
+        (folder / "group_vars" / "ci.yml").write_text(variables, encoding="utf-8")
+        self.walk = Walk(LOST_SERVER, host, deeds)
+        self._lose()
+
+    def _lose(self) -> None:
+        """Back up on ci-1 as ever, and then have nothing left but what was copied."""
+        self.walk.run("ansible-playbook -i inventory.ini sqliteops.backup.provision_backups --become -l ci-1")
+        targets = "ansible-playbook -i inventory.ini targets.yml --become"
+        (self.walk.host.machine.folder / "targets.yml").write_text(
+            "- {hosts: ci-1, roles: [sqliteops.backup.sqlite_offsite]}\n", encoding="utf-8"
+        )
+        self.walk.run(targets)
+        self.walk.host.must("sqlite-backup push agent")
+        self._rows = self.walk.rows()
+        self.walk.host.must(
+            "rm -r /srv/ci-fixer /var/backups/sqlite /etc/sqlite-backup /usr/local/bin/sqlite-backup"
+            " /etc/cron.d/sqlite-backup-agent; userdel ci-fixer; mkdir /srv/ci-fixer"
+        )
+
+    def _bring_key(self, walk: Walk, command: str) -> None:
+        done = walk.host.machine.run(command)
+        assert done.code == 0, done.output
+        assert "this host knows no such user" in self._said(walk, code=2)
+        walk.host.must(
+            "useradd --uid 4321 --home-dir /srv/ci-fixer --shell /bin/sh ci-fixer; chown ci-fixer /srv/ci-fixer"
+        )
+        walk.host.must("rm -r /etc/sqlite-backup /var/backups/sqlite")
+
+    def _said(self, walk: Walk, code: int = 0, words: str = "") -> str:
+        """What the playbook says, in one line."""
+        return " ".join(walk.run(f"{self._playbook} {words}", code=code).split())
+
+    def _foresee(self, walk: Walk, command: str) -> None:
+        said = " ".join(walk.run(command).split())
+        assert "file:///mnt/nas/ci-1/agent to /srv/ci-fixer/agent.db" in said
+        walk.host.must("test ! -e /etc/sqlite-backup -a ! -e /srv/ci-fixer/agent.db")
+
+    def _recover(self, walk: Walk, command: str) -> None:
+        """The first run ends where the secrets are missing, which are in no backup; the second goes on there."""
+        said = " ".join(walk.run(command, code=2).split())
+        assert "/srv/ci-fixer/.env.redacted lacks its secrets" in said
+        assert "the file to include, /srv/ci-fixer/.env, does not exist" in said
+        assert walk.rows() == self._rows
+        assert walk.host.must("stat -c '%U' /srv/ci-fixer/agent.db /srv/ci-fixer/prisma/schema.prisma").split() == [
+            "ci-fixer",
+            "ci-fixer",
+        ]
+        walk.host.must("cd /srv/ci-fixer; sed 's/<redacted>/file:agent.db/' .env.redacted >.env; rm .env.redacted")
+        walk.run(command)
+        assert "changed=0" in walk.run(command)
+
+    def _refuse(self, walk: Walk, row: Any) -> None:
+        """A database of which the repository knows nothing, as an application makes that is started too early."""
+        (added,) = row.commands
+        before = walk.rows()
+        walk.host.must("mv /var/backups/sqlite/agent/history.jsonl /root/; rm /srv/ci-fixer/agent.db*")
+        walk.host.must("sqlite3 /srv/ci-fixer/agent.db 'CREATE TABLE early(x)'")
+        assert row.see in self._said(walk, code=2)
+        self._said(walk, words=added)
+        assert walk.rows() == before
+        walk.host.must("mv /root/history.jsonl /var/backups/sqlite/agent/")
+
+    def _status(self, walk: Walk, command: str) -> None:
+        walk.host.must("sqlite-backup backup agent")
+        night.stop_application(walk)
+        assert "ok" in walk.run(command)
+
+    def _list(self, said: str) -> None:
+        assert len(set(BACKUP_ID.findall(said))) >= 2
+        assert "recovered from ci-1" in self._host.must("cat /var/backups/sqlite/agent/*/manifest.json")
 
 
 def test_your_own_molecule(tmp_path: Path) -> None:

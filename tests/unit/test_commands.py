@@ -531,9 +531,7 @@ def test_restore_with_files_knows_their_places_from_the_configuration(host: Host
     host.run("backup", "agent")
     conf.unlink()
 
-    assert (
-        f"  would put agent.conf back as {conf}" in host.run("restore", "agent", "--with-files", "--dry-run").out
-    )
+    assert f"  would put agent.conf back as {conf}" in host.run("restore", "agent", "--with-files", "--dry-run").out
     assert not conf.exists()
     said = host.run("restore", "agent", "--with-files")
 
