@@ -186,8 +186,8 @@ def _readable(seconds: float) -> str:
 def _facts(bench: Bench) -> dict[str, str]:
     return {
         **conditions.machine(bench),
-        "targets": "sshd and `rclone serve s3` on loopback, on the same disk and the same cores: a network is slower, and"
-        " adds the bytes of the backup divided by its rate",
+        "targets": "sshd and `rclone serve s3` on loopback, on the same disk and the same cores: a network is slower,"
+        " and adds the bytes of the backup divided by its rate",
         "rounds": f"medians of {ROUNDS}; each command is a new process, into a place that is empty",
     }
 

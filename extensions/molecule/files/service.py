@@ -5,8 +5,8 @@
 
     service.py /srv/agent/agent.db 8080
 
-``GET /health`` answers 200 when the last write went well a moment ago and all rows can be counted, and else 503 with the
-reason. A database that is missing is not made: the service ends.
+``GET /health`` answers 200 when the last write went well a moment ago and all rows can be counted, and else 503 with
+the reason. A database that is missing is not made: the service ends.
 """
 
 from __future__ import annotations
