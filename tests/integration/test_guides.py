@@ -308,7 +308,7 @@ class _LostServer:
         (added,) = row.commands
         before = walk.rows()
         walk.host.must("mv /var/backups/sqlite/agent/history.jsonl /root/; rm /srv/ci-fixer/agent.db*")
-        walk.host.must("sqlite3 /srv/ci-fixer/agent.db 'CREATE TABLE early(x)'")
+        walk.host.must("sudo -u ci-fixer sqlite3 /srv/ci-fixer/agent.db 'CREATE TABLE early(x)'")
         assert row.see in self._said(walk, code=2)
         self._said(walk, words=added)
         assert walk.rows() == before
