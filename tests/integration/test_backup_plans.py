@@ -59,6 +59,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
         "state": "present",
         "config": plan["config"],
         "config_path": "/etc/sqlite-backup/databases.d/agent.json",
+        "path": "/srv/agent/agent.db",
         "repository": "/var/backups/sqlite/agent",
         "directories": ["/var/backups/sqlite", "/var/backups/sqlite/agent"],
         "any_backup": "/var/backups/sqlite/agent/*Z-*/manifest.json",
