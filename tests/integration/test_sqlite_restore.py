@@ -32,6 +32,29 @@ LOST = "committed-after-the-backup"
 NOBODY = 65534
 
 
+def test_included_files_come_back_with_it(ansible: Session, place: Place) -> None:
+    conf, schema = place.directory / "agent.conf", place.srv / "schema.prisma"
+    for each in (conf, schema):
+        each.write_text(each.name)
+    include = [{"src": str(conf)}, {"src": str(schema)}]
+    given = {"path": str(place.database), "repository": str(place.repository), "include": include}
+    ansible.task("sqlite_backup", given)
+    for each in (conf, schema, place.database):
+        each.unlink()
+
+    check = _restore(ansible, place, with_files=True, include=include, check_mode=True)
+    assert not any(each.exists() for each in (conf, schema, place.database))
+    run = _restore(ansible, place, with_files=True, include=include)
+
+    assert [conf.read_text(), schema.read_text()] == ["agent.conf", "schema.prisma"]
+    assert check["restore"]["files"] == run["restore"]["files"]
+    assert {each["fate"] for each in run["restore"]["files"]} == {"in place"}
+    assert not _restore(ansible, place, with_files=True, include=include)["changed"]
+
+    assert _restore(ansible, place, files_to=str(place.directory / "look"))["changed"]
+    assert (place.directory / "look" / "agent.conf").read_text() == "agent.conf"
+
+
 def test_over_a_newer_database_with_a_wal_and_back(ansible: Session, place: Place) -> None:
     backup = place.backed_up()
     commit_and_crash(place.database, LOST)
