@@ -106,7 +106,14 @@ def not_reached(host: str = "ci-3") -> dict[str, Any]:
 
 def many() -> list[Mapping[str, Any]]:
     """One of each kind, and a few more."""
-    late = drill(name="events", host="ci-2", rto_seconds=1260.0, rto_met=False, bytes_per_second=80_000)
+    error = {
+        "code": 30,
+        "class": "ObjectiveMissedError",
+        "message": "The restore took 1260.0 s.",
+        "hint": "Look at it.",
+    }
+    slow = {"outcome": "failed", "rto_seconds": 1260.0, "rto_met": False, "bytes_per_second": 80_000, "error": error}
+    late = drill(name="events", host="ci-2", **slow)
     unsure = drill(
         name="search",
         host="ci-2",

@@ -73,11 +73,26 @@ def test_what_is_missed_or_missing_is_said(changes: dict[str, Any], place: int, 
 
 
 @pytest.mark.parametrize(
+    ("told", "word", "tone"),
+    [
+        (drills.drill(rpo_met=False), "RPO missed", "warn"),
+        (drills.drill(rpo_met=False, rto_met=False, outcome="failed", error={"code": 30}), "RTO and RPO missed", "bad"),
+        (drills.drill(rpo_met=False, outcome="failed", error={"code": 13}), "failed", "bad"),
+        (drills.drill(rpo_met=False, outcome="inconclusive"), "inconclusive", "warn"),
+        (drills.drill(outcome="fine"), "inconclusive", "warn"),
+    ],
+)
+def test_what_was_missed_hides_nothing_worse(told: dict[str, Any], word: str, tone: str) -> None:
+    assert f'<span class="status {tone}">{word}</span>' in page_of(told).split("<tbody")[1]
+
+
+@pytest.mark.parametrize(
     ("told", "lead"),
     [
         ([], "No drill was done."),
         ([drills.drill()], "The database came back from its backup."),
         ([drills.drill(), drills.drill(name="b")], "All 2 databases came back from their backups."),
+        ([drills.drill(), drills.drill()], "All 2 drills of 1 database passed."),
         ([drills.failed()], "0 of 1 drill passed."),
         ([drills.drill(), drills.not_reached()], "1 of 2 drills passed."),
         ([drills.drill(rpo_met=False)], "0 of 1 drill passed."),

@@ -76,6 +76,9 @@ def _lead(drills: list[Drill]) -> tuple[str, str]:
     if passed < len(drills):
         tone = BAD if any(each.verdict.tone == BAD for each in drills) else WARN
         return f"{passed} of {counted(len(drills), 'drill')} passed.", tone
+    databases = len({each.label for each in drills})
+    if databases < passed:
+        return f"All {passed} drills of {counted(databases, 'database')} passed.", GOOD
     if passed == 1:
         return "The database came back from its backup.", GOOD
     return f"All {passed} databases came back from their backups.", GOOD
