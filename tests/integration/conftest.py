@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from integration import harness
 from integration.harness import Session
+from integration.home import Home, made
 from integration.place import Place
 
 
@@ -24,3 +25,8 @@ def ansible(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+@pytest.fixture
+def home(place: Place, monkeypatch: pytest.MonkeyPatch) -> Home:
+    return made(place, monkeypatch)

@@ -22,9 +22,14 @@ from ansible_collections.sqliteops.backup.plugins.filter import backup_plans, of
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict, target_config
 
 ROLES = sorted(path.name for path in (harness.ROOT / "roles").iterdir())
-GUIDES = {"sqlite_backup": [harness.ROOT / "docs" / "first-production-host.md"]}
+GUIDES = {
+    "sqlite_backup": [
+        harness.ROOT / "docs" / "first-production-host.md",
+        harness.ROOT / "roles" / "sqlite_restore_drill" / "README.md",
+    ]
+}
 # For a play rather than for the role.
-OF_PLAYBOOKS = {"sqlite_backup_hosts"}
+OF_PLAYBOOKS = {"sqlite_backup_hosts", "sqlite_restore_drill_databases"}
 
 Options = dict[str, dict[str, Any]]
 

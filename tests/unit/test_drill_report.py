@@ -80,6 +80,7 @@ def test_what_is_missed_or_missing_is_said(changes: dict[str, Any], place: int, 
         (drills.drill(rpo_met=False, outcome="failed", error={"code": 13}), "failed", "bad"),
         (drills.drill(rpo_met=False, outcome="inconclusive"), "inconclusive", "warn"),
         (drills.drill(outcome="fine"), "inconclusive", "warn"),
+        (drills.drill(outcome="", error={"code": 13}), "inconclusive", "warn"),
     ],
 )
 def test_what_was_missed_hides_nothing_worse(told: dict[str, Any], word: str, tone: str) -> None:
@@ -97,6 +98,7 @@ def test_what_was_missed_hides_nothing_worse(told: dict[str, Any], word: str, to
         ([drills.drill(), drills.not_reached()], "1 of 2 drills passed."),
         ([drills.drill(rpo_met=False)], "0 of 1 drill passed."),
         ([drills.drill(outcome="fine")], "0 of 1 drill passed."),
+        ([drills.drill(outcome="")], "0 of 1 drill passed."),
     ],
 )
 def test_one_sentence_says_how_it_went(told: list[Any], lead: str) -> None:

@@ -16,7 +16,8 @@ from .given import Given
 from .markup import Markup, element
 from .page import BAD, GOOD, WARN, Cell, Column, Status, Table
 
-PASSED, FAILED, INCONCLUSIVE, NOT_REACHED = "passed", "failed", "inconclusive", "not reached"
+PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
+NOT_REACHED, NOT_MADE = "not reached", "not made"
 _ORDER = (FAILED, NOT_REACHED, INCONCLUSIVE, "", PASSED)
 _TONES = {FAILED: BAD, NOT_REACHED: BAD, INCONCLUSIVE: WARN, PASSED: GOOD}
 _CHECK_COLUMNS = (Column("Check", names=True), Column("Outcome"), Column("Found"))
@@ -46,6 +47,9 @@ class Drill:
 
     def _verdict(self) -> Status:
         outcome = self.values.text("outcome")
+        if not outcome and not self.values.object("error"):
+            # As in check mode.
+            return Status(NOT_MADE)
         if outcome not in _TONES:
             return Status(INCONCLUSIVE, WARN)
         missed = [name.upper() for name in ("rto", "rpo") if self.values.flag(f"{name}_met") is False]
