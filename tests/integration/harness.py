@@ -222,12 +222,17 @@ def session(folder: Path, *, umask: int = UMASK) -> Iterator[Session]:
 
 def run_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *flags: str) -> Run:
     """Run a playbook to its end, by its path or its name in a collection."""
+    process = start_playbook(folder, playbook, variables, *flags)
+    results = [_result(line) for line in process.lines()]
+    return Run(process.stop(), results, process.output, executed(folder / EXECUTIONS_NAME))
+
+
+def start_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *flags: str) -> _Process:
+    """A playbook that runs; somebody must stop it."""
     folder.mkdir(parents=True, exist_ok=True)
     given = _write_json(folder / "variables.json", dict(variables))
     (folder / EXECUTIONS_NAME).unlink(missing_ok=True)
-    process = _Process(folder, ["--extra-vars", f"@{given}", *flags, playbook])
-    results = [_result(line) for line in process.lines()]
-    return Run(process.stop(), results, process.output, executed(folder / EXECUTIONS_NAME))
+    return _Process(folder, ["--extra-vars", f"@{given}", *flags, playbook])
 
 
 def executed(file: Path) -> list[str]:

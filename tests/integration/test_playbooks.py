@@ -94,18 +94,18 @@ def test_restore_database(place: Place) -> None:
     check = _restore(place, {}, "--check", "--diff")
 
     assert check.code == 0, check.output
-    assert _last(check)["changed"]
+    assert _restored(check)["changed"]
     assert everything(place.srv) == before
 
     run, again = _restore(place, {}), _restore(place, {})
 
     assert (run.code, again.code) == (0, 0)
-    assert (_last(run)["changed"], _last(again)["changed"]) == (True, False)
+    assert (_restored(run)["changed"], _restored(again)["changed"]) == (True, False)
     assert names_in(place.database, place.directory / "restored") == OLD
 
     undo = _restore(place, {"sqlite_restore_undo": True})
 
-    assert (undo.code, _last(undo)["changed"]) == (0, True)
+    assert (undo.code, _restored(undo)["changed"]) == (0, True)
     assert names_in(place.database, place.directory / "undone") == [*OLD, LOST]
 
 
@@ -174,6 +174,11 @@ def _run(place: Place, name: str, variables: dict[str, Any], *flags: str) -> Run
 
 def _last(run: Run) -> Result:
     return run.results[-1]
+
+
+def _restored(run: Run) -> Result:
+    found: Result = _last(run)["ansible_facts"]["sqlite_restore_result"]
+    return found
 
 
 def _items(run: Run) -> list[Result]:
