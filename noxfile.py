@@ -41,7 +41,7 @@ CORES = {
 }
 # What makes hosts in containers.
 HOST_PROGRAMS = ["podman", "runc", "debootstrap", "ssh"]
-SCENARIOS = ["default", "offsite", "recover"]
+SCENARIOS = ["default", "offsite", "recover", "restore"]
 # What the closing pytest run of `make test` covers, in the environment that nox runs in.
 PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"

@@ -55,11 +55,11 @@ def check(path: Path) -> str:
     try:
         with opened(path) as connection:
             connection.execute(f"SELECT count(note) FROM {TABLE}").fetchone()
-            connection.execute("SELECT sum(length(content)) FROM Bulk").fetchone()
+            (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             beat(connection)
     except sqlite3.Error as error:
         return f"{path}: {error}"
-    return ""
+    return "" if sound == "ok" else f"{path}: {sound}"
 
 
 def write_until(stopped: threading.Event, path: Path) -> None:
@@ -81,6 +81,8 @@ def serve(path: Path, port: int) -> None:
         def log_message(self, *_arguments: object) -> None:
             pass
 
+    with opened(path):
+        pass  # without a database it ends
     stopped = threading.Event()
     writer = threading.Thread(target=write_until, args=(stopped, path))
     signal.signal(signal.SIGTERM, lambda *_ignored: sys.exit(0))
