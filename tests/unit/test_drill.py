@@ -400,6 +400,15 @@ def test_status_tells_of_a_drill_that_failed_or_never_came(host: Host, monkeypat
     assert re.search(r"LAST DRILL +LAST RUN\n.* FAILED \d s ago +good", failed.out)
 
 
+def test_doctor_says_when_no_drill_was_made(host: Host) -> None:
+    host.run("backup", "agent")
+    told = {each["name"]: each for each in host.run("doctor", "agent", "--json").result["findings"]}
+    assert (told["drills"]["outcome"], "No drill has shown yet" in told["drills"]["detail"]) == ("note", True)
+    host.run("drill", "agent")
+    told = {each["name"]: each for each in host.run("doctor", "agent", "--json").result["findings"]}
+    assert (told["drills"]["outcome"], "passed" in told["drills"]["detail"]) == ("ok", True)
+
+
 def test_due_at_a_target_is_a_mistake(host: Host) -> None:
     host.run("backup", "agent")
     host.add_target("nas", url="file:///mnt/copies")

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..repository.repository import Repository
 from ..sealed import encryption
 from ..sqlite import proof
 from ..sqlite.snapshot import Progress
 from ..system import clock, files, options
-from ..system.errors import UsageError, doing
-from ..watch import drill_report
-from ..work import content, drill
+from ..system.errors import EngineError, UsageError, doing
+from ..watch import drill_report, recovery
+from ..work import content, drill, findings
+from ..work.findings import Finding
 from . import config, offsite
 from .config import Database
 from .result import Asked, Result, code_of, failure
@@ -47,6 +50,17 @@ def report(file: Path, results: Sequence[Result]) -> None:
             raise UsageError("its name does not end with .html.", hint="Give it such a name.")
         files.replace_private(file.with_suffix(".json"), drill_report.to_json(told).encode())
         files.replace_private(file, drill_report.to_html(told).encode())
+
+
+def examine(settings: Database) -> Finding:
+    """Whether anybody knows that a restore works: what no drill has shown is hope."""
+    made: list[recovery.Past] = []
+    with contextlib.suppress(EngineError), doing("Cannot look for drills"):
+        made = recovery.past(Repository.open_existing(settings.repository).history())
+    if not made:
+        detail = "No drill has shown yet that a restore works, and how long one takes."
+        return Finding("drills", findings.NOTE, detail)
+    return Finding("drills", findings.OK, f"The last drill was at {made[-1].time}: {made[-1].outcome}.")
 
 
 def every_seconds(settings: Database) -> float | None:
