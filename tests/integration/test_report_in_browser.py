@@ -156,6 +156,13 @@ def test_nothing_is_wider_than_a_phone(show: Any, told: list[Mapping[str, Any]])
     assert not told or tab.value(label) == '"Outcome"'
 
 
+def test_a_long_finding_leaves_room_for_the_words_beside_it(show: Any) -> None:
+    checks = [{"name": "quick_check", "outcome": "passed", "detail": "SHA-256 " + "9f" * 300}]
+    tab = show([drills.drill(checks=checks)])
+    heights = "[...document.querySelectorAll('.inside td .status')].map(e => e.getBoundingClientRect().height)"
+    assert max(tab.value(heights)) < 30
+
+
 def test_it_is_dark_where_that_is_asked_for(show: Any) -> None:
     ground, ink = "getComputedStyle(document.body).backgroundColor", "getComputedStyle(document.body).color"
     tab = show(drills.many(), scheme="dark")

@@ -64,8 +64,9 @@ def test_a_row_measures_against_the_targets() -> None:
         ({"rpo_target_seconds": None, "rpo_met": None}, 5, "30 min no RPO given"),
         ({"rto_seconds": None, "rto_met": None}, 4, "RTO 15 min"),
         ({"rto_seconds": None, "rto_met": None, "rto_target_seconds": None}, 4, ""),
+        ({"rpo_seconds": 2}, 5, "2 s RPO 1 h, met"),
         ({"forecast": None}, 7, ""),
-        ({"rto_target_seconds": 0, "rto_met": False}, 4, "1.22 s RTO 0.00 s, missed"),
+        ({"rto_target_seconds": 0, "rto_met": False}, 4, "1.22 s RTO 0 s, missed"),
     ],
 )
 def test_what_is_missed_or_missing_is_said(changes: dict[str, Any], place: int, text: str) -> None:

@@ -70,8 +70,8 @@ def met(flag: bool | None) -> str:
 
 
 def seconds(number: float) -> str:
-    """Short times with their fractions, since most restores are short."""
-    if number < 10:
+    """Short times with their fractions, since most restores are short; an age has none."""
+    if number < 10 and number % 1:
         return f"{number:.2f} s"
     return f"{number:.0f} s" if number < 60 else clock.in_words(number)
 

@@ -85,13 +85,14 @@ summary h2 { display: inline; margin: 0; font-size: 1.0625rem; }
 .inside > .wide { grid-column: 1 / -1; } .stack { display: grid; gap: 1.5rem; align-content: start; }
 .stack > * { min-width: 0; }
 .inside table { font-size: .875rem; } .inside th, .inside td { padding: .3125rem .75rem .3125rem 0; }
+.inside td:not(:last-child) { min-width: 6rem; } .inside tbody th { min-width: 8.5rem; }
 .inside thead th { background: none; } .inside .status { white-space: normal; }
 .said { padding-left: .75rem; border-left: 3px solid currentColor; }
 .said > * { color: var(--ink); }
 pre { margin: 0; padding: .625rem .75rem; background: var(--faint); border-radius: .375rem; white-space: pre-wrap;
   font: .875rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 figure { margin: 0; } figcaption { font-size: .875rem; font-weight: 600; color: var(--soft); }
-.chart { display: block; width: 100%; height: auto; }
+.chart { display: block; width: 100%; max-width: 30rem; height: auto; }
 .chart text { fill: var(--soft); font-size: 11px; font-family: inherit; }
 .chart .axis { stroke: var(--line); } .chart .goal { stroke: var(--soft); stroke-dasharray: 4 3; }
 .chart .run { fill: none; stroke: var(--accent); stroke-width: 1.75; stroke-linejoin: round; }
@@ -116,7 +117,7 @@ figure { margin: 0; } figcaption { font-size: .875rem; font-weight: 600; color: 
   .inside { grid-template-columns: minmax(0, 1fr); padding-left: .875rem; padding-right: .875rem; }
   .inside .cards tbody tr { padding: .375rem 0; }
   .inside .cards tbody tr:first-child { border-top: 0; padding-top: 0; }
-  .inside .cards th, .inside .cards td { padding: 0; }
+  .inside .cards tbody th, .inside .cards tbody td { padding: 0; min-width: 0; }
   .facts { grid-template-columns: 6.75rem minmax(0, 1fr); gap: .25rem .625rem; }
 }
 @media print {
