@@ -245,3 +245,16 @@ def test_a_push_that_sends_or_asks_too_much_misses_its_bounds(
 
     assert [each.verdict for each in offsite.bounds(sent)] == verdicts
     assert [each.verdict for each in offsite.bounds(offsite.Sent())] == ["", "", ""]
+
+
+def test_recovery_is_computed_by_the_rate_and_a_drill_is_bound_round_by_round(load: Any) -> None:
+    recovery = load("recovery")
+    times = recovery.Times(database_bytes=1 << 30)
+    for restore, verify, drill in ((2.0, 4.0, 6.0), (1.0, 4.0, 8.0), (3.0, 4.0, 7.0)):
+        for what, seconds in ((recovery.LOCAL, restore), (recovery.VERIFY, verify), (recovery.DRILL, drill)):
+            times.add(what, seconds)
+
+    assert recovery.computed(times, recovery.LOCAL, 10) == 20.0
+    (bound,) = recovery.bounds(times)
+    assert (bound.measured, bound.met) == ("1.00 (1.00 to 1.60)", True)
+    assert recovery.bounds(recovery.Times())[0].met is None
