@@ -771,7 +771,7 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
 
     assert lines[0] == "agent: 1 problem, 1 warning, 3 notes, 3 ok"
     first_words = [line.split()[0] for line in lines[2:]]
-    assert first_words == ["problem", "->", "warning", "->", "note", "targets", "ok", "same", "retention"]
+    assert first_words == ["problem", "->", "warning", "->", "note", "targets", "drills", "ok", "same", "retention"]
 
 
 @pytest.mark.parametrize(
