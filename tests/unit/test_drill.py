@@ -262,6 +262,43 @@ def test_growth_tells_when_the_rto_will_be_missed(site: Site, monkeypatch: pytes
         assert told.rto_met is met
 
 
+def test_log_of_somebody_else_is_no_more_than_words(chain: Site) -> None:
+    lines = [
+        {
+            "event": "drill",
+            "time": "2025-01-01T00:00:00Z",
+            "outcome": "passed",
+            "database_bytes": True,
+            "backup": "../x",
+        },
+        {"event": "drill", "time": "9999-99-99", "outcome": "passed"},
+        {"event": "drill", "time": {"a": 1}, "outcome": ["passed"]},
+        {
+            "event": "drill",
+            "time": "2025-01-01T00:00:00Z",
+            "outcome": "failed",
+            "rto_seconds": 1e308,
+            "target": "x" * 9999,
+        },
+        {"event": "drill", "time": "2025-01-01T00:00:00Z", "outcome": "passed", "database_bytes": True, "rto_met": 1},
+    ]
+    with (chain.repository / "history.jsonl").open("a", encoding="utf-8") as log:
+        log.writelines(json.dumps(each) + "\n" for each in lines)
+    found = drilled(chain)
+    assert found.outcome == "passed"
+    long, odd, last = found.history
+    assert (long.rto_seconds, len(long.place)) == (None, 500)
+    assert (odd.database_bytes, odd.rto_met) == (None, None)
+    assert last.backup == found.backup
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root has others' repositories")
+def test_nothing_is_said_of_owners_that_a_scratch_place_cannot_have(chain: Site) -> None:
+    for each in (chain.repository, *chain.repository.rglob("*")):
+        os.chown(each, 65534, 65534)
+    assert drilled(chain).warnings == []
+
+
 def test_scratch_that_others_can_change_is_refused(chain: Site, tmp_path: Path) -> None:
     place = tmp_path / "open"
     place.mkdir()

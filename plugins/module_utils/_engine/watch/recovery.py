@@ -21,6 +21,7 @@ OUTLOOK_DAYS = 90
 Event = Mapping[str, Any]
 
 _KEPT = 200
+_LONGEST = 500
 # With less between the first and the last there is no growth to see.
 _LEAST_SPAN = timedelta(days=1)
 _DAY_SECONDS = 86400.0
@@ -68,9 +69,9 @@ def _read(event: Event) -> Past | None:
         str(outcome),
         float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds <= clock.LONGEST_SECONDS else None,
         met if isinstance(met, bool) else None,
-        size if isinstance(size, int) and 0 <= size < 1 << 48 else None,
-        str(event.get("target") or ""),
-        str(event.get("message") or ""),
+        size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 48 else None,
+        str(event.get("target") or "")[:_LONGEST],
+        str(event.get("message") or "")[:_LONGEST],
     )
 
 

@@ -302,7 +302,7 @@ def _owner_and_group(path: Path) -> tuple[str, str]:
 
 def _not_given(owner: str, group: str, right: tuple[bool, bool], request: Request) -> list[str]:
     """What became of a file that does not have the owner or the group that it should have."""
-    if (right[0] or request.owner) and right[1]:
+    if (right[0] or request.owner) and (right[1] or request.group):
         return []
     warning = f"the file could not be given to {owner}:{group}, to whom it belonged"
     return [warning if right[1] or request.mode else f"{warning}, so nobody but its owner may use it"]
