@@ -237,6 +237,23 @@ def test_damaged_one_is_told_each_time_and_takes_no_turn(chain: Site) -> None:
     assert {each.backup: each.outcome for each in found}[site.ids()[0]] == "failed"
 
 
+def test_one_that_retention_removes_meanwhile_is_not_missed(chain: Site) -> None:
+    site = chain
+    site.change()
+    site.stored(type="full")
+    doomed = site.ids()[1]
+
+    def remove(_done: int, _total: int) -> None:
+        for each in site.open().backups():
+            if each.id == doomed:
+                site.open().remove(each)
+
+    request = drill.Request(repository=site.repository, backup="due", every_seconds=1, prove_within_seconds=1)
+    found = drill.run(request, progress=remove)
+    assert [each.backup for each in found] == [site.ids()[-1], site.ids()[0]]
+    assert {each.outcome for each in found} == {"passed"}
+
+
 def test_growth_tells_when_the_rto_will_be_missed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.stored()
     later = clock.now() + timedelta(days=10)

@@ -60,6 +60,9 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         wanted = _wanted(request, backups)
     found = []
     for identity in wanted:
+        if request.backup == DUE and identity != LATEST and repository is not None and not repository.load(identity):
+            # Retention removed it while the others had their turn.
+            continue
         single = _Job(request, repository, backups).run(identity, dry_run=dry_run, progress=progress)
         found.append(single)
         if isinstance(single.error, CancelledError):
