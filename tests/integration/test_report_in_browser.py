@@ -97,7 +97,7 @@ def test_sorts_by_the_mouse(show: Any) -> None:
 
 def test_sorts_by_the_keyboard(show: Any) -> None:
     tab = show(drills.many())
-    for _ in range(2):
+    for _time in range(2):
         tab.press("Tab", "Tab", 9)
     assert tab.value("document.activeElement.innerText") == "Database"
     assert tab.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"

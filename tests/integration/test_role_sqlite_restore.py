@@ -111,8 +111,9 @@ class Application:
 
     def lose(self) -> None:
         """What the backup has is gone, and the application does not notice."""
-        with contextlib.closing(sqlite3.connect(self.database, timeout=_SECONDS)) as connection, connection:
+        with contextlib.closing(sqlite3.connect(self.database, timeout=_SECONDS)) as connection:
             connection.execute(_LOST)
+            connection.commit()
 
     def kept(self) -> int:
         with contextlib.closing(sqlite3.connect(self.database, timeout=_SECONDS)) as connection:

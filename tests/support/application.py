@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 def make(path: Path, mebibytes: int) -> None:
     """A database of about that size, in which no two pages are alike."""
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"CREATE TABLE {TABLE}(id INTEGER PRIMARY KEY, note TEXT NOT NULL)")
         connection.execute("CREATE TABLE Bulk(content BLOB)")

@@ -55,10 +55,15 @@ class Tab:
                 return answer
             self.events.append(told)
 
+    def attach(self) -> None:
+        """Speak with the page that is open."""
+        pages = [each["targetId"] for each in self.ask("Target.getTargets")["targetInfos"] if each["type"] == "page"]
+        self.session = self.ask("Target.attachToTarget", targetId=pages[0], flatten=True)["sessionId"]
+
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + _ANSWER_SECONDS
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))
+            ready = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))[0]
             received = os.read(self._answers, 1 << 20) if ready else b""
             assert received, "the browser does not answer"
             self._buffer += received
@@ -160,8 +165,7 @@ def tab(profile: Path) -> Iterator[Tab]:
         os.close(told)
         shown = Tab(process, commands, answers)
         try:
-            page = next(each for each in shown.ask("Target.getTargets")["targetInfos"] if each["type"] == "page")
-            shown.session = shown.ask("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+            shown.attach()
             for domain in ("Page", "Runtime", "Log", "Network"):
                 shown.ask(f"{domain}.enable")
             yield shown

@@ -197,7 +197,7 @@ def test_random_one_is_any_that_a_restore_takes(chain: Site) -> None:
     site = chain
     site.corrupt()
     site.back_up()
-    found = {drilled(site, backup="random").backup for _ in range(20)}
+    found = {drilled(site, backup="random").backup for _time in range(20)}
     assert found == {each.id for each in site.open().backups() if not each.suspect}
 
 

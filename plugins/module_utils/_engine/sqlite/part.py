@@ -216,6 +216,6 @@ def _of_query(error: Exception, image: Path) -> EngineError:
     text = str(error)
     if isinstance(error, sqlite3.Error):
         known = database.from_sqlite_error(error, image)
-        if type(known) is not EngineError and "prohibited" not in text and "authorized" not in text:
+        if known.code != EngineError.code and "prohibited" not in text and "authorized" not in text:
             return known
     return UsageError(f"the query is not one that reads: {text}.", hint="Give one SELECT, without another behind it.")

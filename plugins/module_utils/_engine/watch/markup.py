@@ -24,15 +24,15 @@ class Markup(str):
     __slots__ = ()
 
 
-def element(name: str, /, *children: str, **attributes: Value) -> Markup:
-    """``<name …>children</name>``; an attribute of None or False is left out, of True has no value.
+def element(tag: str, /, *children: str, **attributes: Value) -> Markup:
+    """``<tag …>children</tag>``; an attribute of None or False is left out, of True has no value.
 
     Names end with ``_`` where Python needs that, and have ``_`` for ``-``.
     """
     words = "".join(_attribute(*each) for each in attributes.items())
-    if name in _VOID:
-        return Markup(f"<{name}{words}>")
-    return Markup(f"<{name}{words}>{joined(*children)}</{name}>")
+    if tag in _VOID:
+        return Markup(f"<{tag}{words}>")
+    return Markup(f"<{tag}{words}>{joined(*children)}</{tag}>")
 
 
 def _attribute(name: str, value: Value) -> str:

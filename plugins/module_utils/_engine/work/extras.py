@@ -103,7 +103,7 @@ def _place(file: IncludedFile, request: Request, dest: Path, source: Path) -> Pa
     if file.origin is None:
         return None
     way = os.path.relpath(os.path.normpath(file.origin.source), source.parent)
-    is_below = os.path.isabs(file.origin.source) and way.split(os.sep)[0] not in (os.pardir, os.curdir)
+    is_below = os.path.isabs(file.origin.source) and way.split(os.sep, maxsplit=1)[0] not in (os.pardir, os.curdir)
     return dest.parent / way if is_below else None
 
 
