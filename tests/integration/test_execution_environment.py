@@ -22,8 +22,8 @@ import pytest
 import yaml
 from integration import harness
 from integration.harness import Result
+from integration.home import CRONTAB
 from integration.place import Place, commit_and_crash, names_in
-from integration.test_role_sqlite_backup import CRONTAB
 
 from support import databases, keys, servers
 

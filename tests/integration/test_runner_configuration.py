@@ -17,10 +17,19 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner.co
 
 # What only one run is about, and what the runner chooses itself.
 NO_KEYS = {"reason", "pinned", "force", "backup", "before", "dest", "owner", "group", "mode", "force_identity", "undo"}
-NO_KEYS_OF = {"sqlite_restore": {"check"}, "sqlite_verify": {"path", "level"}, "sqlite_backup_info": {"repository"}}
+NO_KEYS_OF = {
+    "sqlite_restore": {"check", "with_files", "files_to"},
+    # They are in the key drill, where the target is a name.
+    "sqlite_restore_drill": {"target", "every", "prove_within", "scratch_dir"},
+    "sqlite_verify": {"path", "level"},
+    "sqlite_backup_info": {"repository"},
+}
 # Only who is started by a schedule is late, and only a configuration has targets by their names.
-OF_THE_RUNNER = {"due", "targets"}
-MODULES = ("sqlite_backup", "sqlite_backup_prune", "sqlite_restore", "sqlite_verify", "sqlite_backup_info")
+OF_THE_RUNNER = {"due", "targets", "drill"}
+MODULES = (
+    *("sqlite_backup", "sqlite_backup_prune", "sqlite_restore", "sqlite_restore_drill", "sqlite_verify"),
+    "sqlite_backup_info",
+)
 # How long copies stay at a target, and how old they may be: the modules remove and watch nothing there.
 OF_THE_RUNNERS_TARGETS = {"rpo", "keep_within", "keep_suspect", "timezone", *retention.COUNTS}
 OFFSITE_MODULES = ("sqlite_offsite_push", "sqlite_offsite_pull")

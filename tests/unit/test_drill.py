@@ -252,6 +252,25 @@ def test_one_that_retention_removes_meanwhile_is_not_missed(chain: Site) -> None
     found = drill.run(request, progress=remove)
     assert [each.backup for each in found] == [site.ids()[-1], site.ids()[0]]
     assert {each.outcome for each in found} == {"passed"}
+    assert {each["outcome"] for each in site.history() if each["event"] == "drill"} == {"passed"}
+
+
+def test_one_that_goes_wrong_in_a_way_of_its_own_keeps_no_other_from_its_turn(
+    chain: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter([MemoryError("no memory")])
+    right = content.check_image
+
+    def check(*given: Any, **named: Any) -> Any:
+        for each in calls:
+            raise each
+        return right(*given, **named)
+
+    monkeypatch.setattr(content, "check_image", check)
+    request = drill.Request(repository=chain.repository, backup="due", every_seconds=1, prove_within_seconds=1)
+    found = drill.run(request)
+    assert [each.outcome for each in found] == ["failed", "passed"]
+    assert not chain.open().backups()[-1].failed
 
 
 def test_growth_tells_when_the_rto_will_be_missed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -447,6 +466,11 @@ def test_status_tells_of_a_drill_that_failed_or_never_came(host: Host, monkeypat
         patch.setattr(clock, "now", lambda: later)
         late = host.run("status", "agent")
         assert (late.code, "There was no drill since" in late.err) == (3, True)
+    with (host.repository() / "history.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps({"event": "drill", "time": "2999-01-01T00:00:00Z", "outcome": "passed"}) + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(clock, "now", lambda: later)
+        assert "There was no drill since" in host.run("status", "agent").err
     host.add("agent", rto="0s")
     assert host.run("drill", "agent").code == 30
     failed = host.run("status", "agent")

@@ -63,13 +63,14 @@ def _read(event: Event) -> Past | None:
     if outcome not in (PASSED, FAILED, INCONCLUSIVE) or (backup and not published.ID.fullmatch(backup)):
         return None
     seconds, met, size = (event.get(name) for name in ("rto_seconds", "rto_met", "database_bytes"))
+    seconds, size = (None if isinstance(each, bool) else each for each in (seconds, size))
     return Past(
         time,
         backup,
         str(outcome),
         float(seconds) if isinstance(seconds, (int, float)) and 0 <= seconds <= clock.LONGEST_SECONDS else None,
         met if isinstance(met, bool) else None,
-        size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < 1 << 48 else None,
+        size if isinstance(size, int) and 0 <= size < 1 << 48 else None,
         str(event.get("target") or "")[:_LONGEST],
         str(event.get("message") or "")[:_LONGEST],
     )
@@ -122,11 +123,13 @@ def told(drills: Sequence[Past], backups: Sequence[Backup], every_seconds: float
     if every_seconds is None:
         return
     own = [each for each in published.own(backups) if each.moments]
-    since = clock.from_text(last.time) if last else min(own[0].moments) if own else None
+    # One that is still to come, as after a clock that was ahead, says nothing.
+    came = [moment for moment in (clock.from_text(each.time) for each in drills) if moment <= clock.now()]
+    since = came[-1] if came else min(own[0].moments) if own else None
     # One that is late by less than its own interval may be on its way.
     if since is not None and _passed(since) > 2 * every_seconds:
-        came = f"no drill since {last.time}" if last else "no drill yet"
-        yield f"There was {came}.", "Make one, and see whether their schedule runs."
+        told = f"no drill since {clock.to_text(since)}" if came else "no drill yet"
+        yield f"There was {told}.", "Make one, and see whether their schedule runs."
 
 
 def _passed(since: datetime) -> float:

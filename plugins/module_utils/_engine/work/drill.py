@@ -60,10 +60,13 @@ def run(request: Request, *, dry_run: bool = False, progress: Progress | None = 
         wanted = _wanted(request, backups)
     found = []
     for identity in wanted:
-        if request.backup == DUE and identity != LATEST and repository is not None and not repository.load(identity):
+        job = _Job(request, repository, backups)
+        single = job.run(identity, dry_run=dry_run, progress=progress)
+        if identity != LATEST and request.backup == DUE and job.is_gone(identity):
             # Retention removed it while the others had their turn.
             continue
-        single = _Job(request, repository, backups).run(identity, dry_run=dry_run, progress=progress)
+        if not dry_run:
+            job.record()
         found.append(single)
         if isinstance(single.error, CancelledError):
             break
@@ -167,13 +170,16 @@ class _Job:
                     return drill
                 self._restore(repository, place, progress)
                 drill.rto_seconds = round(time.monotonic() - begun, 3)
-        except (EngineError, OSError, KeyboardInterrupt) as failure:
+        except (Exception, KeyboardInterrupt) as failure:  # noqa: BLE001 - the next backup must have its turn
             drill.error = explained(failure)
             drill.checks.append(proof.whole("restore", proof.FAILED, drill.error.message))
         self._judge()
-        if not isinstance(drill.error, CancelledError):
-            self._record()
         return drill
+
+    def is_gone(self, identity: str) -> bool:
+        """Whether nothing was found because the backup, which was there, is not any more."""
+        failed = self.drill.error is not None
+        return failed and self.repository is not None and self.repository.load(identity) is None
 
     def _source(self, identity: str, place: Path, *, dry_run: bool, progress: Progress | None) -> Repository | None:
         """The repository to restore from: this one, or what comes from the target; chooses the backup.
@@ -247,10 +253,10 @@ class _Job:
         drill.proven.extend(_proven(drill))
         drill.not_proven.extend(_not_proven(drill, self.request))
 
-    def _record(self) -> None:
+    def record(self) -> None:
         """Write down what was found, beside the backup and in the audit log; what is not taken there is a warning."""
         drill, repository = self.drill, self.repository
-        if repository is None:
+        if repository is None or isinstance(drill.error, CancelledError):
             return
         if self.request.target is None and drill.backup:
             try:
