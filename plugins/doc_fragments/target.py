@@ -97,5 +97,10 @@ requirements:
   - rsync on the host, for C(ssh) and C(file), and on the other host; and the program C(ssh) for C(ssh)
 """
 
-    # For a module that can do without one.
-    OPTIONAL = DOCUMENTATION.replace("    required: true\n    suboptions:", "    suboptions:")
+    OPTIONAL: str
+
+
+# For a module that can do without one.
+ModuleDocFragment.OPTIONAL = ModuleDocFragment.DOCUMENTATION.replace(
+    "    required: true\n    suboptions:", "    suboptions:"
+)
