@@ -191,6 +191,12 @@ restore:
       type: str
       returned: success
       sample: /srv/ci-fixer/agent.db.before-restore.20251230T121500Z
+    replaced:
+      description: Whether the database itself was changed, or in check mode would be; the files beside it are in
+        RV(restore.files).
+      type: bool
+      returned: success
+      sample: true
     not_after:
       description: The moment that O(before) meant, RFC 3339 with its offset; empty when O(before) was not given.
       type: str
