@@ -178,6 +178,11 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_restore", {**repository, "undo": True}),
         ansible.task("sqlite_restore", missing),
     ]
+    beside = place.srv / "schema.prisma"
+    beside.write_text("model AgentRun {}\n", encoding="utf-8")
+    backups.append(ansible.task("sqlite_backup", place.options(include=[{"src": str(beside)}], force=True)))
+    beside.unlink()
+    restores.append(ansible.task("sqlite_restore", {**repository, "with_files": True}))
     place.backed_up()
     off = {"keep_within": "0s", "keep_hourly": 0, "keep_daily": 0, "keep_weekly": 0, "keep_monthly": 0}
     only_newest = {**repository, **off, "keep_last": 1}
