@@ -186,11 +186,16 @@ def check_schema(connection: sqlite3.Connection) -> list[Check]:
 def check_structure(connection: sqlite3.Connection, level: str) -> list[Check]:
     """``quick``: quick_check. ``full``: integrity_check, and foreign_key_check, which is reported, not judged."""
     pragma = "quick_check" if level == "quick" else "integrity_check"
-    with confined.bounded(_CHECK_SECONDS + _image_bytes(connection) / _SLOWEST_BYTES_A_SECOND):
+    with confined.bounded(_allowed_seconds(connection)):
         checks = [_check_pragma(connection, pragma), *_check_virtual_tables(connection)]
         if level == "full" and overall(checks) == PASSED:
             checks.append(_check_foreign_keys(connection))
     return checks
+
+
+def _allowed_seconds(connection: sqlite3.Connection) -> float:
+    """What a look at all of an image may take."""
+    return _CHECK_SECONDS + _image_bytes(connection) / _SLOWEST_BYTES_A_SECOND
 
 
 def _image_bytes(connection: sqlite3.Connection) -> int:
@@ -331,7 +336,7 @@ def check_expectations(
     when they are written the same, since a template may turn numbers into text.
     """
     # What an assertion reads may be a view of somebody else's, which has no end.
-    with confined.bounded(_CHECK_SECONDS + _image_bytes(connection) / _SLOWEST_BYTES_A_SECOND):
+    with confined.bounded(_allowed_seconds(connection)):
         checks = [_check_table(connection, table) for table in expect_tables]
         checks.extend(_check_assertion(connection, str(each["sql"]), each["equals"]) for each in assertions)
     return checks
