@@ -25,7 +25,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("commands",),
         ("drills",),
         ("console", "grammar", "offsite", "recovery"),
-        ("seen", "selection", "target_config"),
+        ("seen", "selection", "target_config", "vocabulary"),
         ("config", "manual"),
         ("result", "strict", "wording", "zipapp"),
     ),

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, grammar, manual
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, grammar, manual, vocabulary
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support.hosts import Host
 
-COMMANDS = sorted(grammar.COMMANDS)
+COMMANDS = sorted(vocabulary.COMMANDS)
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -61,7 +61,7 @@ def test_help_is_the_same_both_ways_and_every_line_fits(capfd: pytest.CaptureFix
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_examples_are_understood(command: str) -> None:
-    for example in grammar.COMMANDS[command].examples:
+    for example in vocabulary.COMMANDS[command].examples:
         arguments = grammar.parse(shlex.split(example))
         assert arguments.command_name == command
 
@@ -88,7 +88,7 @@ def test_manual_page_has_every_option_and_no_request_that_is_none(capfd: pytest.
 
     for command in COMMANDS:
         section = plain.partition(f".SH COMMAND {command.upper()}\n")[2].partition("\n.SH ")[0]
-        for option in grammar.parse([*shlex.split(grammar.COMMANDS[command].examples[0])]).options:
+        for option in grammar.parse([*shlex.split(vocabulary.COMMANDS[command].examples[0])]).options:
             assert re.search(rf"^\.B .*{option}\b", section, re.MULTILINE), (command, option)
     requests = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
     assert requests == {".TH", ".SH", ".PP", ".TP", ".B", ".I", ".br", ".nf", ".fi"}
@@ -177,9 +177,9 @@ def test_commands_at_a_glance_are_all_there() -> None:
     """The first lines of the documentation must not leave one out."""
     glance = (ROOT / "docs" / "runner.md").read_text(encoding="utf-8").partition("## At a glance")[2].split("```")[1]
 
-    assert re.findall(r"^sqlite-backup ([\w-]+)", glance, re.MULTILINE) == [*grammar.COMMANDS, grammar.HELP]
+    assert re.findall(r"^sqlite-backup ([\w-]+)", glance, re.MULTILINE) == [*vocabulary.COMMANDS, grammar.HELP]
     for name in COMMANDS:
         block = glance.partition(f"sqlite-backup {name} ")[2].partition("\nsqlite-backup ")[0]
         common = {"-h", "--help", "--all", "--config", "--json", "--quiet", "--syslog"}
-        options = set(grammar.parse(shlex.split(grammar.COMMANDS[name].examples[0])).options) - common
+        options = set(grammar.parse(shlex.split(vocabulary.COMMANDS[name].examples[0])).options) - common
         assert set(re.findall(r"--[a-z-]+", block)) - {"--all", "--"} == options, name

@@ -21,11 +21,11 @@ from ..sqlite import library
 from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
-from . import commands, config, drills, grammar, guard, manual, offsite, recovery, selection, wording
+from . import commands, config, drills, grammar, guard, manual, offsite, recovery, selection, vocabulary, wording
 from .config import Database
 from .console import Console
-from .grammar import PROGRAM
 from .result import Asked, Result, attempt, code_of
+from .vocabulary import PROGRAM
 
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
@@ -66,7 +66,7 @@ def _help(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _command_in(words: Sequence[str]) -> str:
-    return next((each for each in words if each in grammar.COMMANDS), PROGRAM)
+    return next((each for each in words if each in vocabulary.COMMANDS), PROGRAM)
 
 
 @contextlib.contextmanager
