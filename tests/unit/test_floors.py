@@ -21,12 +21,13 @@ ROOT = ENGINE.parents[2]
 WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runner": (
         ("cli",),
+        ("telling",),
         ("guard",),
-        ("commands",),
+        ("commands", "status"),
         ("drills",),
         ("console", "grammar", "offsite", "recovery"),
-        ("seen", "selection", "target_config", "vocabulary"),
-        ("config", "manual"),
+        ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
+        ("config", "manual", "watch_config"),
         ("result", "strict", "wording", "zipapp"),
     ),
     "work": (
@@ -53,7 +54,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "watch": (
         ("drill_report",),
         ("drill_details",),
-        ("chart", "health", "page"),
+        ("chart", "figures", "health", "page"),
         ("given", "look", "markup", "offsite", "recovery", "schedule"),
     ),
     "targets": (
@@ -90,7 +91,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("confined", "files"),
         ("options", "owners"),
         ("clock", "places"),
-        ("errors", "interrupts", "mounts", "words"),
+        ("aside", "errors", "interrupts", "mounts", "words"),
     ),
 }
 LONGEST_LINES = 400
@@ -101,7 +102,7 @@ STANDARD = {
     "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "importlib",
     "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re",
     "secrets", "shlex", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog",
-    "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "zipfile", "zlib", "zoneinfo",
+    "select", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.relative_to(ENGINE).as_posix()[:-3] for path in ENGINE.rglob("*.py") if path.stem != "__init__")

@@ -116,9 +116,8 @@ def test_unknown_target_is_named(host: Host, there: Path) -> None:
 def test_status_tells_how_far_behind_a_target_is(host: Host, there: Path, moment: list[datetime]) -> None:
     host.run("backup", "agent")
     told = host.run("status", "agent", "--json").result["targets"]
-    assert told == [
-        {"name": "nas", "newest": host.ids()[-1], "behind_seconds": 0, "rpo_met": None, "failure": None}
-    ]  # fmt: skip
+    nas = {"name": "nas", "newest": host.ids()[-1], "behind_seconds": 0, "recovery_point": "2025-12-30T12:00:00Z"}
+    assert told == [{**nas, "rpo_seconds": None, "rpo_met": None, "failure": None}]
     moment[0] += timedelta(hours=2)
     host.change()
     cut(host)

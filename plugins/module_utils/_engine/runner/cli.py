@@ -21,7 +21,21 @@ from ..sqlite import library
 from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
-from . import commands, config, drills, grammar, guard, manual, offsite, recovery, selection, vocabulary, wording
+from . import (
+    commands,
+    config,
+    drills,
+    grammar,
+    guard,
+    manual,
+    offsite,
+    recovery,
+    selection,
+    status,
+    telling,
+    vocabulary,
+    wording,
+)
 from .config import Database
 from .console import Console
 from .result import Asked, Result, attempt, code_of
@@ -97,7 +111,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     """The command for each chosen database in turn; the code of the worst failure."""
     library.require()
     directory = config.directory(arguments.config)
-    command = arguments.command_name
+    command, asked = arguments.command_name, vars(arguments)
     others = selection.others(arguments.config)
     chosen = selection.databases(
         arguments.names,
@@ -106,9 +120,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         everything=arguments.all,
         also=[each.line(*arguments.words) for each in others],
     )
+    teller = telling.Teller(directory, command, active=not asked.get("dry_run"))
     for name in chosen:
         progress, clear = console.progress(name, command)
+        told = teller.begin(name, asked)
         result = attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
+        told.end(result)
         clear()
         _name_commands(result, arguments)
         lines = _TEXTS[command](result, arguments) if result.facts else []
@@ -222,7 +239,7 @@ _SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
     "prune": commands.prune_one,
     "pin": commands.pin_one,
     "unpin": commands.unpin_one,
-    "status": commands.status,
+    "status": status.status_one,
     "doctor": commands.diagnose,
 }
 

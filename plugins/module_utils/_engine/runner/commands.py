@@ -9,10 +9,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ..repository import retention
@@ -25,9 +21,7 @@ from ..system.errors import (
     BackupNotFoundError,
     CancelledError,
     EngineError,
-    LastRunFailedError,
     NoSpaceError,
-    ObjectiveMissedError,
     PartialError,
     ProofFailedError,
     RepositoryLockedError,
@@ -35,17 +29,14 @@ from ..system.errors import (
     SourceCorruptError,
     StorageFailedError,
     UsageError,
-    Way,
     doing,
 )
-from ..watch import health, schedule
 from ..work import backup, doctor, info, pinning, prune, restore, verify
 from . import drills, offsite, seen
 from .config import Database
 from .result import Asked, Result, attempt
 
 _open = seen.opened
-_TOLD_BY_STATUS = ("state", "reasons", "rpo_met", "age_seconds", "latest", "total_bytes", "last_failure", "last_drill")
 
 
 def back_up(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
@@ -242,63 +233,6 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
         outcome = restore.run(request, dry_run=dry_run, progress=progress)
     facts = {"changed": outcome.changed, "restore": outcome.to_json()}
     return Result(settings.name, None, [*_key_warnings(settings), *outcome.warnings], facts)
-
-
-def status(settings: Database, _asked: Asked) -> Result:
-    """How much could be lost right now, whether that is more than the RPO allows, and what else is not well."""
-    rpo = settings.options["rpo"]
-    with doing(f"Cannot tell the status of {settings.name}"):
-        seen.check(settings)
-    try:
-        repository = _open(settings, "Cannot tell the status")
-        rpo_seconds = options.seconds(settings.options, "rpo")
-        objectives = [(each.name, each.rpo_seconds) for each in offsite.targets(settings)]
-        told = info.describe_repository(
-            repository,
-            rpo_seconds=rpo_seconds,
-            due=_due(settings),
-            targets=objectives,
-            drills_every_seconds=drills.every_seconds(settings),
-        )
-    except BackupNotFoundError:
-        told = info.describe_nothing()
-    facts = {"rpo": rpo, **{name: told[name] for name in _TOLD_BY_STATUS}, "backups": len(told["backups"])}
-    facts["targets"] = told.get("targets", [])
-    doubts = [*(told["latest"] or {}).get("doubts", [])]
-    doubts.extend(f"{each['text']} {each['hint']}" for each in told["reasons"] if each["state"] == health.OK)
-    return Result(settings.name, _verdict(told, settings), doubts, facts)
-
-
-def _due(settings: Database) -> datetime | None:
-    """When a run was due whose backup should be there; none before the schedule was as it is now."""
-    planned = schedule.requested(settings.options)
-    due = planned.last_due(clock.now()) if planned else None
-    with doing(f"Cannot read {settings.file}"):
-        return due if due and due.timestamp() > settings.file.stat().st_mtime else None
-
-
-def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
-    """What monitoring hears of a repository that is not well; every reason, and what to do about the worst."""
-    if told["state"] == health.OK:
-        return None
-    reasons = " ".join(each["text"] for each in told["reasons"] if each["state"] != health.OK)
-    ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
-    hint, way = told["reasons"][0]["hint"], told["reasons"][0]["way"]
-    ways = [Way(**way)] if way else []
-    if told["state"] in (health.MISSED, health.FAILING) and _is_missing(settings.path):
-        hint = f"There is no file {settings.path}: check path in {settings.file}."
-        ways = [Way("If the file is lost, restore it", "restore")] if told["age_seconds"] is not None else []
-    return ends[told["state"]](reasons, hint=hint, ways=ways)
-
-
-def _is_missing(path: Path) -> bool:
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        pass
-    return False
 
 
 def diagnose(settings: Database, _asked: Asked) -> Result:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from ..repository import published
@@ -41,7 +41,11 @@ class Standing:
     def to_json(self) -> dict[str, Any]:
         """For programs, as the runner answers."""
         facts = {"name": self.name, "newest": self.newest, "behind_seconds": self.behind_seconds}
-        return {**facts, "rpo_met": self.rpo_met, "failure": self.failure}
+        point = None
+        if self.behind_seconds is not None:
+            point = clock.to_text(clock.now() - timedelta(seconds=self.behind_seconds))
+        objective = {"rpo_seconds": self.rpo_seconds, "rpo_met": self.rpo_met}
+        return {**facts, "recovery_point": point, **objective, "failure": self.failure}
 
 
 def age_seconds(backup: Backup) -> int:

@@ -40,18 +40,19 @@ def describe_repository(
     rpo_seconds: float | None = None,
     keys: Keys = NO_KEYS,
     backups: Sequence[Backup] | None = None,
+    events: Sequence[health.Event] | None = None,
     due: datetime | None = None,
     targets: Sequence[tuple[str, float | None]] = (),
     drills_every_seconds: float | None = None,
 ) -> dict[str, Any]:
     """All backups of a repository, oldest first, how old its newest verified one is, and how well it is.
 
-    Foreign backups come first, and are never the latest. ``backups`` are those of the repository, when they are known
-    already, ``targets`` the names of those that it has, each with its RPO in seconds.
+    Foreign backups come first, and are never the latest. ``backups`` and ``events`` are those of the repository, when
+    they are known already, ``targets`` the names of those that it has, each with its RPO in seconds.
     """
     backups = repository.backups() if backups is None else backups
     described = [backup_facts.describe(each, keys) for each in backups]
-    events = repository.history()
+    events = repository.history() if events is None else events
     warnings = repository.warnings(backups)
     standings = [offsite.standing(backups, events, name, target_rpo) for name, target_rpo in targets]
     judged = health.judge(

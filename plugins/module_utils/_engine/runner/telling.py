@@ -1,0 +1,133 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Others are told of what a run does: each of them in its own way, and none can fail a run or hold it up for long."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..system import aside, clock, confined
+from ..system.aside import Aside
+from ..system.errors import EngineError, PartialError, explained
+from . import config, counts, sinks, status, watch_config
+from .guard import CommandFailedError
+from .result import Result
+from .sinks import Observation, Run, Sink
+from .watch_config import Watch
+
+
+class Teller:
+    """What this host tells of the runs of ``command``; nothing where nobody is configured, and of a trial."""
+
+    def __init__(self, directory: Path, command: str, *, active: bool) -> None:
+        self.directory = directory
+        self.command = command
+        self.active = active and command in watch_config.TOLD
+        self.watch, self.trouble = Watch(), ""
+        if self.active:
+            try:
+                self.watch = watch_config.load(directory)
+            except EngineError as error:
+                self.trouble = f"nobody could be told of this run: {error}"
+
+    def begin(self, name: str, asked: Mapping[str, Any]) -> Telling:
+        """The work on the database ``name`` begins."""
+        return Telling(self, name, asked)
+
+
+class Telling:
+    """What is told of the work on one database; its start is on its way from now on."""
+
+    def __init__(self, teller: Teller, name: str, asked: Mapping[str, Any]) -> None:
+        self._teller, self._name, self._asked = teller, name, asked
+        self._began = time.monotonic()
+        self._run: dict[str, Any] = {
+            "command": teller.command,
+            "id": str(uuid.uuid4()),
+            "phase": "start",
+            "started": clock.to_text(clock.now()),
+        }
+        self._sinks: list[Sink] = []
+        self._start: Aside | None = None
+        if teller.active:
+            self._sinks = sinks.ending(teller.watch, teller.directory, name, self._run)
+            starts = sinks.starting(teller.watch, name, self._run)
+            self._start = Aside(starts, teller.watch.timeout_seconds) if starts else None
+
+    def end(self, result: Result) -> None:
+        """Tell what came of it; what could not be told becomes a warning of ``result``."""
+        if not self._teller.active:
+            return
+        try:
+            result.warnings.extend(self._told(result))
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the run is done, whatever becomes of its news
+            result.warnings.append(f"not everybody was told of this run: {explained(error)}")
+        finally:
+            for each in self._sinks:
+                each.close()
+
+    def _told(self, result: Result) -> list[str]:
+        warnings = [self._teller.trouble] if self._teller.trouble else []
+        run = {**self._run, **_came(result), "seconds": round(time.monotonic() - self._began, 3)}
+        if run["command"] in ("backup", "guard"):
+            warnings.extend(_counted(self._teller.directory, self._name, run, self._asked.get("type") or "auto"))
+        if self._start is not None:
+            warnings.extend(_untold(self._start.wait()))
+        if self._sinks:
+            observation = self._observed()
+            jobs = {each.name: _job(each, observation, run) for each in self._sinks}
+            warnings.extend(_untold(Aside(jobs, self._teller.watch.timeout_seconds).wait()))
+        return warnings
+
+    def _observed(self) -> dict[str, Any]:
+        """Read as root reads what belongs to others; of a configuration that is wrong, nothing is read."""
+        try:
+            settings = config.load(self._teller.directory, self._name)
+            beside = [settings.path, settings.repository]
+        except EngineError:
+            beside = []
+        return confined.run(lambda: status.observe(self._teller.directory, self._name), *beside)
+
+
+def _job(sink: Sink, observation: Observation, run: Run) -> aside.Job:
+    return lambda: sink.tell(observation, run)
+
+
+def _untold(wrong: Mapping[str, str]) -> Sequence[str]:
+    return [f"{name} could not be told of this run: {text}" for name, text in wrong.items()]
+
+
+def _counted(directory: Path, name: str, run: Run, asked_type: str) -> list[str]:
+    """Count a run that was to make a backup: one behind which only a target, or a guarded command, failed made it."""
+    good = run["backup"] is not None and run["class"] in ("", PartialError.__name__, CommandFailedError.__name__)
+    last = {key: run[key] for key in ("outcome", "code", "type", "seconds", "changed_bytes")}
+    try:
+        kind = run["type"] if good else asked_type
+        counts.add(directory, name, good=good, kind=kind, last={"time": clock.to_text(clock.now()), **last})
+    except EngineError as error:
+        return [error.message]
+    return []
+
+
+def _came(result: Result) -> dict[str, Any]:
+    """What came of a run, as sinks have it; ``backup`` and ``type`` are None where there is no backup."""
+    made = result.facts.get("backup") or {}
+    error = result.error
+    kind = made.get("type") if result.facts.get("stored", True) else counts.UNCHANGED
+    size = made.get("changed_pages", 0) * made.get("page_size", 0)
+    return {
+        "phase": "end",
+        "outcome": "failure" if error else "success",
+        "code": result.code,
+        "class": type(error).__name__ if error else "",
+        "message": error.message if error else "",
+        "durations": dict(made.get("durations") or {}),
+        "backup": made.get("id"),
+        "type": kind if made.get("id") else None,
+        "changed_bytes": size,
+    }
