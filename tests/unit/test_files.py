@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -300,6 +301,71 @@ def test_replacement_breaks_a_hard_link(tmp_path: Path) -> None:
     os.link(tmp_path / "a", tmp_path / "kept")
     files.replace_private(tmp_path / "a", b"new")
     assert (tmp_path / "kept").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_public_file_can_be_read_by_everybody_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Its readers, as node_exporter, are other users; the files of root's are private by its umask."""
+    before = os.umask(umask)
+    try:
+        files.replace_public(tmp_path / "a", b"old")
+        files.replace_public(tmp_path / "a", b"new")
+    finally:
+        os.umask(before)
+    assert (mode_of(tmp_path / "a"), (tmp_path / "a").read_bytes()) == (0o644, b"new")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_public_file_is_flushed_before_it_gets_the_name(tmp_path: Path, journal: list[tuple[str, int]]) -> None:
+    files.replace_public(tmp_path / "a", b"new")
+    new = inode_of(tmp_path / "a")
+    assert journal == [("flush", new), ("rename", new), ("flush", inode_of(tmp_path))]
+
+
+@pytest.mark.parametrize("planted", ["link", "fifo"])
+def test_public_file_takes_the_place_of_what_somebody_put_there(tmp_path: Path, planted: str) -> None:
+    """Whoever may write to the directory must not choose where the bytes go, nor make the writer wait."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    if planted == "link":
+        (tmp_path / "a").symlink_to("precious")
+    else:
+        os.mkfifo(tmp_path / "a")
+    with limits.within(10):
+        files.replace_public(tmp_path / "a", b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a": b"new", "precious": b"precious"}
+    assert stat.S_ISREG((tmp_path / "a").lstat().st_mode)
+
+
+def test_public_file_that_cannot_be_written_leaves_the_old_content_and_nothing_else(tmp_path: Path) -> None:
+    """A directory that is looked at by a program must not fill with parts of files."""
+    files.replace_public(tmp_path / "a", b"old")
+    with limits.full_disk_after(1), pytest.raises(OSError, match="File too large"):
+        files.replace_public(tmp_path / "a", b"new")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_two_that_write_the_same_public_file_never_mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup and a verification of one database may end at the same moment."""
+    real, others = files.write_all, [b"other"]
+
+    def interrupted(file: Any, data: bytes) -> None:
+        if others:
+            files.replace_public(tmp_path / "a", others.pop())
+            assert (tmp_path / "a").read_bytes() == b"other"
+        real(file, data)
+
+    monkeypatch.setattr(files, "write_all", interrupted)
+    files.replace_public(tmp_path / "a", b"this")
+    assert {each.name: each.read_bytes() for each in tmp_path.iterdir()} == {"a": b"this"}
+
+
+def test_new_public_content_of_a_killed_run_goes_after_an_hour(tmp_path: Path) -> None:
+    """Before, somebody may still be writing it."""
+    for name, age_seconds in ((".a.old.new", 4000), (".a.young.new", 10), (".ab.old.new", 4000)):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age_seconds,) * 2)
+    files.replace_public(tmp_path / "a", b"whole")
+    assert set(os.listdir(tmp_path)) == {"a", ".a.young.new", ".ab.old.new"}
 
 
 def test_lines_are_appended_in_order(tmp_path: Path) -> None:

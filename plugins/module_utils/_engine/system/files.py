@@ -15,8 +15,10 @@ import errno
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +28,9 @@ from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
 
 CHUNK_BYTES = 1024 * 1024
 PRIVATE_FILE_MODE = 0o600
+PUBLIC_FILE_MODE = 0o644
+# Writing a small file takes less; whoever left a new content that long ago was killed.
+_LONG_WRITTEN_SECONDS = 3600
 _SPACE_MARGIN_BYTES = 1024 * 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
 
@@ -165,6 +170,31 @@ def replace_private(path: Path, data: bytes) -> None:
 def temporary_name(name: str) -> str:
     """What ``replace_private`` calls the new content of ``name`` until it is whole."""
     return f".{name}.new"
+
+
+def replace_public(path: Path, data: bytes) -> None:
+    """Put ``data`` in place of ``path`` for everybody to read: old content or new, never a part of either.
+
+    Others may do the same at the same time: the last one counts. The directory must be there.
+    """
+    left = (path.parent / each for each in places.names(path.parent) if each.startswith(f".{path.name}."))
+    for each in left:
+        with contextlib.suppress(OSError):
+            if each.suffix == ".new" and time.time() - os.lstat(each).st_mtime > _LONG_WRITTEN_SECONDS:
+                remove_file(each)
+    temporary = path.with_name(temporary_name(f"{path.name}.{secrets.token_hex(8)}"))
+    try:
+        with create_private(temporary) as file:
+            write_all(file, data)
+            # Whatever the umask leaves of a mode; Windows learns it from the directory.
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), PUBLIC_FILE_MODE)
+            os.fsync(file.fileno())
+        move_file(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove_file(temporary)
+        raise
 
 
 def append_line(path: Path, line: str) -> None:
