@@ -101,8 +101,9 @@ STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
     "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "importlib",
     "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re",
-    "secrets", "shlex", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys", "syslog",
-    "select", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
+    "secrets", "select", "shlex", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys",
+    "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib",
+    "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.relative_to(ENGINE).as_posix()[:-3] for path in ENGINE.rglob("*.py") if path.stem != "__init__")

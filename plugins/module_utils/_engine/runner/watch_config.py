@@ -85,7 +85,7 @@ class Watch:
     status_file: Path | None = None
     timeout_seconds: float = 5.0
     collector: Collector | None = None
-    receivers: Sequence[Receiver] = ()
+    receivers: tuple[Receiver, ...] = ()
     syslog: bool = False
     audit_file: Path | None = None
 
@@ -115,7 +115,7 @@ def _watch(content: Any, where: Where) -> Watch:
         _path(values["status_file"]),
         options.seconds(values, "timeout") or 0.0,
         collector and Collector(collector["endpoint"], _path(collector["headers_file"]), _path(collector["python"])),
-        [_receiver(each) for each in values["notify"]],
+        tuple(_receiver(each) for each in values["notify"]),
         audit["syslog"],
         _path(audit["file"]),
     )
