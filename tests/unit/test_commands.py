@@ -769,9 +769,10 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
 
     lines = host.run("doctor").out.splitlines()
 
-    assert lines[0] == "agent: 1 problem, 1 warning, 3 notes, 3 ok"
+    assert lines[0] == "agent: 1 problem, 1 warning, 3 notes, 4 ok"
     first_words = [line.split()[0] for line in lines[2:]]
-    assert first_words == ["problem", "->", "warning", "->", "note", "targets", "drills", "ok", "same", "retention"]
+    told = ["problem", "->", "warning", "->", "note", "targets", "drills", "ok", "same", "retention", "audit"]
+    assert first_words == told
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +96,16 @@ def test_the_last_run_and_the_durations_are_kept(tmp_path: Path) -> None:
     json.dumps(found)
 
 
-def _add(directory: Path) -> None:
-    for _ in range(20):
-        counts.add(directory, "agent", good=True, kind="unchanged", last=LAST)
-
-
 def test_runs_at_the_same_time_lose_no_count(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_add, args=(tmp_path,)) for _ in range(4)]
-    for each in workers:
-        each.start()
-    for each in workers:
-        each.join()
+    code = f"""
+import sys
+from pathlib import Path
+from {counts.__name__.rpartition(".")[0]} import counts
+for each in range(20):
+    counts.add(Path(sys.argv[1]), "agent", good=True, kind="unchanged", last={LAST!r})
+"""
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    assert [each.wait() for each in workers] == [0, 0, 0, 0]
     assert counts.read(tmp_path, "agent")["counts"]["success"]["unchanged"] == 80
 
 

@@ -25,7 +25,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("guard",),
         ("commands", "status"),
         ("drills",),
-        ("console", "grammar", "offsite", "recovery"),
+        ("audit", "console", "grammar", "offsite", "recovery"),
         ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
         ("config", "manual", "watch_config"),
         ("result", "strict", "wording", "zipapp"),
@@ -70,7 +70,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("description", "examination", "identity", "image"),
         ("include", "published", "reading"),
         ("forecast", "manifest", "pins"),
-        ("notes", "pages", "retention", "seal"),
+        ("audit", "notes", "pages", "retention", "seal"),
     ),
     "sealed": (
         ("codec",),
@@ -91,7 +91,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("confined", "files"),
         ("options", "owners"),
         ("clock", "places"),
-        ("aside", "errors", "interrupts", "mounts", "words"),
+        ("aside", "errors", "interrupts", "mounts", "who", "words"),
     ),
 }
 LONGEST_LINES = 400

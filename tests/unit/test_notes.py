@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 import errno
-import getpass
-import io
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import notes
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, places
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, places
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import StorageFailedError
 from support.sites import Site
 
@@ -77,62 +74,3 @@ def test_deepest_failure_is_kept_as_the_oldest_of_all(tmp_path: Path) -> None:
     entries[3] = {**entries[3], "level": "full", "outcome": "failed"}
     notes.write_checks(tmp_path, confirmed="", verifications=entries)
     assert notes.read_checks(tmp_path)[1] == [entries[3], *entries[-49:]]
-
-
-def test_event_says_who_did_what(tmp_path: Path) -> None:
-    notes.append_event(tmp_path, "prune", {"removed": ["a"]})
-    (event,) = notes.read_events(tmp_path)
-    assert set(event) == {"time", "event", "user", "host", "pid", "removed"}
-    assert (event["event"], event["removed"]) == ("prune", ["a"])
-
-
-def test_user_without_a_name_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a container the user id often has no entry in /etc/passwd."""
-
-    def nameless() -> str:
-        raise KeyError("uid not found")
-
-    monkeypatch.setattr(getpass, "getuser", nameless)
-    notes._who.cache_clear()
-    try:
-        notes.append_event(tmp_path, "prune", {})
-    finally:
-        notes._who.cache_clear()
-    assert notes.read_events(tmp_path)[0]["user"].isdigit()
-
-
-def test_log_is_read_to_its_end_where_a_file_gives_few_bytes_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Few(io.FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
-            return super().read(3 if size is None or size < 0 else min(size, 3))
-
-        def readinto(self, buffer: Any, /) -> int:
-            return super().readinto(memoryview(buffer)[:3])
-
-    for word in ("a", "b"):
-        notes.append_event(tmp_path, "prune", {"removed": [word]})
-    monkeypatch.setattr(io, "FileIO", Few)
-    assert [event["removed"] for event in notes.read_events(tmp_path)] == [["a"], ["b"]]
-
-
-def test_line_that_is_no_event_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "history.jsonl").write_bytes(b'5\n[]\n"backup"\nnull\n\xff\n{"event": "backup"}\n{"event"')
-    assert notes.read_events(tmp_path) == [{"event": "backup"}]
-
-
-def test_log_that_the_disk_does_not_give_or_take_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_arguments: object, **_options: object) -> bytes:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(places, "read_bytes", broken)
-    with pytest.raises(StorageFailedError, match="Cannot read the audit log .*history.jsonl"):
-        notes.read_events(tmp_path)
-    monkeypatch.setattr(files, "append_line", broken)
-    with pytest.raises(StorageFailedError, match="Cannot write the audit log .*history.jsonl"):
-        notes.append_event(tmp_path, "prune", {})
-
-
-def test_log_that_does_not_exist_has_no_events(tmp_path: Path) -> None:
-    assert notes.read_events(tmp_path) == []

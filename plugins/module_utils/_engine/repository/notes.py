@@ -1,26 +1,18 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is written down after a backup was made: the checks beside its manifest, and the audit log of the repository."""
+"""What is written down beside the manifest of a backup after it was made: its checks."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import getpass
-import io
 import json
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..system import clock, files, places
-from ..system.errors import EngineError, StorageFailedError, doing, from_os_error
+from ..system.errors import EngineError, StorageFailedError, from_os_error
 
 _CHECKS_NAME = "checks.json"
-_HISTORY_NAME = "history.jsonl"
 _KEPT_VERIFICATIONS = 50
 
 
@@ -62,33 +54,3 @@ def write_checks(
     content = {"confirmed": confirmed, "verifications": kept, **({"accepted": accepted} if accepted else {})}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     files.replace_private(directory / _CHECKS_NAME, text.encode())
-
-
-def append_event(repository: Path, event: str, facts: Mapping[str, Any]) -> None:
-    """Add one line to the audit log in the directory ``repository``."""
-    line = {"time": clock.to_text(clock.now()), "event": event, **_who(), **facts}
-    with doing(f"Cannot write the audit log {repository / _HISTORY_NAME}"):
-        files.append_line(repository / _HISTORY_NAME, json.dumps(line, sort_keys=True))
-
-
-def read_events(repository: Path) -> list[dict[str, Any]]:
-    """The events of the audit log, oldest first; a line that is none, as a crash leaves it, is left out."""
-    events = []
-    path = repository / _HISTORY_NAME
-    with doing(f"Cannot read the audit log {path}"), contextlib.suppress(FileNotFoundError):
-        for line in io.BytesIO(places.read_bytes(path)):
-            with contextlib.suppress(ValueError, RecursionError):
-                event = json.loads(line.decode("utf-8", errors="replace"))
-                if isinstance(event, dict):
-                    events.append(event)
-    return events
-
-
-@functools.lru_cache(maxsize=1)
-def _who() -> dict[str, Any]:
-    """Who runs this, for the audit log."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        user = str(getattr(os, "getuid", lambda: "unknown")())
-    return {"user": user, "host": socket.gethostname(), "pid": os.getpid()}

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..system import clock, files, locks, owners, places
 from ..system.errors import BackupNotFoundError, EngineError, RefusedError, doing, explained, sentence
-from . import description, manifest, notes, pins, published
+from . import audit, description, manifest, notes, pins, published
 from .description import LOCK_NAME, Description, check_new_place
 from .manifest import Manifest
 from .pins import Pin
@@ -372,19 +372,16 @@ class Repository:
                     raise
         return noted
 
-    def record(self, event: str, **facts: Any) -> None:
-        """Add one line to the audit log; a read-only medium keeps the log that it has."""
-        if not self.writable:
-            return
-        notes.append_event(self.path, event, facts)
+    def record(self, event: str, **facts: Any) -> list[str]:
+        """Add one line to the audit log; a read-only medium keeps the log that it has. Warnings, if there are any."""
+        return audit.append(self.path, event, facts) if self.writable else []
 
     def record_done(self, event: str, **facts: Any) -> list[str]:
         """As ``record``, of what is done: to fail now would deny that, so what went wrong is a warning."""
         try:
-            self.record(event, **facts)
+            return self.record(event, **facts)
         except EngineError as failure:
             return [failure.message]
-        return []
 
     def record_failed(self, event: str, failure: BaseException, **facts: Any) -> None:
         """As ``record``, of what ``failure`` ended: what the audit log does not take must not hide that."""
@@ -393,5 +390,5 @@ class Repository:
             self.record(event, **facts, outcome="failed", code=error.code, message=error.message)
 
     def history(self) -> list[dict[str, Any]]:
-        """The events of the audit log, oldest first; a line that a crash cut short is left out."""
-        return notes.read_events(self.path)
+        """The newer events of the audit log, oldest first; a line that a crash cut short is left out."""
+        return audit.events(self.path)

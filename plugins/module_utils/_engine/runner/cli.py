@@ -22,6 +22,7 @@ from ..sqlite.snapshot import Progress
 from ..system import confined
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
 from . import (
+    audit,
     commands,
     config,
     drills,
@@ -34,6 +35,7 @@ from . import (
     status,
     telling,
     vocabulary,
+    watch_config,
     wording,
 )
 from .config import Database
@@ -121,6 +123,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         also=[each.line(*arguments.words) for each in others],
     )
     teller = telling.Teller(directory, command, active=not asked.get("dry_run"))
+    audit.echo(teller.watch)
     for name in chosen:
         progress, clear = console.progress(name, command)
         told = teller.begin(name, asked)
@@ -165,9 +168,21 @@ def _loaded(directory: Path, name: str, command: str) -> Database:
 def _apart(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
     """The work on one database, so that the next one has its turn; what a guard runs stays our own child."""
     if arguments.command_name == "guard":
-        return _work(settings, arguments, console, progress)
+        return _noted(settings, arguments, console, progress)
     beside = (settings.path, settings.repository)
-    return confined.run(lambda: _work(settings, arguments, console, progress), *beside)
+    return confined.run(lambda: _noted(settings, arguments, console, progress), *beside)
+
+
+def _noted(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
+    """The work, and behind it a note of up to where the audit log is known."""
+    unnoted: list[str] = []
+    try:
+        result = _work(settings, arguments, console, progress)
+    finally:
+        if arguments.command_name in _WRITING and not vars(arguments).get("dry_run"):
+            unnoted = audit.remember(settings)
+    result.warnings.extend(unnoted)
+    return result
 
 
 def _work(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
@@ -223,6 +238,8 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
     return [own, *words, *place]
 
 
+# The commands that leave lines in the audit log.
+_WRITING = (*watch_config.TOLD, "extract", "pin", "unpin")
 _LONG_WORK: dict[str, Callable[..., Result]] = {
     "try": commands.try_out,
     "verify": commands.verify_one,
@@ -241,6 +258,7 @@ _SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
     "unpin": commands.unpin_one,
     "status": status.status_one,
     "doctor": commands.diagnose,
+    "audit": audit.audit_one,
 }
 
 
@@ -279,6 +297,7 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "unpin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
     "status": lambda result, _asked: [wording.status_line(result.facts)],
     "doctor": lambda result, _asked: wording.diagnosed(result.facts["findings"]),
+    "audit": lambda result, _asked: wording.audited(result.facts["audit"]),
     "guard": _guarded,
     "try": lambda result, _asked: [wording.tried(result.facts)],
 }

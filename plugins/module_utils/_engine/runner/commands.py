@@ -32,7 +32,7 @@ from ..system.errors import (
     doing,
 )
 from ..work import backup, doctor, info, pinning, prune, restore, verify
-from . import drills, offsite, seen
+from . import audit, drills, offsite, seen
 from .config import Database
 from .result import Asked, Result, attempt
 
@@ -239,7 +239,7 @@ def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is not."""
     findings = doctor.examine(doctor.requested(settings.options, configuration=settings.file))
     findings.extend((_same_repository(settings), _retention(settings), *offsite.examine(settings)))
-    findings.append(drills.examine(settings))
+    findings.extend((drills.examine(settings), audit.examine(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
     if problems:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import socket
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..repository.manifest import COLLECTION_VERSION
 from ..repository.published import Backup
-from ..system import clock, options
+from ..system import clock, options, who
 from ..system.errors import (
     BackupNotFoundError,
     EngineError,
@@ -51,19 +50,12 @@ def _common(directory: Path, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "host": socket.gethostname(),
-        "user": _user(),
+        "user": who.user(),
         "version": COLLECTION_VERSION,
         "made": clock.to_text(clock.now()),
         **counted,
         "changed_bytes": (counted["last_run"] or {}).get("changed_bytes"),
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return str(getattr(os, "geteuid", lambda: "unknown")())
 
 
 def status_one(settings: Database, _asked: Asked) -> Result:

@@ -29,11 +29,10 @@ class Teller:
         self.command = command
         self.active = active and command in watch_config.TOLD
         self.watch, self.trouble = Watch(), ""
-        if self.active:
-            try:
-                self.watch = watch_config.load(directory)
-            except EngineError as error:
-                self.trouble = f"nobody could be told of this run: {error}"
+        try:
+            self.watch = watch_config.load(directory)
+        except EngineError as error:
+            self.trouble = f"nobody could be told of this run: {error}"
 
     def begin(self, name: str, asked: Mapping[str, Any]) -> Telling:
         """The work on the database ``name`` begins."""

@@ -148,6 +148,10 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", metavar="NAME", dest="name", help="the table for it (default: result)")
 
 
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--last", metavar="COUNT", type=int, default=0, help="show so many of the newest lines, too")
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -246,6 +250,11 @@ COMMANDS: dict[str, Command] = {
         ("status", "status agent --json"),
     ),
     "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
+    "audit": Command(
+        "Say whether the audit log is whole: each line has the digest of the one before it.",
+        _add_audit,
+        ("audit agent", "audit --all", "audit agent --last 20"),
+    ),
     "guard": Command(
         "Run a command that may harm a database, protected by a pinned backup.",
         _add_guard,

@@ -333,3 +333,23 @@ def _behind(target: Facts) -> str:
 def tried(facts: Mapping[str, Any]) -> str:
     """What was found out about a configuration."""
     return "backups can succeed with it" if facts["tried"] else "not tried: there is no backup yet"
+
+
+def audited(facts: Facts) -> list[str]:
+    """What an audit log says of itself, and its newest lines."""
+    text = "nothing is written down yet"
+    if facts["lines"]:
+        text = f"{counted(facts['lines'], 'line')} from {facts['first']} to {facts['last']}"
+        text += ", each follows from the one before it" if not facts["breaks"] else ", broken:"
+    lines = [text, *(f"  {plain(each)}" for each in facts["breaks"])]
+    if facts["torn"]:
+        lines.append(f"  {counted(facts['torn'], 'line')} cut short by a crash")
+    if facts["events"]:
+        rows = [
+            [str(event.get(key) or "") for key in ("time", "event", "outcome", "backup")] for event in facts["events"]
+        ]
+        for row, event in zip(rows, facts["events"]):
+            row.append(" from ".join(str(event[key]) for key in ("sudo_user", "from") if event.get(key)) or "")
+            row.insert(4, str(event.get("user") or ""))
+        lines.extend(f"  {each}" for each in table(("TIME", "EVENT", "OUTCOME", "BACKUP", "USER", "BY"), rows))
+    return lines

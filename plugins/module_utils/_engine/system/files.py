@@ -198,16 +198,20 @@ def replace_public(path: Path, data: bytes) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line to a private file; a line that an earlier crash cut short stays alone on its own line."""
-    descriptor = open_private(path, os.O_APPEND)
-    with io.FileIO(descriptor, "r+", closefd=True) as file:
-        size = file.seek(0, os.SEEK_END)
-        torn = b""
-        if size:
-            file.seek(size - 1)
-            torn = b"" if file.read(1) == b"\n" else b"\n"
-        write_all(file, torn + line.encode() + b"\n")
-        os.fsync(descriptor)
+    """Append one line to the private file ``path``, see ``append_to``."""
+    with io.FileIO(open_private(path, os.O_APPEND), "r+", closefd=True) as file:
+        append_to(file, line)
+
+
+def append_to(file: io.FileIO, line: str) -> None:
+    """Append one line, durably; one that an earlier crash cut short stays alone on its own line."""
+    size = file.seek(0, os.SEEK_END)
+    torn = b""
+    if size:
+        file.seek(size - 1)
+        torn = b"" if file.read(1) == b"\n" else b"\n"
+    write_all(file, torn + line.encode() + b"\n")
+    os.fsync(file.fileno())
 
 
 def publish_directory(staging: Path, final: Path, *, committing: Callable[[], None] = lambda: None) -> None:

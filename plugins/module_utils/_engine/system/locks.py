@@ -61,7 +61,7 @@ def held(path: Path, *, timeout_seconds: float, shared: bool = False) -> Iterato
         descriptor = files.open_private(path)
     try:
         with doing(step=unusable):
-            _wait_for_lock(descriptor, path, timeout_seconds=timeout_seconds, shared=shared)
+            wait(descriptor, path, timeout_seconds=timeout_seconds, shared=shared)
             if not shared:
                 _write_holder(descriptor)
         yield descriptor
@@ -82,7 +82,8 @@ def is_held(path: Path) -> bool:
             os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int, path: Path, *, timeout_seconds: float, shared: bool) -> None:
+def wait(descriptor: int, path: Path, *, timeout_seconds: float, shared: bool = False) -> None:
+    """Lock the open file ``path`` until its descriptor is closed; raises as ``held``."""
     end = time.monotonic() + timeout_seconds
     while not _try_lock(descriptor, shared=shared):
         if time.monotonic() >= end:
