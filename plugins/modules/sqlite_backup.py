@@ -24,6 +24,8 @@ description:
     backup is stored and held apart, with a warning. It is another one when its C(application_id) is, or when none of
     the tables is left that there were. Until O(force_identity) says that it is meant, no backup of the repository is
     pruned, and what is held apart does not count as verified, nor is it restored as V(latest).
+  - When what the database holds collapsed since the recent backups, see O(suspect_below), the backup is stored, marked
+    suspect and held apart in the same way, so that the good ones do not age out before somebody looks.
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.attributes
@@ -180,10 +182,17 @@ options:
     description: Accept a database of zero bytes. Without it that is an error.
     type: bool
     default: false
+  suspect_below:
+    description:
+      - The backup is suspect when a table has less than so many percent of the rows, or the database of the bytes, that
+        it had in each backup of the last seven days. A table counts from 100 rows, the bytes from 1 MiB.
+      - Of encrypted backups only the newest is compared. V(0) compares nothing.
+    type: int
+    default: 20
   force_identity:
     description:
-      - Say that the database is meant, although it is another one than before. What was held apart since then counts
-        from now on, and this backup is not held apart.
+      - Say that the database is meant, although it is another one than before, or much of its content is gone. What was
+        held apart since then counts from now on, and this backup is not held apart.
       - For one run, once somebody has looked. As a permanent setting it would accept the next mishap, too.
       - When the database is the one that it was before, this changes nothing.
     type: bool
@@ -276,15 +285,20 @@ backup:
       returned: success
       sample: ["unverifiable: needs collation sequence ours"]
     suspect:
-      description: Whether the database was corrupt when it was backed up.
+      description: Whether the database was corrupt when it was backed up, or held far less than before.
       type: bool
       returned: success
       sample: false
     apart:
-      description: Whether it is held apart, being perhaps of another database than the backups before it.
+      description: Whether it is held apart, until somebody says that it is meant.
       type: bool
       returned: success
       sample: false
+    held:
+      description: Why it is held apart; empty when it is not.
+      type: str
+      returned: success
+      sample: ""
     accepted:
       description: The ids of the backups that were held apart, and with O(force_identity) are no more.
       type: list
@@ -442,6 +456,7 @@ ARGUMENT_SPEC = {
     "timeout": {"type": "str", "default": "1h"},
     "force": {"type": "bool", "default": False},
     "allow_empty": {"type": "bool", "default": False},
+    "suspect_below": {"type": "int", "default": 20},
     "force_identity": {"type": "bool", "default": False},
     "lock_timeout": _module.LOCK_TIMEOUT,
 }

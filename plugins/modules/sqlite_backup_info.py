@@ -134,10 +134,15 @@ repositories:
           returned: success
           sample: false
         apart:
-          description: Whether it is held apart, being perhaps of another database than the backups before it.
+          description: Whether it is held apart, until somebody says that it is meant.
           type: bool
           returned: success
           sample: false
+        held:
+          description: Why it is held apart; empty when it is not.
+          type: str
+          returned: success
+          sample: ""
         foreign:
           description: Whether it was made in another repository and copied here. Nothing counts or removes it.
           type: bool

@@ -22,7 +22,7 @@ description:
     While C(repository.json) is damaged nothing is removed, with code 18; the next backup writes that anew.
   - Any other backup that failed its verification is kept by no rule and takes nobody's place, and so is a suspect one
     that is older than O(keep_suspect).
-  - As long as the newest backup is held apart, being perhaps of another database than those before it, nothing but
+  - As long as the newest backup is held apart, nothing but
     surplus suspect ones is removed, with a warning. O(sqliteops.backup.sqlite_backup#module:force_identity) says that
     it is meant.
   - Backups are removed newest first, each with one rename before its files go. A run that is killed leaves whole

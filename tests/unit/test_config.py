@@ -103,6 +103,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "type": "full",
         "full_every": "12h",
         "max_chain": 5,
+        "suspect_below": 5,
         "compression": "gzip",
         "compression_level": 9,
         "encryption": {"method": "gpg", "recipients": ["/etc/key"], "passphrase_file": "/etc/passphrase"},

@@ -84,6 +84,7 @@ def test_facts_name_every_setting(tmp_path: Path) -> None:
         "encoding": "UTF-16le",
         "auto_vacuum": 2,
         "journal_mode": "wal",
+        "freelist_count": 0,
     }
 
 

@@ -49,7 +49,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
             "restore_request",
             "verify",
         ),
-        ("backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
+        ("acknowledge", "backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
     ),
     "watch": (
         ("drill_report",),
@@ -70,7 +70,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("description", "examination", "identity", "image"),
         ("include", "published", "reading"),
         ("forecast", "manifest", "pins"),
-        ("audit", "notes", "pages", "retention", "seal"),
+        ("anomaly", "audit", "notes", "pages", "retention", "seal"),
     ),
     "sealed": (
         ("codec",),

@@ -61,7 +61,7 @@ def test_it_is_another_database(before: Found, after: Found, doubt: str) -> None
 
 
 def test_table_that_cannot_be_counted_here_is_one_that_is_left() -> None:
-    after = identity.found_in(proof(uncounted=("item",)))
+    after = identity.found_in(proof(uncounted=("item",)), manifests.example().image)
     assert identity.difference(found("item", "page").digested(), after) == ""
 
 

@@ -100,6 +100,7 @@ def test_backup_is_described_by_plain_values(repository: Repository) -> None:
             "verified": True,
             "proven": None,
             "apart": False,
+            "held": "",
             "foreign": False,
             "confirmed": None,
         }

@@ -38,6 +38,7 @@ BACKUP: dict[str, Any] = {
     "type": "incremental",
     "full_every": "12h",
     "max_chain": 7,
+    "suspect_below": 5,
     "compression": "xz",
     "compression_level": 3,
     "encryption": {"method": "gpg", "recipients": [], "passphrase_file": "/etc/passphrase"},
@@ -104,6 +105,7 @@ def test_every_option_of_a_backup_arrives() -> None:
         force=True,
         allow_empty=True,
         force_identity=True,
+        suspect_below=5,
     )
 
 

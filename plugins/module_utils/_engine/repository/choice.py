@@ -111,7 +111,7 @@ def choose(repository: Repository, wanted: Wanted) -> Chosen:
         chosen.refuse("it is a copy of a corrupt database, marked suspect", meant=meant)
     if backup.apart and wanted.backup != backup.id:
         meant = Way("If this one is meant", "restore", {"backup": backup.id})
-        chosen.refuse("it is perhaps of another database than those before it, and held apart", meant=meant)
+        chosen.refuse(f"{backup.held}, so it is held apart", meant=meant)
     return chosen
 
 

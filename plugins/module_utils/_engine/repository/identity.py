@@ -12,15 +12,23 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ..sqlite.proof import Proof
 from ..system import files, places
 from ..system.errors import RefusedError, StorageFailedError
+from . import anomaly
+from .anomaly import Size
+from .manifest import Image
 from .published import Backup
 
 UNTOLD = "nobody has said that it is meant"
+# The backups with which a new one is compared.
+_RECENT = timedelta(days=7)
+_MOST = 24
 _LONGEST_BYTES = 64 * 1024 * 1024
 
 
@@ -36,6 +44,7 @@ class Identity:
     salt: str
     application_id: str | None
     tables: frozenset[str]
+    size: Size = field(default_factory=Size)
 
 
 @dataclass(frozen=True)
@@ -44,18 +53,20 @@ class Found:
 
     application_id: object
     tables: frozenset[str]
+    size: Size = field(default_factory=Size)
 
     def digested(self, salt: str = "") -> Identity:
         """With ``salt``, so that two can be compared, or with a new one."""
         salt = salt or os.urandom(16).hex()
         application_id = None if self.application_id is None else _digest(salt, f"id {self.application_id}")
-        # SQLite does not tell names apart by the case of their letters.
-        return Identity(salt, application_id, frozenset(_digest(salt, f"table {each.lower()}") for each in self.tables))
+        tables = {each: _table_digest(salt, each) for each in self.tables}
+        return Identity(salt, application_id, frozenset(tables.values()), _renamed(self.size, tables))
 
 
-def found_in(proof: Proof) -> Found:
-    """What ``proof`` says, also of tables whose rows could not be counted."""
-    return Found(proof.header.get("application_id"), frozenset((*proof.tables, *proof.uncounted)))
+def found_in(proof: Proof, image: Image) -> Found:
+    """What ``proof`` says of ``image``, also of tables whose rows could not be counted."""
+    size = anomaly.size_of(proof, page_size=image.page_size, page_count=image.page_count)
+    return Found(proof.header.get("application_id"), frozenset((*proof.tables, *proof.uncounted)), size)
 
 
 def difference(known: Identity, found: Found) -> str:
@@ -79,6 +90,7 @@ class Standing:
         self.path = path
         self.good = next((each.id for each in reversed(backups) if each.verified), None)
         self.accepted: Backup | None = None
+        self._accepted: list[Backup] = []
         self.apart: list[Backup] = []
         self.unread = [each.damage for each in backups if isinstance(each.damage, StorageFailedError)]
         for each in backups:
@@ -86,6 +98,7 @@ class Standing:
                 self.apart.append(each)
             elif each.manifest is not None and not each.manifest.suspect:
                 self.accepted, self.apart = each, []
+                self._accepted.append(each)
 
     def doubt(self, found: Found) -> str:
         """Why ``found`` is perhaps another database; empty when it is the same."""
@@ -94,14 +107,34 @@ class Standing:
             return difference(known, found)
         return UNTOLD if self.apart else ""
 
-    def warning(self, doubt: str) -> str:
-        """What to say of a backup that is held apart because of ``doubt``."""
+    def warning(self, doubt: str, *, suspect: bool = False) -> str:
+        """What to say of a backup that is held apart because of ``doubt``; ``suspect`` for what collapsed."""
         than = f"that of {self.accepted.id}" if self.accepted else "before"
         back = f"If not, restore {self.good}." if self.good else "There is no good backup of another one."
-        return (
-            f"the database is perhaps another one than {than}: {doubt}. Its backups are held apart, and nothing is "
-            f"pruned, until a run with force_identity says that it is meant. {back}"
+        told = (
+            f"the backup is suspect: {doubt}"
+            if suspect
+            else f"the database is perhaps another one than {than}: {doubt}"
         )
+        return (
+            f"{told}. Its backups are held apart, and nothing is pruned, until acknowledge, or a run with "
+            f"force_identity, says that it is meant. {back}"
+        )
+
+    def collapse(self, found: Found, percent: int, now: datetime) -> tuple[str, str]:
+        """What collapsed since the recent backups, for who runs this, and without a word of the content for others.
+
+        Of encrypted backups only the newest is known.
+        """
+        recent = [each for each in self._accepted if now - max(each.moments) < _RECENT][-_MOST:] or self._accepted[-1:]
+        sizes = [found_in(proof, each.trusted().image).size for each in recent if (proof := each.trusted().proof)]
+        known = None if sizes else self._known()
+        if known is not None:
+            # Of a table that is gone only the digest of its name is left.
+            names = {_table_digest(known.salt, name): name for name in found.tables}
+            sizes = [_renamed(known.size, {each: names.get(each, each[:12]) for each in known.size.rows})]
+        told = (anomaly.collapse(sizes, found.size, percent, named=each) for each in (True, False))
+        return next(told), next(told)
 
     def to_accept(self) -> list[Backup]:
         """Those that are apart, the newest first: older ones go with it, should a run be cut short.
@@ -124,8 +157,21 @@ class Standing:
     def _known(self) -> Identity | None:
         if self.accepted is None:
             return None
-        proof = self.accepted.trusted().proof
-        return found_in(proof).digested() if proof else _read(self.path).get(self.accepted.id)
+        document = self.accepted.trusted()
+        if document.proof:
+            return found_in(document.proof, document.image).digested()
+        return _read(self.path).get(self.accepted.id)
+
+
+def _table_digest(salt: str, name: str) -> str:
+    # SQLite does not tell names apart by the case of their letters.
+    return _digest(salt, f"table {name.lower()}")
+
+
+def _renamed(size: Size, names: Mapping[str, str]) -> Size:
+    """``size`` with other names of its tables."""
+    rows = {names[each]: count for each, count in size.rows.items()}
+    return Size(rows, size.used_bytes, frozenset(names[each] for each in size.uncounted))
 
 
 def _digest(salt: str, text: str) -> str:
@@ -134,7 +180,13 @@ def _digest(salt: str, text: str) -> str:
 
 def _to_bytes(kept: Mapping[str, Identity]) -> bytes:
     content = {
-        name: {"salt": each.salt, "application_id": each.application_id, "tables": sorted(each.tables)}
+        name: {
+            "salt": each.salt,
+            "application_id": each.application_id,
+            "tables": sorted(each.tables),
+            "rows": dict(each.size.rows),
+            "used_bytes": each.size.used_bytes,
+        }
         for name, each in kept.items()
     }
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()
@@ -145,8 +197,15 @@ def _read(path: Path) -> dict[str, Identity]:
     try:
         content = json.loads(places.read_bytes(path, limit_bytes=_LONGEST_BYTES))
         return {
-            name: Identity(str(each["salt"]), each["application_id"], frozenset(map(str, each["tables"])))
+            name: Identity(str(each["salt"]), each["application_id"], frozenset(map(str, each["tables"])), _size(each))
             for name, each in content.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RefusedError):
         return {}
+
+
+def _size(content: Mapping[str, Any]) -> Size:
+    """Nothing of a file that an earlier version wrote."""
+    rows = {str(name): int(count) for name, count in content.get("rows", {}).items()}
+    used_bytes = content.get("used_bytes")
+    return Size(rows, used_bytes if isinstance(used_bytes, int) else None)

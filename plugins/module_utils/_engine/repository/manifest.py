@@ -98,7 +98,7 @@ class Manifest:
 
     ``parent_sha256`` is the digest of the image of ``parent``, ``repository`` the id of the repository that the backup
     was made in; older manifests have none. ``apart`` says that it is perhaps of another database than the backups
-    before it.
+    before it, or, as ``anomaly`` tells then, that what it holds collapsed.
     """
 
     id: str
@@ -120,6 +120,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     parent_sha256: str | None = None
     apart: bool = False
+    anomaly: str = ""
     accepts: tuple[str, ...] = ()
     repository: str = ""
     origins: tuple[FileOrigin, ...] = ()

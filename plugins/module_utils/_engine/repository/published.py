@@ -107,11 +107,23 @@ class Backup:
 
     @property
     def apart(self) -> bool:
-        """Whether it is perhaps of another database than those before it, and nobody said since that this is meant."""
+        """Whether it is held apart, see ``held``, and nobody said since that this is meant."""
         return self.manifest is not None and self.manifest.apart and not self.accepted
 
     @property
+    def held(self) -> str:
+        """Why it is held apart, as a sentence without an end; empty when it is not."""
+        if not self.apart:
+            return ""
+        return self.trusted().anomaly or "it is perhaps of another database than those before it"
+
+    @property
     def suspect(self) -> bool:
+        """Whether it is a copy of a corrupt database, or of one whose content collapsed, and nobody said it may."""
+        return self.corrupt or (self.apart and bool(self.trusted().anomaly))
+
+    @property
+    def corrupt(self) -> bool:
         """Whether it is known to be a copy of a corrupt database."""
         return self.manifest is not None and self.manifest.suspect
 

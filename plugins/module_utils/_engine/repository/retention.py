@@ -21,10 +21,10 @@ from ..system.errors import RefusedError, UsageError
 FULL = "full"
 UNWANTED = "no rule keeps it"
 STILL_CORRUPT = "nothing else goes while the database is corrupt"
-UNTOLD = "nothing goes until it is said that the new database is meant"
+UNTOLD = "nothing goes until it is said that what is held apart is meant"
 FOREIGN = "foreign"
 USELESS = "suspect, failed its verification, or without what it builds on"
-APART = "of another database, and the old one is back"
+APART = "held apart, and what was before is back"
 
 _Key = tuple[int, ...]
 

@@ -239,7 +239,7 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
 
 
 # The commands that leave lines in the audit log.
-_WRITING = (*watch_config.TOLD, "extract", "pin", "unpin")
+_WRITING = (*watch_config.TOLD, "extract", "pin", "unpin", "acknowledge")
 _LONG_WORK: dict[str, Callable[..., Result]] = {
     "try": commands.try_out,
     "verify": commands.verify_one,
@@ -256,6 +256,7 @@ _SHORT_WORK: dict[str, Callable[[Database, Asked], Result]] = {
     "prune": commands.prune_one,
     "pin": commands.pin_one,
     "unpin": commands.unpin_one,
+    "acknowledge": commands.acknowledge_one,
     "status": status.status_one,
     "doctor": commands.diagnose,
     "audit": audit.audit_one,
@@ -295,6 +296,7 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),
     "pin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
     "unpin": lambda result, asked: [wording.pinned(result.facts, dry_run=asked.dry_run)],
+    "acknowledge": lambda result, asked: wording.acknowledged(result.facts, dry_run=asked.dry_run),
     "status": lambda result, _asked: [wording.status_line(result.facts)],
     "doctor": lambda result, _asked: wording.diagnosed(result.facts["findings"]),
     "audit": lambda result, _asked: wording.audited(result.facts["audit"]),

@@ -31,7 +31,7 @@ from ..system.errors import (
     UsageError,
     doing,
 )
-from ..work import backup, doctor, info, pinning, prune, restore, verify
+from ..work import acknowledge, backup, doctor, info, pinning, prune, restore, verify
 from . import audit, drills, offsite, seen
 from .config import Database
 from .result import Asked, Result, attempt
@@ -161,6 +161,13 @@ def pin_one(settings: Database, asked: Asked, *, state: str = "present") -> Resu
 
 def unpin_one(settings: Database, asked: Asked) -> Result:
     return pin_one(settings, {**asked, "until": None}, state="absent")
+
+
+def acknowledge_one(settings: Database, asked: Asked) -> Result:
+    """Let what is held apart count again."""
+    _open(settings, "Cannot acknowledge what is held apart")
+    outcome = acknowledge.run(acknowledge.requested(settings.options), dry_run=asked["dry_run"])
+    return Result(settings.name, None, outcome.warnings, {"changed": outcome.changed, **outcome.to_json()})
 
 
 def list_one(settings: Database, asked: Asked) -> Result:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..repository import include, retention
+from ..repository import anomaly, include, retention
 from ..repository.retention import Policy
 from ..sealed import codec, encryption
 from ..sqlite import urls
@@ -60,6 +60,7 @@ KEYS: Mapping[str, Key] = {
     "timeout": Key("duration", "1h"),
     "lock_timeout": Key("duration", "1m"),
     "allow_empty": Key("flag", default=False),
+    "suspect_below": Key("number", anomaly.DEFAULT_PERCENT),
     "keep_within": Key("duration", retention.KEEP_WITHIN),
     **{name: Key("number", getattr(Policy, name)) for name in retention.COUNTS},
     "keep_suspect": Key("duration", retention.KEEP_SUSPECT),

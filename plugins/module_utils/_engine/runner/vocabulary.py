@@ -244,6 +244,11 @@ COMMANDS: dict[str, Command] = {
     "unpin": Command(
         "Let retention decide on a pinned backup.", _add_unpin, ("unpin agent --backup 20251230T120000Z-full",)
     ),
+    "acknowledge": Command(
+        "Say that what is held apart, being suspect or of another database, is meant.",
+        _add_dry_run,
+        ("acknowledge agent", "acknowledge agent --dry-run"),
+    ),
     "status": Command(
         "Say how well each database is backed up: 3 degraded, 31 last run failed or missing, 30 RPO missed.",
         _add_nothing,

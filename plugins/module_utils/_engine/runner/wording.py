@@ -49,9 +49,15 @@ def _stored(made: Facts) -> str:
     if made["tables"]:
         rows = f", {counted(sum(made['tables'].values()), 'row')} in {counted(len(made['tables']), 'table')}"
     took = sum(made["durations"].values())
-    marks = "".join(f", {word}" for word in ("pinned", "suspect", "apart") if made[word])
+    marks = "".join(f", {word}" for word in _marks(made))
     sizes = f"{readable(made['stored_bytes'])} of {readable(made['database_bytes'])}"
     return f"stored {made['id']}{marks} ({sizes}{rows}, {took:.1f} s)"
+
+
+def _marks(made: Facts) -> list[str]:
+    """One that is suspect is perhaps held apart for that, too."""
+    words = ("pinned", "suspect") if made["suspect"] else ("pinned", "apart")
+    return [each for each in words if made[each]]
 
 
 def removed(facts: Facts, *, dry_run: bool = False) -> str:
@@ -139,7 +145,7 @@ def _backup_row(backup: Facts) -> list[str]:
     if "created" not in backup:
         return [backup["id"], "", "", "", "damaged", "", *kept, backup["damage"]]
     state = "suspect" if backup["suspect"] else "verified" if backup["verified"] else "unverified"
-    state = "damaged" if backup["damage"] else "apart" if backup["apart"] else state
+    state = "damaged" if backup["damage"] else "apart" if backup["apart"] and not backup["suspect"] else state
     state = "foreign" if backup["foreign"] else state
     marks = [state, *(word for word in ("pinned",) if backup[word])]
     sizes = [readable(backup["stored_bytes"]), readable(backup["database_bytes"])]
@@ -333,6 +339,14 @@ def _behind(target: Facts) -> str:
 def tried(facts: Mapping[str, Any]) -> str:
     """What was found out about a configuration."""
     return "backups can succeed with it" if facts["tried"] else "not tried: there is no backup yet"
+
+
+def acknowledged(facts: Facts, *, dry_run: bool = False) -> list[str]:
+    """What is not held apart any more, and why it was."""
+    if not facts["accepted"]:
+        return ["nothing is held apart"]
+    text = f"{'would accept' if dry_run else 'accepted'} {counted(len(facts['accepted']), 'backup')}"
+    return [text, *(f"  {name}: {plain(why)}" for name, why in facts["held"].items())]
 
 
 def audited(facts: Facts) -> list[str]:

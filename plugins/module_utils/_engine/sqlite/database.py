@@ -71,6 +71,8 @@ class Header:
     encoding: str
     user_version: int
     application_id: int
+    freelist_count: int
+    """How many of the pages hold nothing."""
     written_by: int
     """The number of the SQLite that wrote last: 3040001 for 3.40.1."""
 
@@ -82,6 +84,7 @@ class Header:
             "encoding": self.encoding,
             "auto_vacuum": self.auto_vacuum,
             "journal_mode": "wal" if self.wal else "rollback",
+            "freelist_count": self.freelist_count,
         }
 
 
@@ -112,6 +115,7 @@ def parse_header(data: bytes) -> Header | None:
         encoding=_ENCODINGS.get(encoding, "UTF-8"),
         user_version=user_version,
         application_id=application_id,
+        freelist_count=struct.unpack_from(">I", data, 36)[0],
         written_by=struct.unpack_from(">I", data, 96)[0],
     )
 

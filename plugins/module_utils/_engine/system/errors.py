@@ -29,6 +29,8 @@ class Way:
     def __str__(self) -> str:
         """As who knows only the modules can use it."""
         values = ", ".join(f"{name}: {'true' if value is True else value}" for name, value in self.options.items())
+        if self.command == "acknowledge":
+            return f"{self.aim}: sqlite_backup with force_identity: true."
         short = self.command in ("backup", "restore", "verify")
         return f"{self.aim}: sqlite_{'' if short else 'backup_'}{self.command}{values and f' with {values}'}."
 

@@ -60,7 +60,7 @@ def _newest(texts: Any) -> str | None:
 
 
 def _last_success(own: Sequence[Backup]) -> str | None:
-    moments: list[datetime] = [moment for each in own if not each.suspect for moment in each.moments]
+    moments: list[datetime] = [moment for each in own if not each.corrupt for moment in each.moments]
     return clock.to_text(max(moments)) if moments else None
 
 

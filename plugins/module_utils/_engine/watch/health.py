@@ -91,7 +91,7 @@ def judge(
         *_of_last_run(failed_run),
         *_of_schedule(backups, events, due, now),
         *(Reason(DEGRADED, errors.sentence(each)) for each in warnings),
-        *_of_other_database(backups),
+        *_of_what_is_held(backups),
         *_of_damage(backups),
         *_of_lost_notes(backups, events),
         *_of_clock(backups, now),
@@ -158,13 +158,14 @@ def _is_failure(event: Event) -> bool:
     return event.get("event") == "backup" and event.get("outcome") == "failed"
 
 
-def _of_other_database(backups: Sequence[Backup]) -> Iterator[Reason]:
-    """Once the old database is back, what was held apart before is no trouble."""
-    telling = next((each for each in reversed(backups) if each.manifest and not each.manifest.suspect), None)
+def _of_what_is_held(backups: Sequence[Backup]) -> Iterator[Reason]:
+    """Once the old content is back, what was held apart before is no trouble."""
+    telling = next((each for each in reversed(backups) if each.manifest and not each.corrupt), None)
     if telling is not None and telling.apart:
-        text = f"{telling.id} is perhaps of another database than the backups before it, and held apart."
-        meant = Way("If the database began anew by intent, say so", "backup", {"force_identity": True})
-        yield Reason(DEGRADED, text, way=meant)
+        text = f"{telling.id} is {'suspect' if telling.suspect else 'held apart'}: {telling.held}."
+        yield Reason(
+            DEGRADED, text, "Nothing old is removed meanwhile.", Way("If that is meant, say so", "acknowledge")
+        )
 
 
 def _of_damage(backups: Sequence[Backup]) -> Iterator[Reason]:

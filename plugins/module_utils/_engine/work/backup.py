@@ -128,6 +128,7 @@ class _Job:
         self.phases = Phases()
         self.standing = identity.Standing(repository.identity_path(), backups)
         self.doubt = ""
+        self.anomaly = ""
         self.apart = False
         self.accepted: list[str] = []
         self.warnings = [*filter(None, [request.encryption.warning()]), *repository.warnings()]
@@ -161,12 +162,17 @@ class _Job:
         """Find out whether this is perhaps another database than before; of what is suspect nobody knows."""
         proven = draft.evidence.proof
         if not draft.type and self.newest is not None:
-            self.doubt = identity.UNTOLD if self.newest.apart else ""
+            self.anomaly = self.newest.trusted().anomaly
+            self.doubt = (self.anomaly or identity.UNTOLD) if self.newest.apart else ""
         elif proven is not None and not draft.evidence.suspect:
-            self.doubt = self.standing.doubt(identity.found_in(proven))
+            found = identity.found_in(proven, draft.image)
+            self.doubt = self.standing.doubt(found)
+            if not self.doubt:
+                self.doubt, untelling = self.standing.collapse(found, self.request.suspect_below, self.now)
+                self.anomaly = untelling if self.encrypted else self.doubt
         self.apart = bool(self.doubt) and not self.request.force_identity
         if self.apart:
-            self.warnings.append(self.standing.warning(self.doubt))
+            self.warnings.append(self.standing.warning(self.doubt, suspect=bool(self.anomaly)))
         elif self.doubt:
             self.accepted = [each.id for each in self.standing.apart]
 
@@ -282,7 +288,7 @@ class _Job:
         document = self._manifest(draft, stored, included, source)
         if self.encrypted and draft.evidence.proof is not None:
             with doing():
-                self.standing.keep(document.id, identity.found_in(draft.evidence.proof))
+                self.standing.keep(document.id, identity.found_in(draft.evidence.proof, draft.image))
         return self.repository.publish(drafting.directory, document, index=drafting.index, committing=self.shield.begin)
 
     def _manifest(self, draft: Draft, stored: list[StoredFile], included: include.Stored, source: Source) -> Manifest:
@@ -308,6 +314,7 @@ class _Job:
             durations=dict(self.phases.seconds),
             versions=manifest.versions(),
             apart=self.apart,
+            anomaly=self.anomaly if self.apart else "",
             accepts=self._accepts(),
             repository=self.repository.id,
             origins=() if self.encrypted else included.origins,

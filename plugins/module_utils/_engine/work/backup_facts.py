@@ -31,7 +31,9 @@ def describe(backup: Backup, keys: Keys = NO_KEYS) -> dict[str, Any]:
         "pinned_until": backup.pinned_until or None,
         "verified": backup.verified,
         "proven": backup.proven or None,
+        "suspect": backup.suspect,
         "apart": backup.apart,
+        "held": backup.held,
         "foreign": backup.foreign,
         "confirmed": backup.confirmed or None,
     }
@@ -50,7 +52,6 @@ def _describe_manifest(document: Manifest) -> dict[str, Any]:
         "created": document.started,
         "reason": document.reason,
         "tags": list(document.tags),
-        "suspect": document.suspect,
         "doubts": examination.doubts(document.checks),
         "stored_bytes": document.stored_bytes,
         "database_bytes": document.image.bytes,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..repository import base, include
+from ..repository import anomaly, base, include
 from ..repository.base import Policy
 from ..repository.include import Include
 from ..repository.published import Backup
@@ -49,6 +49,7 @@ class Request:
     force: bool = False
     allow_empty: bool = False
     force_identity: bool = False
+    suspect_below: int = anomaly.DEFAULT_PERCENT
 
     @property
     def policy(self) -> Policy:
@@ -80,6 +81,7 @@ def requested(given: Options) -> Request:
         force=given["force"],
         allow_empty=given["allow_empty"],
         force_identity=given["force_identity"],
+        suspect_below=options.count(given, "suspect_below"),
     )
 
 

@@ -118,7 +118,7 @@ def _against(backup: Backup, error: EngineError | None) -> str:
         raise error
     if error is not None:
         return error.message
-    return "it is perhaps of another database than those before it, and held apart." if backup.apart else ""
+    return f"{backup.held}, so it is held apart." if backup.apart else ""
 
 
 def _nothing_good(listed: Sequence[Backup], failed: Sequence[Failed]) -> BackupNotFoundError:

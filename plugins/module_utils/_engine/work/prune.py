@@ -222,7 +222,7 @@ class _Job:
         apart = [each.entry.id for each in decisions if each.entry.apart]
         if any(retention.UNTOLD in each.reasons for each in decisions):
             self.outcome.warnings.append(
-                f"{', '.join(sorted(apart))}: perhaps of another database; {retention.UNTOLD}, with force_identity"
+                f"{', '.join(sorted(apart))}: held apart; {retention.UNTOLD}, with acknowledge or force_identity"
             )
         elif gone := [each.entry.id for each in decisions if each.reasons == (retention.APART,)]:
             self.outcome.warnings.append(f"no rule counts {', '.join(sorted(gone))}: {retention.APART}")

@@ -120,10 +120,10 @@ class _Job:
     def _wanted(self) -> tuple[list[Backup], list[Backup]]:
         """What the target may hold, and what of that it should, oldest first.
 
-        Nothing that is suspect, damaged or of another repository, unless it is asked for by its id.
+        Nothing that is corrupt, damaged or of another repository, unless it is asked for by its id.
         """
         backups = self.backups = self.repository.backups()
-        good = [each for each in backups if each.manifest and not (each.lack or each.foreign or each.suspect)]
+        good = [each for each in backups if each.manifest and not (each.lack or each.foreign or each.corrupt)]
         wanted = good
         if self.request.backup != "all":
             wanted = _chain(self.repository.find(self.request.backup, among=backups), good)

@@ -35,6 +35,6 @@ def write(
 
 def warnings(backup: Backup) -> list[str]:
     """What to know of a backup that somebody looks into."""
-    if backup.suspect:
+    if backup.corrupt:
         return [f"{backup.id} is a copy of a corrupt database: not all that is in it can be read"]
     return [f"{backup.id} was made in another repository"] if backup.foreign else []
