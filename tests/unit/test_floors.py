@@ -53,7 +53,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "watch": (
         ("drill_report",),
-        ("drill_details",),
+        ("drill_details", "status_file"),
         ("chart", "figures", "health", "page"),
         ("given", "look", "markup", "offsite", "recovery", "schedule"),
     ),
