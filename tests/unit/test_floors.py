@@ -24,7 +24,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("telling",),
         ("guard",),
         ("commands", "status"),
-        ("drills",),
+        ("drills", "nagios"),
         ("audit", "console", "grammar", "offsite", "recovery"),
         ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
         ("config", "manual", "watch_config"),

@@ -29,6 +29,7 @@ from . import (
     grammar,
     guard,
     manual,
+    nagios,
     offsite,
     recovery,
     selection,
@@ -55,11 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             # The name of a file may not be text in the encoding of a terminal; that is not a reason to fail.
             stream.reconfigure(errors="backslashreplace")
-    console = Console(json="--json" in words)
+    is_plugin = "--nagios" in words and _command_in(words) == "status"
+    console = nagios.Plugin() if is_plugin else Console(json="--json" in words)
     try:
         with _interruptible():
             arguments = grammar.parse(words)
-            console = Console(json=arguments.json, quiet=arguments.quiet, syslog=arguments.syslog)
+            console = _console(arguments)
             code = _run(arguments, console) if arguments.command_name != grammar.HELP else _help(arguments, console)
     except SystemExit as error:
         # --help and --version have printed what they are for.
@@ -71,7 +73,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if console.lost and not code:
         code = 1
         console.complain(PROGRAM, EngineError(f"The answer could not be written: {console.lost}."))
-    return code
+    return console.exit_code(code)
+
+
+def _console(arguments: argparse.Namespace) -> Console:
+    if not vars(arguments).get("nagios"):
+        return Console(json=arguments.json, quiet=arguments.quiet, syslog=arguments.syslog)
+    if arguments.json:
+        raise UsageError("Both --nagios and --json are given.", hint="Give one of them.")
+    return nagios.Plugin(syslog=arguments.syslog)
 
 
 def _help(arguments: argparse.Namespace, console: Console) -> int:

@@ -40,6 +40,10 @@ class Console:
         self.lost = ""
         self._shows_progress = not json and not quiet and _is_terminal(sys.stderr)
 
+    def exit_code(self, code: int) -> int:
+        """What the program ends with when the run came to ``code``."""
+        return code
+
     def say(self, *lines: str) -> None:
         """Results, for people."""
         if not self.json and not self.quiet:

@@ -152,6 +152,11 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", metavar="COUNT", type=int, default=0, help="show so many of the newest lines, too")
 
 
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    plugin = "answer as a plugin of Nagios does: 0 ok, 1 degraded, 2 failing or missed, 3 unknown"
+    parser.add_argument("--nagios", action="store_true", help=plugin)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -251,8 +256,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "status": Command(
         "Say how well each database is backed up: 3 degraded, 31 last run failed or missing, 30 RPO missed.",
-        _add_nothing,
-        ("status", "status agent --json"),
+        _add_status,
+        ("status", "status agent --json", "status --all --nagios"),
     ),
     "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
     "audit": Command(
