@@ -54,8 +54,8 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "watch": (
         ("drill_report",),
         ("drill_details", "status_file"),
-        ("chart", "figures", "health", "page"),
-        ("given", "look", "markup", "offsite", "recovery", "schedule"),
+        ("chart", "figures", "health", "notify", "page"),
+        ("given", "look", "markup", "offsite", "recovery", "schedule", "web"),
     ),
     "targets": (
         ("target",),
@@ -99,11 +99,11 @@ LONGEST_LINES = 400
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
-    "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "importlib",
-    "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform", "pwd", "re",
-    "secrets", "select", "shlex", "shutil", "signal", "socket", "sqlite3", "stat", "struct", "subprocess", "sys",
-    "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib",
-    "zoneinfo",
+    "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "http",
+    "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
+    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "sqlite3", "ssl", "stat", "struct",
+    "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib",
+    "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 
 ROOMS = sorted(path.relative_to(ENGINE).as_posix()[:-3] for path in ENGINE.rglob("*.py") if path.stem != "__init__")

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..system.aside import Job
-from .watch_config import Watch
+from ..watch import notify, status_file
+from . import config
+from .watch_config import MOMENTS, Receiver, Watch
 
 Observation = Mapping[str, Any]
 """A database as ``status`` answers of it."""
@@ -31,11 +35,42 @@ class Sink:
     close: Callable[[], None] = field(default=lambda: None)
 
 
-def ending(watch: Watch, directory: Path, name: str, run: Run) -> list[Sink]:  # noqa: ARG001
+def ending(watch: Watch, directory: Path, name: str, run: Run) -> list[Sink]:
     """Everybody who is told of the end of ``run``, which begins now, on the database ``name``."""
-    return []
+    found = [Sink(_called(each), partial(_notify, watch, each)) for each in _hearing(watch, name, run, *MOMENTS[1:])]
+    if watch.status_file:
+        found.append(Sink("status_file", partial(_write_status, watch.status_file, watch, directory)))
+    return found
 
 
-def starting(watch: Watch, name: str, run: Run) -> dict[str, Job]:  # noqa: ARG001
+def starting(watch: Watch, name: str, run: Run) -> dict[str, Job]:
     """Everybody who is told that ``run`` begins, by what a warning calls them."""
-    return {}
+    known = {"name": name, "host": socket.gethostname()}
+    return {_called(each): partial(_notify, watch, each, known, run) for each in _hearing(watch, name, run, MOMENTS[0])}
+
+
+def _hearing(watch: Watch, name: str, run: Run, *moments: str) -> list[Receiver]:
+    return [each for each in watch.receivers if any(each.wants(run["command"], moment, name) for moment in moments)]
+
+
+def _called(receiver: Receiver) -> str:
+    return f"the receiver {receiver.name}"
+
+
+def _notify(watch: Watch, receiver: Receiver, observation: Observation, run: Run) -> None:
+    """Tell a receiver, unless it wants to hear of another outcome only."""
+    if not receiver.wants(run["command"], run.get("outcome", MOMENTS[0]), observation["name"]):
+        return
+    seconds, headers_file = watch.timeout_seconds, receiver.headers_file
+    told = notify.content(observation, run, details=receiver.details)
+    if receiver.type == "ping":
+        notify.ping(receiver.url, observation, run, headers_file=headers_file, seconds=seconds)
+    elif receiver.type == "webhook":
+        notify.webhook(receiver.url, observation, told, headers_file=headers_file, seconds=seconds)
+    else:
+        notify.command(receiver.command, told, seconds=seconds)
+
+
+def _write_status(path: Path, watch: Watch, directory: Path, observation: Observation, _run: Run) -> None:
+    configured, seconds = config.names(directory), watch.timeout_seconds
+    status_file.write(path, observation, configured=configured, lock_timeout_seconds=seconds)

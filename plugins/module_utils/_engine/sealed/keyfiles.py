@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files with keys and passphrases, as an operator names them in an option. No message quotes what is in one."""
+"""Files with keys, passphrases and tokens, as an operator names them in an option. No message quotes what is in one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ _AGE_RECIPIENTS = ("age1", "ssh-ed25519 ", "ssh-rsa ")
 # Private keys of age and its plugins, SSH and PGP as text, and what a PGP private key begins with as bytes (RFC 9580).
 _SECRET = re.compile(rb"AGE-(?:SECRET-KEY|PLUGIN)-|-----BEGIN [A-Z ]*PRIVATE KEY|\A[\x94-\x97\xc5]", re.IGNORECASE)
 
+# Of RFC 9110, 5.6.2 and 5.5, without the bytes of other encodings.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]+")
+
 
 def content(path: Path, option: str) -> bytes:
     """What the file that ``option`` names holds. Raises ``UsageError`` or ``PermissionDeniedError``."""
@@ -35,7 +39,7 @@ def content(path: Path, option: str) -> bytes:
     if not found.strip():
         raise UsageError(f"the {option} {path} is empty.", hint=f"Correct {option}, or restore the file.")
     if len(found) > _LIMIT_BYTES:
-        raise UsageError(f"the {option} {path} is too large for keys.", hint=f"Correct {option}.")
+        raise UsageError(f"the {option} {path} is too large for what it is to hold.", hint=f"Correct {option}.")
     return found
 
 
@@ -45,6 +49,22 @@ def passphrase(path: Path) -> bytes:
     if not first.strip():
         raise UsageError(f"the first line of the passphrase_file {path} is empty.", hint="Put the passphrase there.")
     return first
+
+
+def headers(path: Path) -> dict[str, str]:
+    """The headers of a request in a private file: ``Name: value``, one a line; comments begin with ``#``."""
+    check_private(path, "headers_file")
+    lines = content(path, "headers_file").decode(errors="replace").splitlines()
+    found = {}
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.startswith("#"):
+            name, colon, value = line.partition(":")
+            if not colon or not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value.strip()):
+                raise UsageError(
+                    f"line {number} of the headers_file {path} is not a header.", hint="Write it like Name: value."
+                )
+            found[name] = value.strip()
+    return found
 
 
 def age_recipients(given: str) -> list[str]:

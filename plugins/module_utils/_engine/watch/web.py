@@ -1,0 +1,110 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One request to an address that is a secret: no message has more of it than the host.
+
+The environment's proxies hold, as ``urllib`` knows them: http_proxy, https_proxy, no_proxy.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import IO
+from urllib.parse import SplitResult, urlsplit
+
+from ..repository.manifest import COLLECTION_VERSION
+from ..system.errors import EngineError, TargetUnreachableError, UsageError
+
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.UnknownHandler,
+    urllib.request.HTTPHandler,
+    urllib.request.HTTPSHandler,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """A few, and from a protected connection only to another one. What is sent as data goes nowhere else."""
+
+    max_redirections = 3
+    max_repeats = 1
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        scheme = urlsplit(newurl).scheme
+        if req.data is not None or scheme not in ("https", req.type):
+            return None
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def send(url: str, *, data: bytes | None = None, headers: Mapping[str, str], seconds: float) -> None:
+    """GET ``url``, or POST ``data`` there; an answer of the class 2xx is success, and what else is in it is not read.
+
+    Raises for anything else. ``seconds`` is how long the other side may be silent.
+    """
+    host = parts(url).netloc
+    request = urllib.request.Request(url, data)  # noqa: S310 - http and https only
+    for name, value in {"User-Agent": f"sqlite-backup/{COLLECTION_VERSION}", **headers}.items():
+        # Not for where a redirect may lead.
+        request.add_unredirected_header(name, value)
+    opener = urllib.request.OpenerDirector()
+    for each in (*_HANDLERS, _Redirects):
+        opener.add_handler(each())
+    try:
+        opener.open(request, timeout=seconds).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise TargetUnreachableError(f"{host} answered {error.code}.", hint=_advice(error.code)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failure(host, error, seconds) from None
+
+
+def parts(url: str) -> SplitResult:
+    """The parts of an address that can be used; raises ``UsageError`` for another one."""
+    try:
+        found = urlsplit(url)
+        known = found.scheme in ("http", "https") and bool(found.hostname) and found.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise UsageError("its URL names no host of http or https.", hint="Write it like https://host/path.")
+    if "@" in found.netloc:
+        raise UsageError("its URL holds a password.", hint="Put a header Authorization into headers_file.")
+    return found
+
+
+def _advice(code: int) -> str:
+    if code in range(300, 400):
+        return "It leads to another address: name that one in url, if it is meant."
+    return "See whether url, and what headers_file holds, are right." if code in range(400, 500) else ""
+
+
+def _failure(host: str, error: Exception, seconds: float) -> EngineError:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    # Before Python 3.10 it is another class.
+    if isinstance(cause, (TimeoutError, socket.timeout)):
+        return TargetUnreachableError(f"{host} did not answer within {seconds:g} s.")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TargetUnreachableError(f"{host} is not known to be who it says: {cause.verify_message}.")
+    if isinstance(cause, ssl.SSLError):
+        return TargetUnreachableError(f"{host} could not be spoken to by TLS: {cause.reason}.")
+    if isinstance(cause, OSError) and cause.errno:
+        said = cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
+        return TargetUnreachableError(f"{host} could not be reached: {str(said).lower()}.")
+    # Its text may quote the URL.
+    return TargetUnreachableError(f"{host} did not answer as http asks for ({type(cause).__name__}).")
