@@ -189,11 +189,9 @@ def test_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 
 
 def test_run_that_cannot_have_the_lock_says_so(tmp_path: Path) -> None:
-    with (
-        locks.held(tmp_path / ".status.json.lock", timeout_seconds=0),
-        pytest.raises(RepositoryLockedError, match="Cannot write"),
-    ):
-        write(tmp_path / "status.json")
+    with locks.held(tmp_path / ".status.json.lock", timeout_seconds=0):
+        with pytest.raises(RepositoryLockedError, match="Cannot write"):
+            write(tmp_path / "status.json")
 
 
 def _write_often(path: Path, name: str, configured: Collection[str]) -> None:
