@@ -38,6 +38,8 @@ BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(
 
 # Microsoft's emulator of Azure Blob, from the registry of npm.
 AZURITE := azurite@3.35.0
+# What an example of the documentation needs, from there, too.
+EXPRESS := express@5.3.0
 
 # What a machine sets for its own network must not reach the servers that tests start on loopback.
 HERMETIC := env -u AWS_CA_BUNDLE -u http_proxy -u HTTP_PROXY -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
@@ -110,8 +112,8 @@ $(READY): tests/requirements/ansible.txt tests/requirements/dev.txt tests/requir
 $(BUILD)/stores/.ready: $(READY) tests/requirements/stores.txt
 	@missing=; $(PYTHON) -m venv --clear $(BUILD)/stores && $(BUILD)/stores/bin/python -m pip install --quiet \
 		--disable-pip-version-check -r tests/requirements/stores.txt || missing=" gcp-storage-emulator moto"; \
-	npm install --silent --no-fund --no-audit --prefix $(BUILD)/stores $(AZURITE) >/dev/null 2>&1 \
-		|| missing="$$missing azurite"; \
+	npm install --silent --no-fund --no-audit --prefix $(BUILD)/stores $(AZURITE) $(EXPRESS) >/dev/null 2>&1 \
+		|| missing="$$missing azurite express"; \
 	if [ -z "$$missing" ]; then touch $@; else echo "MISSING, what needs it is left out:$$missing" >&2; fi
 
 # Without these all the others are measured, and the next run tries again.

@@ -178,8 +178,8 @@ def remote(top: Path) -> Iterator[Server]:
 _STORES = Path(__file__).resolve().parents[2] / ".build" / "stores"
 
 
-def _store(*path: str) -> str:
-    """The program of an emulator."""
+def store(*path: str) -> str:
+    """A program, or a library, that was installed for tests."""
     found = _STORES.joinpath(*path)
     if not found.exists():
         pytest.skip(f"{found.name} is not installed: `make test` does that")
@@ -190,7 +190,7 @@ def _store(*path: str) -> str:
 def azurite(top: Path) -> Iterator[Server]:
     """Microsoft's own emulator of Azure Blob, with the account and key that everybody knows."""
     port = free_port()
-    program = _store("node_modules", ".bin", "azurite-blob")
+    program = store("node_modules", ".bin", "azurite-blob")
     options = ["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--location", str(top / "azurite")]
     account = "devstoreaccount1"
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -211,7 +211,7 @@ def azurite(top: Path) -> Iterator[Server]:
 def gcs(top: Path) -> Iterator[Server]:
     """An emulator of Google Cloud Storage, for small files."""
     port = free_port()
-    program = _store("bin", "gcp-storage-emulator")
+    program = store("bin", "gcp-storage-emulator")
     words = [program, "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--default-bucket", "backups"]
     target = {
         "url": "gs://backups/host",
@@ -225,7 +225,7 @@ def gcs(top: Path) -> Iterator[Server]:
 def moto(top: Path) -> Iterator[Server]:
     """A mock of S3 that knows Object Lock; it takes any secret."""
     port = free_port()
-    words = [_store("bin", "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    words = [store("bin", "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     credentials = secret_file(top / "moto.credentials", f"access_key_id = {KEY}\nsecret_access_key = {SECRET}\n")
     target = {
         "url": "s3://backups/host",
