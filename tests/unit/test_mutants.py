@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork(2): a mutant may end the process that reads it"),
 ]
 
-MUTANTS = 300
+MUTANTS = 100
 ANSWER_SECONDS = 10
 MEMORY_BYTES = 2 << 30
 # Of errors.py, without 1, which is a fault of ours.
