@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import audit
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, places, who
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    RefusedError,
     RepositoryLockedError,
     StorageFailedError,
 )
@@ -222,6 +223,13 @@ def test_a_lock_that_somebody_holds_is_waited_for_in_bounded_time(log: Path, mon
         with pytest.raises(RepositoryLockedError, match=r"history\.jsonl"):
             audit.append(log, "backup", {})
     assert len(lines(log)) == 5
+
+
+def test_who_replaces_the_log_all_the_time_holds_nobody_for_long(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_LOCK_SECONDS", 0.3)
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with pytest.raises(RefusedError, match=r"history\.jsonl.*replaced all the time"):
+        audit.append(log, "backup", {})
 
 
 # The runner.

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, places, who
-from ..system.errors import EngineError, doing
+from ..system.clock import Deadline
+from ..system.errors import EngineError, RefusedError, doing
 
 NAME = "history.jsonl"
 LONGEST_BYTES = 1024 * 1024
@@ -30,6 +31,8 @@ _NUMBERED = re.compile(r"history\.([0-9]{6})\.jsonl")
 _PREVIOUS = "previous"
 _LOCK_SECONDS = 5.0
 _LONGEST_LINE_BYTES = 1024 * 1024
+# No file grows that long; one that did would be read into memory.
+_LIMIT_BYTES = 64 * 1024 * 1024
 
 Echo = Callable[[Mapping[str, Any]], None]
 _echoes: list[Echo] = []
@@ -55,7 +58,8 @@ def append(repository: Path, event: str, facts: Mapping[str, Any]) -> list[str]:
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[io.FileIO]:
     """The file that has the name ``path`` now, made when there is none, with its lock: one line at a time."""
-    while True:
+    deadline = Deadline(_LOCK_SECONDS)
+    while not deadline.passed():
         descriptor = files.open_private(path, os.O_APPEND)
         with io.FileIO(descriptor, "r+", closefd=True) as file:
             locks.wait(descriptor, path, timeout_seconds=_LOCK_SECONDS)
@@ -64,6 +68,7 @@ def _held(path: Path) -> Iterator[io.FileIO]:
                 if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
                     yield file
                     return
+    raise RefusedError("it is replaced all the time.", hint="Find out who does that.")
 
 
 def _append(repository: Path, file: io.FileIO, event: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +159,7 @@ def events(repository: Path) -> list[dict[str, Any]]:
 
 def _raw(path: Path) -> list[bytes]:
     with doing(f"Cannot read the audit log {path}"), contextlib.suppress(FileNotFoundError):
-        return [line for line in places.read_bytes(path).split(b"\n") if line]
+        return [line for line in places.read_bytes(path, limit_bytes=_LIMIT_BYTES).split(b"\n") if line]
     return []
 
 
