@@ -170,6 +170,23 @@ def test_a_broken_configuration_of_what_is_told_is_a_warning(host: Host, content
     assert told in warning
 
 
+def test_a_signal_while_others_are_told_stops_the_next_database_and_denies_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, sink: Callable[..., None]
+) -> None:
+    host.add("orders")
+    sink(a=lambda *_: None)
+
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(telling.status, "observe", interrupt)
+    said = host.run("backup", "--all", "--json")
+    assert said.code == 130
+    assert [(each["name"], each["error"]) for each in said.document["results"]] == [("agent", None)]
+    assert host.ids()
+    assert host.run("backup", "orders").code == 0
+
+
 def test_every_sink_is_closed_whatever_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     found = [Sink(name, lambda *_: None, lambda name=name: closed.append(name)) for name in "ab"]  # type: ignore[misc]

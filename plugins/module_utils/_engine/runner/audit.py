@@ -85,8 +85,9 @@ def remember(settings: Database) -> list[str]:
             told = f"the audit log of {settings.name} was changed since its last line that is known here"
             return [f"{told}: see sqlite-backup audit {settings.name}. {_MEANT} {file}."]
         if last != known:
-            files.own_directory(file.parent)
-            files.replace_private(file, (json.dumps({"digest": last}) + "\n").encode())
+            with doing():
+                files.own_directory(file.parent)
+                files.replace_private(file, (json.dumps({"digest": last}) + "\n").encode())
     except EngineError as error:
         return [f"it could not be written down up to where the audit log is known: {error}"]
     return []

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..sqlite import library
 from ..sqlite.snapshot import Progress
-from ..system import confined
+from ..system import confined, interrupts
 from ..system.errors import CancelledError, EngineError, UsageError, Way, explained
 from . import (
     audit,
@@ -147,6 +147,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             console.tell(*_named(result, lines))
         elif command != "status":
             console.say(*_named(result, lines))
+        if teller.stopped and name != chosen[-1]:
+            raise KeyboardInterrupt
         if isinstance(result.error, CancelledError):
             break
     if command == "status":
@@ -184,13 +186,19 @@ def _apart(settings: Database, arguments: argparse.Namespace, console: Console, 
 
 
 def _noted(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:
-    """The work, and behind it a note of up to where the audit log is known."""
+    """The work, and behind it a note of up to where the audit log is known; a signal then does not undo the work."""
     unnoted: list[str] = []
-    try:
-        result = _work(settings, arguments, console, progress)
-    finally:
-        if arguments.command_name in _WRITING and not vars(arguments).get("dry_run"):
-            unnoted = audit.remember(settings)
+    with interrupts.Shield() as shield:
+        try:
+            result = _work(settings, arguments, console, progress)
+        finally:
+            if arguments.command_name in _WRITING and not vars(arguments).get("dry_run"):
+                shield.begin()
+                unnoted = audit.remember(settings)
+    if shield.caught and arguments.command_name in selection.OF_ONE:
+        unnoted.append("a signal to stop came when everything was done already")
+    else:
+        shield.deliver()
     result.warnings.extend(unnoted)
     return result
 

@@ -29,6 +29,8 @@ class Teller:
         self.command = command
         self.active = active and command in watch_config.TOLD
         self.watch, self.trouble = Watch(), ""
+        # By a signal that came when a database was done: its result stands, the next one does not begin.
+        self.stopped = False
         try:
             self.watch = watch_config.load(directory)
         except EngineError as error:
@@ -65,6 +67,7 @@ class Telling:
         try:
             result.warnings.extend(self._told(result))
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the run is done, whatever becomes of its news
+            self._teller.stopped |= isinstance(error, KeyboardInterrupt)
             result.warnings.append(f"not everybody was told of this run: {explained(error)}")
         finally:
             for each in self._sinks:

@@ -105,8 +105,11 @@ class CopiedSnapshot(Snapshot):
         self.corruption = corruption
         self.connection = None
         if not corruption:
-            self.connection = database.connect(path, immutable=True)
-            schema.load_of_copy(self.connection, self.header)
+            try:
+                self.connection = database.connect(path, immutable=True)
+                schema.load_of_copy(self.connection, self.header)
+            except sqlite3.Error as error:
+                raise database.from_sqlite_error(error, path) from error
 
     @property
     def pinned_seconds(self) -> float:
