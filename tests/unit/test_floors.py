@@ -52,8 +52,8 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("acknowledge", "backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
     ),
     "watch": (
-        ("drill_report",),
-        ("drill_details", "status_file"),
+        ("drill_report", "textfile"),
+        ("drill_details", "metrics", "status_file"),
         ("chart", "figures", "health", "notify", "page"),
         ("given", "look", "markup", "offsite", "recovery", "schedule", "web"),
     ),

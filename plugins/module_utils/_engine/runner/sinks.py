@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system.aside import Job
-from ..watch import notify, status_file
+from ..watch import notify, status_file, textfile
 from . import config
 from .watch_config import MOMENTS, Receiver, Watch
 
@@ -40,6 +40,8 @@ def ending(watch: Watch, directory: Path, name: str, run: Run) -> list[Sink]:
     found = [Sink(_called(each), partial(_notify, watch, each)) for each in _hearing(watch, name, run, *MOMENTS[1:])]
     if watch.status_file:
         found.append(Sink("status_file", partial(_write_status, watch.status_file, watch, directory)))
+    if watch.textfile_directory:
+        found.append(Sink("node_exporter", partial(_write_metrics, watch.textfile_directory, directory)))
     return found
 
 
@@ -74,3 +76,7 @@ def _notify(watch: Watch, receiver: Receiver, observation: Observation, run: Run
 def _write_status(path: Path, watch: Watch, directory: Path, observation: Observation, _run: Run) -> None:
     configured, seconds = config.names(directory), watch.timeout_seconds
     status_file.write(path, observation, configured=configured, lock_timeout_seconds=seconds)
+
+
+def _write_metrics(place: Path, directory: Path, observation: Observation, _run: Run) -> None:
+    textfile.write(place, observation, config.names(directory))
