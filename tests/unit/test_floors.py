@@ -88,10 +88,10 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "system": (
         ("scratch",),
         ("locks",),
-        ("confined", "files"),
+        ("confined", "files", "who"),
         ("options", "owners"),
         ("clock", "places"),
-        ("aside", "errors", "interrupts", "mounts", "who", "words"),
+        ("aside", "errors", "interrupts", "mounts", "words"),
     ),
 }
 LONGEST_LINES = 400

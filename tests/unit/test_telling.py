@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +86,19 @@ def test_what_is_observed_is_what_status_answers(
     assert (observation["state"], observation["rpo_seconds"], observation["rto_seconds"]) == ("ok", 3600.0, 900.0)
     assert observation["fresh_until"] > observation["recovery_point"]
     assert 0 < observation["free_bytes"] <= observation["filesystem_bytes"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="users have no numbers here")
+def test_the_user_is_who_runs_whatever_the_environment_says(
+    host: Host, sink: Callable[..., None], told: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`su` keeps the variables: a run by hand would be told as that of another user."""
+    sink()
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "nobody")
+    host.run("backup", "agent")
+    (only,) = told()
+    assert only["observation"]["user"] == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_a_failure_is_told_with_what_is_known(

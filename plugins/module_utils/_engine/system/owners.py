@@ -201,7 +201,7 @@ def ownership(status: os.stat_result) -> tuple[str, str, str, int | None, int | 
     """
     if sys.platform == "win32":
         return "", "", "", None, None
-    owner, group = _name_of_user(status.st_uid), _name_of_group(status.st_gid)
+    owner, group = name_of_user(status.st_uid), _name_of_group(status.st_gid)
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     return owner or str(status.st_uid), group or str(status.st_gid), mode, status.st_uid, status.st_gid
 
@@ -229,7 +229,7 @@ def local_owner(owner: str, number: int | None) -> int | None:
 
     A number that has a name here is that of somebody else.
     """
-    return _local(owner, number, numeric_owner, _name_of_user)
+    return _local(owner, number, numeric_owner, name_of_user)
 
 
 def local_group(group: str, number: int | None) -> int | None:
@@ -246,7 +246,8 @@ def _local(
         return number if number is not None and number <= _LAST_ID and name_of(number) is None else None
 
 
-def _name_of_user(number: int) -> str | None:
+def name_of_user(number: int) -> str | None:
+    """The name of the user with this number; None where it has none."""
     if sys.platform != "win32":
         import pwd
 

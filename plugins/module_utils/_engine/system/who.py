@@ -11,7 +11,10 @@ import getpass
 import os
 import re
 import socket
+import sys
 from typing import Any
+
+from . import owners
 
 _NOBODY = 2**32 - 1
 _LONGEST_LINE = 32
@@ -31,11 +34,10 @@ def describe() -> dict[str, Any]:
 
 
 def user() -> str:
-    """The name of the user that this runs as, or its number."""
-    try:
+    """The name of the user that this runs as, or its number: not what the environment says, which anybody can set."""
+    if sys.platform == "win32":
         return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return str(getattr(os, "getuid", lambda: "unknown")())
+    return owners.name_of_user(os.getuid()) or str(os.getuid())
 
 
 def _login() -> str:
