@@ -51,7 +51,7 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
-test: programs $(READY) $(BUILD)/stores/.ready
+test: programs $(READY) $(BUILD)/stores/.ready $(BUILD)/otlp/.ready
 	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
@@ -115,6 +115,16 @@ $(BUILD)/stores/.ready: $(READY) tests/requirements/stores.txt
 	npm install --silent --no-fund --no-audit --prefix $(BUILD)/stores $(AZURITE) $(EXPRESS) >/dev/null 2>&1 \
 		|| missing="$$missing azurite express"; \
 	if [ -z "$$missing" ]; then touch $@; else echo "MISSING, what needs it is left out:$$missing" >&2; fi
+
+# A Python that has OpenTelemetry. Without it what it sends is not tested, and the next run tries again.
+$(BUILD)/otlp/.ready: $(READY) tests/requirements/otlp.txt
+	@if $(PYTHON) -m venv --clear $(BUILD)/otlp && $(BUILD)/otlp/bin/python -m pip install --quiet \
+		--disable-pip-version-check -r tests/requirements/otlp.txt; then \
+		touch $@; \
+	else \
+		rm -rf $(BUILD)/otlp; \
+		echo "MISSING, what needs it is left out: opentelemetry" >&2; \
+	fi
 
 # Without these all the others are measured, and the next run tries again.
 $(BUILD)/venv/.benchmark: $(READY) tests/requirements/benchmark.txt

@@ -35,7 +35,15 @@ def counted(host: Host) -> dict[str, Any]:
 
 
 def test_before_the_first_run_all_is_zero(tmp_path: Path) -> None:
-    assert counts.read(tmp_path, "agent") == {"counts": NONE, "durations": {}, "last_run": None}
+    nothing = {"counts": NONE, "counted_since": None, "durations": {}, "last_run": None}
+    assert counts.read(tmp_path, "agent") == nothing
+
+
+def test_counts_tell_since_when_they_count(tmp_path: Path) -> None:
+    """Who adds up increases must see when they began anew."""
+    for time in ("2025-12-30T12:00:00Z", "2025-12-30T13:00:00Z"):
+        counts.add(tmp_path, "agent", good=True, kind="full", last={**LAST, "time": time})
+    assert counts.read(tmp_path, "agent")["counted_since"] == "2025-12-30T12:00:00Z"
 
 
 def test_runs_are_counted_by_what_they_stored_and_failures_by_what_was_asked_for(host: Host) -> None:

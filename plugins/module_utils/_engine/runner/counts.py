@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..system import files, locks, places
+from ..system import clock, files, locks, places
 from ..system.errors import EngineError, doing
 from .config import SEEN_NAME
 
@@ -28,18 +28,24 @@ def file_of(directory: Path, name: str) -> Path:
 
 
 def read(directory: Path, name: str) -> dict[str, Any]:
-    """``counts``, ``durations`` and ``last_run`` as an observation has them; a damaged file counts as none."""
+    """``counts``, since when, ``durations`` and ``last_run`` as an observation has them; a damaged file is none."""
     try:
         content = json.loads(places.read_bytes(file_of(directory, name)))
         counts = {kind: _numbers(content["counts"][kind]) for kind in ("success", "failure")}
         durations = {each: float(content["durations"][each]) for each in STORED if each in content["durations"]}
         last = content["last_run"]
         last = {key: last[key] for key in _LAST} if last else None
+        since = clock.to_text(clock.from_text(content["counted_since"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
-        counts, durations, last = {"success": {}, "failure": {}}, {}, None
+        counts, since, durations, last = {"success": {}, "failure": {}}, None, {}, None
     success = {each: counts["success"].get(each, 0) for each in STORED}
     failure = {each: counts["failure"].get(each, 0) for each in ASKED}
-    return {"counts": {"success": success, "failure": failure}, "durations": durations, "last_run": last}
+    return {
+        "counts": {"success": success, "failure": failure},
+        "counted_since": since,
+        "durations": durations,
+        "last_run": last,
+    }
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, int]:
@@ -58,5 +64,5 @@ def add(directory: Path, name: str, *, good: bool, kind: str, last: Mapping[str,
         counts[kind] = counts.get(kind, 0) + 1
         if good:
             known["durations"][kind] = last["seconds"]
-        content = {**known, "last_run": dict(last)}
+        content = {**known, "counted_since": known["counted_since"] or last["time"], "last_run": dict(last)}
         files.replace_private(file, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

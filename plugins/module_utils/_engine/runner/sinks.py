@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ..system.aside import Job
-from ..watch import notify, status_file, textfile
+from ..watch import notify, otlp, status_file, textfile
 from . import config
-from .watch_config import MOMENTS, Receiver, Watch
+from .watch_config import MOMENTS, Collector, Receiver, Watch
 
 Observation = Mapping[str, Any]
 """A database as ``status`` answers of it."""
@@ -42,6 +42,8 @@ def ending(watch: Watch, directory: Path, name: str, run: Run) -> list[Sink]:
         found.append(Sink("status_file", partial(_write_status, watch.status_file, watch, directory)))
     if watch.textfile_directory:
         found.append(Sink("node_exporter", partial(_write_metrics, watch.textfile_directory, directory)))
+    if watch.collector:
+        found.append(_collector(watch.collector, watch.timeout_seconds))
     return found
 
 
@@ -80,3 +82,11 @@ def _write_status(path: Path, watch: Watch, directory: Path, observation: Observ
 
 def _write_metrics(place: Path, directory: Path, observation: Observation, _run: Run) -> None:
     textfile.write(place, observation, config.names(directory))
+
+
+def _collector(given: Collector, timeout_seconds: float) -> Sink:
+    # In what is left it can still be told that the collector did not answer.
+    sender = otlp.Sender(
+        given.endpoint, headers_file=given.headers_file, python=given.python, timeout_seconds=0.8 * timeout_seconds
+    )
+    return Sink("OpenTelemetry", sender.tell, sender.close)

@@ -298,7 +298,8 @@ def _samples(metric: Metric, observation: Observation) -> Iterator[Sample]:
         whose["user"] = str(observation["user"])
     for values, number in metric.of(observation).items():
         if isinstance(number, (int, float)) and math.isfinite(number):
-            yield Sample({**whose, **dict(zip(metric.labels, values))}, number)
+            # A flag, too, is a number from here on.
+            yield Sample({**whose, **dict(zip(metric.labels, values))}, +number)
 
 
 def text(found: Iterable[Family]) -> str:
