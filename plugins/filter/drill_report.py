@@ -5,29 +5,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
-
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import wording
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, words
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_details, page
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_details, measured, page
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_report as report
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch.drill_details import Drill
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch.given import Given
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import answers
+from ansible_collections.sqliteops.backup.plugins.plugin_utils.answers import Answer
 
 _HEAD = ("OUTCOME", "DATABASE", "HOST", "BACKUP", "RESTORED IN", "RTO", "AGE", "RPO")
-_SILENT = {"message": "It told nothing of its drills."}
 
 
 def drill_report(results: Mapping[str, Any], format: str = "text") -> str:  # noqa: A002 - as its option is called
     """The report of what the drills of each host in ``results`` came to."""
     formats = {"html": report.to_html, "json": report.to_json, "text": _text}
-    if format not in formats:
-        raise AnsibleFilterError(f"format is {format!r}. Allowed are {', '.join(formats)}.")
-    return formats[format](_collected(results))
+    return answers.formatted(format, formats, _collected(results))
 
 
 def drill_problems(results: Mapping[str, Any]) -> list[str]:
@@ -51,68 +47,23 @@ def _row(drill: Drill) -> list[str]:
     values = drill.values
     names = ("rto_seconds", "rto_target_seconds", "rpo_seconds", "rpo_target_seconds")
     numbers = [values.number(each) for each in names]
-    times = ["" if each is None else drill_details.seconds(each) for each in numbers]
+    times = ["" if each is None else measured.seconds(each) for each in numbers]
     return [drill.verdict.word, drill.name, values.text("host"), values.text("backup"), *times]
 
 
 def _collected(results: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(results, Mapping):
-        raise AnsibleFilterError("the results are not a dictionary. Allowed is one with an entry for each host.")
-    return report.collect(
-        (each for host, result in results.items() for each in _drills(str(host), result)), clock.now()
-    )
+    found = answers.of_hosts(results, lambda given: bool(given.mappings("drills")))
+    return report.collect((drill for each in found for drill in _drills(each)), clock.now())
 
 
-def _drills(host: str, result: Any) -> list[dict[str, Any]]:
-    """What the result of a task tells of ``host``; of one that tells nothing nobody may think that all is well."""
-    found = [*_told(host, result)]
-    return found or [{"outcome": drill_details.FAILED, "host": host, "name": "", "error": _SILENT}]
-
-
-def _told(host: str, result: Any, *, inside: bool = False) -> Iterator[dict[str, Any]]:
-    """Of one result; ``inside`` another one there are none."""
-    given = Given(result)
-    if given.flag("unreachable"):
-        yield {"outcome": drill_details.NOT_REACHED, "host": host, "name": _name(given), "error": _error(given)}
-    elif given.mappings("drills"):
-        for each in given.mappings("drills"):
-            yield {**each, "host": given.object("item").text("host") or host}
-    elif given.mappings("results") and not inside:
-        for each in given.mappings("results"):
-            yield from _told(host, each, inside=True)
-    elif given.text("stdout").startswith("{") and not inside:
-        yield from _answered(host, given.text("stdout"))
-    elif given.flag("skipped") is not True:
-        yield {"outcome": drill_details.FAILED, "host": host, "name": _name(given), "error": _error(given)}
-
-
-def _answered(host: str, text: str) -> Iterator[dict[str, Any]]:
-    """What the runner answered."""
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        answer = None
-    whole = answer if isinstance(answer, Mapping) else {"msg": f"Its answer is no JSON: {text:.200}"}
-    # Without a database there is the error of the whole run.
-    for each in Given(whole).mappings("results") or [whole]:
-        yield from _told(host, each, inside=True)
-
-
-def _name(given: Given) -> str:
-    return given.text("name") or given.object("item").text("name")
-
-
-def _error(given: Given) -> dict[str, Any]:
-    """Why there was no drill: as an error of the engine, or in the words of Ansible."""
-    error = given.object("error")
-    said = error.text("message") or given.text("msg") or given.text("stderr") or _SILENT["message"]
-    code = error.count("code")
-    return {
-        **({} if code is None else {"code": code}),
-        "class": error.text("class"),
-        "message": said,
-        "hint": error.text("hint"),
-    }
+def _drills(answer: Answer) -> Iterator[Mapping[str, Any]]:
+    """What an answer tells of drills; one that tells of none is a failure."""
+    if answer.told:
+        for each in Given(answer.values).mappings("drills"):
+            yield {**each, "host": answer.item.text("host") or answer.host}
+    else:
+        outcome = drill_details.FAILED if answer.reached else drill_details.NOT_REACHED
+        yield answer.failure({"outcome": outcome}, "drills")
 
 
 class FilterModule:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,11 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def home(place: Place, monkeypatch: pytest.MonkeyPatch) -> Home:
     return made(place, monkeypatch)
+
+
+@pytest.fixture
+def refused() -> Iterator[int]:
+    """A port on which nobody answers while it is held."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]

@@ -52,6 +52,11 @@ class Run:
     output: str
     modules: list[str]
 
+    @property
+    def last_failure(self) -> str:
+        """What the last task that failed said."""
+        return str([each for each in self.results if each.get("failed")][-1].get("msg"))
+
 
 def program(name: str) -> list[str]:
     """The command for a program of the ansible-core that belongs to this Python."""

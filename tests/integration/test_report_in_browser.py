@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_report
-from support import browser, drills
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_report, fleet_report
+from support import browser, drills, standings
 from support.browser import Tab
 
 pytestmark = [
@@ -40,11 +40,11 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
 
 @pytest.fixture
 def show(tab: Tab, tmp_path: Path) -> Any:
-    """A function that shows the report of some drills."""
+    """A function that shows the report of some drills, or of some databases."""
 
-    def shown(told: list[Mapping[str, Any]], *, width: int = DESK, **emulated: str) -> Tab:
+    def shown(told: list[Mapping[str, Any]], *, width: int = DESK, report: Any = drill_report, **emulated: str) -> Tab:
         file = tmp_path / "report.html"
-        file.write_text(drill_report.to_html(drill_report.collect(told, drills.MADE)), encoding="utf-8")
+        file.write_text(report.to_html(report.collect(told, drills.MADE)), encoding="utf-8")
         tab.resize(width)
         tab.emulate(**emulated)
         tab.open(file.as_uri())
@@ -123,9 +123,10 @@ def test_a_row_leads_to_its_details(show: Any) -> None:
     assert tab.value("document.querySelector('#drill-5 h2').innerText") == "agent on ci-1"
 
 
+@pytest.mark.parametrize(("report", "told"), [(drill_report, drills.hostile()), (fleet_report, standings.hostile())])
 @pytest.mark.parametrize("width", [PHONE, DESK])
-def test_hostile_names_do_nothing(show: Any, width: int) -> None:
-    tab = show(drills.hostile(), width=width)
+def test_hostile_names_do_nothing(show: Any, width: int, report: Any, told: list[Mapping[str, Any]]) -> None:
+    tab = show(told, width=width, report=report)
     assert tab.value("Object.keys(window).includes('harmed')") is False
     tab.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     # Whoever moves over it, and whoever sorts by it, must not set anything off.
@@ -142,9 +143,18 @@ def test_hostile_names_do_nothing(show: Any, width: int) -> None:
     assert tab.requests() == []
 
 
-@pytest.mark.parametrize("told", [drills.many(), [drills.drill()], []])
-def test_nothing_is_wider_than_a_phone(show: Any, told: list[Mapping[str, Any]]) -> None:
-    tab = show(told, width=PHONE)
+@pytest.mark.parametrize(
+    ("report", "told", "first"),
+    [
+        (drill_report, drills.many(), "Outcome"),
+        (drill_report, [drills.drill()], "Outcome"),
+        (drill_report, [], ""),
+        (fleet_report, standings.many(), "State"),
+        (fleet_report, [], ""),
+    ],
+)
+def test_nothing_is_wider_than_a_phone(show: Any, report: Any, told: list[Mapping[str, Any]], first: str) -> None:
+    tab = show(told, width=PHONE, report=report)
     tab.value("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     wide = "e => e.getBoundingClientRect().right > innerWidth + 0.5 && !e.closest('.unseen')"
     assert (
@@ -153,7 +163,46 @@ def test_nothing_is_wider_than_a_phone(show: Any, told: list[Mapping[str, Any]])
     assert tab.value("document.documentElement.scrollWidth") == PHONE
     # Each value says what it is, where the heads of the columns are far away.
     label = "getComputedStyle(document.querySelector('tbody [data-label]'), '::before').content"
-    assert not told or tab.value(label) == '"Outcome"'
+    assert not told or tab.value(label) == f'"{first}"'
+
+
+def test_fleet_renders_sorts_and_leads_to_its_details(show: Any) -> None:
+    tab = show(standings.many(), report=fleet_report)
+    assert tab.value("document.title") == "SQLite backups: 2 of 8 databases are well backed up. 1 host was not reached."
+    assert tab.value("document.documentElement.scrollWidth <= innerWidth") is True
+    assert tab.value(TOO_WIDE) == []
+    assert column(tab, 1) == [
+        "events",
+        "sessions",
+        "metrics",
+        "queue",
+        "all of them",
+        "jobs",
+        "search",
+        "agent",
+        "notes",
+    ]
+    assert tab.value(SORTED) == [["State", "ascending"]]
+    tab.click(HEAD.format(5))
+    # What has no age comes last.
+    assert column(tab, 1)[:6] == ["notes", "metrics", "jobs", "search", "agent", "events"]
+    tab.click(HEAD.format(1))
+    assert column(tab, 0)[:5] == ["missed", "missed", "failing", "not known", "not reached"]
+    assert tab.value("document.getElementById('database-8').open") is False
+    tab.click("table.sortable a[href='#database-8']")
+    tab.wait("location.hash === '#database-8' && document.getElementById('database-8').open")
+    assert tab.value("document.querySelector('#database-8 h2').innerText") == "agent on ci-1"
+    assert tab.complaints() == []
+    assert tab.requests() == []
+
+
+def test_fleet_is_dark_where_that_is_asked_for_and_light_on_paper(show: Any) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    tab = show(standings.many(), report=fleet_report, scheme="dark")
+    assert tab.value(ground) == SLATE
+    tab = show(standings.many(), report=fleet_report, width=PAPER, media="print", scheme="dark")
+    assert tab.value(ground) == "rgb(255, 255, 255)"
+    assert tab.value("document.documentElement.scrollWidth <= innerWidth") is True
 
 
 def test_a_long_finding_leaves_room_for_the_words_beside_it(show: Any) -> None:

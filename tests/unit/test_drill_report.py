@@ -14,26 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import drill_report
-from support import drills
+from support import drills, pages
 
 
 def page_of(*told: Any) -> str:
     return drill_report.to_html(drill_report.collect(told, drills.MADE))
 
 
-def lead_of(*told: Any) -> str:
-    return re.findall(r'<p class="lead.*?">(.*?)</p>', page_of(*told))[0]
-
-
-def rows(text: str) -> list[list[str]]:
-    """What the cells of the first table say."""
-    body = text.split("<tbody")[1].split("</tbody>", maxsplit=1)[0]
-    cells = [re.findall(r"<t[dh] .*?</t[dh]>", row) for row in re.findall(r"<tr.*?</tr>", body)]
-    return [[" ".join(re.sub(r"<.*?>", " ", cell).split()) for cell in row] for row in cells]
-
-
 def test_the_worst_comes_first() -> None:
-    told = [(row[0], row[1]) for row in rows(page_of(*drills.many()))]
+    told = [(row[0], row[1]) for row in pages.rows(page_of(*drills.many()))]
     assert told == [
         ("failed", "metrics"),
         ("not reached", "all of them"),
@@ -46,7 +35,7 @@ def test_the_worst_comes_first() -> None:
 
 
 def test_a_row_measures_against_the_targets() -> None:
-    (row,) = rows(page_of(drills.drill()))
+    (row,) = pages.rows(page_of(drills.drill()))
     assert row[3:] == [
         "20260301T030000Z-full made 2026-03-01 03:00 UTC",
         "1.22 s RTO 15 min, met",
@@ -70,7 +59,7 @@ def test_a_row_measures_against_the_targets() -> None:
     ],
 )
 def test_what_is_missed_or_missing_is_said(changes: dict[str, Any], place: int, text: str) -> None:
-    assert rows(page_of(drills.drill(**changes)))[0][place] == text
+    assert pages.rows(page_of(drills.drill(**changes)))[0][place] == text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +92,7 @@ def test_what_was_missed_hides_nothing_worse(told: dict[str, Any], word: str, to
     ],
 )
 def test_one_sentence_says_how_it_went(told: list[Any], lead: str) -> None:
-    assert lead_of(*told) == lead
+    assert pages.lead(page_of(*told))[0] == lead
 
 
 def test_page_says_what_was_proven_and_how_to_repeat_it() -> None:
@@ -127,7 +116,7 @@ def test_page_of_a_failure_says_why_and_what_to_do() -> None:
 
 def test_host_that_was_not_reached_has_its_row_and_its_reason() -> None:
     text = page_of(drills.not_reached())
-    assert rows(text) == [["not reached", "all of them", "ci-3", "", "", "", "", ""]]
+    assert pages.rows(text) == [["not reached", "all of them", "ci-3", "", "", "", "", ""]]
     assert "Connection refused" in text
     assert "the host was not reached." in text
 

@@ -102,6 +102,15 @@ def test_its_command_is_the_whole_command_that_was_given(
 
 
 @processes.needs_root
+def test_programs_hear_of_it_where_nothing_else_is_configured(etc: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (etc / "sqlite-backup" / "databases.d" / "agent.json").unlink()
+    other = add(etc, "sqlite-backup-app")
+    document = json.loads(run(capfd, "status", "--json").out)
+    assert (document["code"], document["results"]) == (2, [])
+    assert document["also_configured"] == [{"directory": str(other), "user": "nobody"}]
+
+
+@processes.needs_root
 @pytest.mark.parametrize("words", [["status", "--quiet"], ["backup", "agent"]])
 def test_what_is_silent_or_acts_does_not_speak_of_it(
     etc: Path, capfd: pytest.CaptureFixture[str], words: list[str]

@@ -125,6 +125,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     directory = config.directory(arguments.config)
     command, asked = arguments.command_name, vars(arguments)
     others = selection.others(arguments.config)
+    if command in selection.SHOWING:
+        console.know_others(others)
     chosen = selection.databases(
         arguments.names,
         directory,

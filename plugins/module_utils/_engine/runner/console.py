@@ -76,9 +76,12 @@ class Console:
             level, text = log.LOG_ERR, f"{what} failed, exit code {result.code}: {result.error}"
         log.syslog(level, words.plain("; warning: ".join((text, *result.warnings))))
 
+    def know_others(self, others: Sequence[Other]) -> None:
+        """Configurations that will not be looked at: programs hear of them also when the command fails."""
+        self._others = [dataclasses.asdict(each) for each in others]
+
     def name_others(self, command: str, others: Sequence[Other]) -> None:
         """Configurations that were not looked at."""
-        self._others = [dataclasses.asdict(each) for each in others]
         self.tell(*(words.plain(each.line(command)) for each in others))
 
     def fail(self, command: str, error: EngineError) -> None:

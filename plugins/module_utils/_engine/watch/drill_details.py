@@ -5,15 +5,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from ..system import clock
 from ..system.errors import ObjectiveMissedError
 from ..system.files import readable
-from . import chart, page
+from . import chart, measured, page
 from .chart import Chart, Point
 from .given import Given
 from .markup import Markup, element
+from .measured import seconds, shown
 from .page import BAD, GOOD, WARN, Cell, Column, Status, Table
 
 PASSED, FAILED, INCONCLUSIVE = "passed", "failed", "inconclusive"
@@ -59,25 +57,8 @@ class Drill:
 
     def against(self, name: str) -> str:
         """Whether a target is met, as far as there is one."""
-        goal = self.values.number(f"{name}_target_seconds")
-        if goal is None:
-            return "" if self.values.number(f"{name}_seconds") is None else f"no {name.upper()} given"
-        return ", ".join(filter(None, (f"{name.upper()} {seconds(goal)}", met(self.values.flag(f"{name}_met")))))
-
-
-def met(flag: bool | None) -> str:
-    return {True: "met", False: "missed", None: ""}[flag]
-
-
-def seconds(number: float) -> str:
-    """Short times with their fractions, since most restores are short; an age has none."""
-    if number < 10 and number % 1:
-        return f"{number:.2f} s"
-    return f"{number:.0f} s" if number < 60 else clock.in_words(number)
-
-
-def shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
+        number, goal = self.values.number(f"{name}_seconds"), self.values.number(f"{name}_target_seconds")
+        return measured.against(name.upper(), number, goal, self.values.flag(f"{name}_met"))
 
 
 def blocks(drill: Drill) -> list[Markup]:
@@ -88,7 +69,7 @@ def blocks(drill: Drill) -> list[Markup]:
         for each in values.objects("checks")
     ]
     warnings = [page.message(each, tone=WARN) for each in values.texts("warnings")]
-    measured = [(name, text) for name, text in _measured(drill) if text]
+    facts = [(name, text) for name, text in _measured(drill) if text]
     repeat = values.text("command")
     return [
         *_failure(values.object("error")),
@@ -98,7 +79,7 @@ def blocks(drill: Drill) -> list[Markup]:
             page.block("Not proven", _list(_not_proven(drill))),
             *([page.block("Checks", page.table(Table("Checks", _CHECK_COLUMNS, checks)))] if checks else []),
         ),
-        page.stack(*([page.block("Measured", page.facts(measured))] if measured else [])),
+        page.stack(*([page.block("Measured", page.facts(facts))] if facts else [])),
         *_charts(values),
         *([page.block("To repeat it", page.command(repeat), wide=True)] if repeat else []),
     ]

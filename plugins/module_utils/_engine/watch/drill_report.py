@@ -11,9 +11,10 @@ from typing import Any
 
 from ..system import clock
 from ..system.files import counted, readable
-from . import drill_details, given, page
-from .drill_details import Drill, seconds
+from . import drill_details, given, measured, page
+from .drill_details import Drill
 from .given import Given
+from .measured import seconds
 from .page import BAD, GOOD, WARN, Cell, Column, Figure, Section, Table
 
 FORMAT = 1
@@ -61,7 +62,7 @@ def to_html(report: Mapping[str, Any]) -> str:
             table=Table("Summary", _COLUMNS, [_row(*each) for each in enumerate(drills, 1)], "Outcome", sortable=True),
             sections=sections,
             footer=[
-                *([f"Made at {drill_details.shown(made)}."] if made else []),
+                *([f"Made at {measured.shown(made)}."] if made else []),
                 *_FOOTER,
             ],
         )
@@ -106,7 +107,7 @@ def _row(number: int, drill: Drill) -> list[Cell]:
         Cell(status=drill.verdict, sort=drill.order[0], link=_anchor(number)),
         Cell(drill.name or "all of them"),
         Cell(values.text("host")),
-        Cell(values.text("backup"), note=f"made {drill_details.shown(made)}" if made else ""),
+        Cell(values.text("backup"), note=f"made {measured.shown(made)}" if made else ""),
         _against(drill, "rto"),
         _against(drill, "rpo"),
         Cell() if size is None else Cell(readable(size), sort=size),
@@ -116,12 +117,8 @@ def _row(number: int, drill: Drill) -> list[Cell]:
 
 def _against(drill: Drill, name: str) -> Cell:
     """What was measured, beside what it should be."""
-    measured, goal = drill.values.number(f"{name}_seconds"), drill.values.number(f"{name}_target_seconds")
-    note = drill.against(name)
-    if measured is None:
-        return Cell(note=note, sort="") if note else Cell(sort="")
-    part = None if goal is None else measured / goal if goal else 2.0
-    return Cell(seconds(measured), sort=measured, note=note, part=part)
+    number, goal = drill.values.number(f"{name}_seconds"), drill.values.number(f"{name}_target_seconds")
+    return page.measured(number, goal, words=seconds, note=drill.against(name))
 
 
 def _forecast(forecast: Given) -> Cell:
@@ -129,7 +126,7 @@ def _forecast(forecast: Given) -> Cell:
     if longest is None:
         return Cell(sort="")
     days = forecast.count("days")
-    parts = [f"in {days} days" if days else "", drill_details.met(forecast.flag("rto_met"))]
+    parts = [f"in {days} days" if days else "", measured.met(forecast.flag("rto_met"))]
     return Cell(seconds(longest), sort=longest, note=", ".join(filter(None, parts)))
 
 

@@ -69,6 +69,10 @@ class Given:
         found = [(str(name), self.number(name)) for name in self._values]
         return [(name, number) for name, number in found if number is not None]
 
+    def words(self) -> list[tuple[str, str | bool]]:
+        """All that are texts or flags, with their names."""
+        return [(str(name), value) for name, value in self._values.items() if isinstance(value, (str, bool))]
+
     def _list(self, name: str) -> list[Any]:
         value = self._values.get(name)
         return [*value] if isinstance(value, (list, tuple)) else []

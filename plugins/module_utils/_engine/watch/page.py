@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .look import SCRIPT, STYLE
@@ -68,6 +68,14 @@ class Cell:
     part: float | None = None
     link: str = ""
     short: bool = True
+
+
+def measured(number: float | None, goal: float | None, *, words: Callable[[float], str], note: str = "") -> Cell:
+    """A number that ``words`` can say, and how much of its ``goal`` it is."""
+    if number is None:
+        return Cell(note=note, sort="")
+    part = None if goal is None else number / goal if goal else 2.0
+    return Cell(words(number), sort=number, note=note, part=part)
 
 
 @dataclass(frozen=True)
