@@ -42,8 +42,8 @@ def test_each_kind_of_result_is_read() -> None:
     }
     assert told(found) == [
         ("missed", "events", "one"),
-        ("not known", "", "four"),
-        ("not known", "queue", "two"),
+        ("unknown", "", "four"),
+        ("unknown", "queue", "two"),
         ("not reached", "", "three"),
         ("degraded", "search", "two"),
         ("ok", "agent", "one"),
@@ -57,8 +57,8 @@ def test_who_has_no_database_is_no_trouble_where_others_have_some() -> None:
     own = answered(error=NOTHING, also_configured=ELSEWHERE)
     assert told({"one": [own, others]}) == [("ok", "agent", "one")]
     # When nobody tells anything of those others, that is a trouble.
-    assert [state for state, _name, _host in told({"one": [own, SKIPPED]})] == ["not known"]
-    assert told({"one": [own, {"results": [{"msg": "Killed", "item": ELSEWHERE[0]}]}]}) == [("not known", "", "one")]
+    assert [state for state, _name, _host in told({"one": [own, SKIPPED]})] == ["unknown"]
+    assert told({"one": [own, {"results": [{"msg": "Killed", "item": ELSEWHERE[0]}]}]}) == [("unknown", "", "one")]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_who_has_no_database_is_no_trouble_where_others_have_some() -> None:
 def test_who_tells_nothing_is_not_well(result: Any, why: str) -> None:
     (problem,) = fleet_problems({"ci-1": result})
     assert why in problem
-    assert problem.startswith(("ci-1: not known.", "queue on ci-1: not known.", "a on ci-1: not known."))
+    assert problem.startswith(("ci-1: unknown.", "queue on ci-1: not known.", "a on ci-1: not known."))
     assert "ci-1" in fleet_report({"ci-1": result})
 
 

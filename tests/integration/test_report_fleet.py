@@ -145,11 +145,11 @@ def test_hosts_that_answer_nonsense_too_late_or_not_at_all(fleet: Asked) -> None
     run = fleet.ask(sqlite_fleet_timeout=3)
 
     assert run.code != 0
-    assert fleet.states() == [(name, "not known") for name in HOSTS]
+    assert fleet.states() == [(name, "unknown") for name in HOSTS]
     nonsense, late, gone = run.last_failure.splitlines()
-    assert nonsense == 'ci-1: not known. Its answer is no JSON: {"results": [{'
-    assert late.startswith("ci-2: not known. ")
-    assert gone.startswith("ci-3: not known. ")
+    assert nonsense == 'ci-1: unknown. Its answer is no JSON: {"results": [{'
+    assert late.startswith("ci-2: unknown. ")
+    assert gone.startswith("ci-3: unknown. ")
 
 
 def test_databases_of_other_users_are_asked_for(fleet: Asked) -> None:

@@ -187,7 +187,7 @@ def test_fleet_renders_sorts_and_leads_to_its_details(show: Any) -> None:
     # What has no age comes last.
     assert column(tab, 1)[:6] == ["notes", "metrics", "jobs", "search", "agent", "events"]
     tab.click(HEAD.format(1))
-    assert column(tab, 0)[:5] == ["missed", "missed", "failing", "not known", "not reached"]
+    assert column(tab, 0)[:5] == ["missed", "missed", "failing", "unknown", "not reached"]
     assert tab.value("document.getElementById('database-8').open") is False
     tab.click("table.sortable a[href='#database-8']")
     tab.wait("location.hash === '#database-8' && document.getElementById('database-8').open")

@@ -110,7 +110,7 @@ def failing(**changes: Any) -> dict[str, Any]:
 def unknown(**changes: Any) -> dict[str, Any]:
     """One of which nothing can be known."""
     error = {"code": 23, "class": "StorageFailedError", "message": "The repository is gone.", "hint": "Mount its disk."}
-    return {"name": "queue", "host": "ci-2", "state": "not known", "error": error, **changes}
+    return {"name": "queue", "host": "ci-2", "state": "unknown", "error": error, **changes}
 
 
 def not_reached(host: str = "ci-3") -> dict[str, Any]:

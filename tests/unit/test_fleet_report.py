@@ -27,7 +27,7 @@ def test_the_worst_comes_first() -> None:
         ("missed", "events"),
         ("missed", "sessions"),
         ("failing", "metrics"),
-        ("not known", "queue"),
+        ("unknown", "queue"),
         ("not reached", "all of them"),
         ("degraded", "jobs"),
         ("degraded", "search"),

@@ -37,6 +37,12 @@ def run(work: Callable[[], Result], *beside: Path | None) -> Result:
     """
     if sys.platform == "win32" or _inside or not any(_is_of_others(each) for each in beside if each is not None):
         return work()
+    child, reading = begun(work)
+    return came(*_await(child, reading))
+
+
+def begun(work: Callable[[], Any]) -> tuple[int, int]:
+    """``work`` in a child, whoever this is: its process, and where its answer for ``came`` can be read. Needs fork(2)."""
     for stream in (sys.stdout, sys.stderr):
         # Else both processes write what is in it.
         with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -47,13 +53,17 @@ def run(work: Callable[[], Result], *beside: Path | None) -> Result:
         os.close(reading)
         _work(work, writing)
     os.close(writing)
-    answer, status = _await(child, reading)
+    return child, reading
+
+
+def came(answer: bytes, status: int) -> Any:
+    """What the work in a child returned or raised, from all that could be read and the status that it ended with."""
     if os.WIFSIGNALED(status):
         raise _killed(os.WTERMSIG(status))
     done, value = pickle.loads(answer)  # noqa: S301 - of our own child
     if not done:
         raise value
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def _is_of_others(path: Path) -> bool:

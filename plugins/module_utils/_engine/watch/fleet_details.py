@@ -17,7 +17,7 @@ from .markup import Markup, element
 from .measured import seconds, shown
 from .page import BAD, GOOD, QUIET, WARN, Cell, Column, Status, Table
 
-NOT_REACHED, UNKNOWN = "not reached", "not known"
+NOT_REACHED, UNKNOWN = "not reached", "unknown"
 """The states that no host tells of itself: it did not answer, or with nothing that says how a database is."""
 
 ORDER = (health.MISSED, health.FAILING, UNKNOWN, NOT_REACHED, health.DEGRADED, health.OK)

@@ -141,7 +141,7 @@ def _drill(standing: Standing) -> Cell:
     if outcome in ("", "passed"):
         note = ", ".join(filter(None, (standing.against("rto", took), when)))
         return page.measured(took, standing.values.number("rto_seconds"), words=seconds, note=note)
-    return Cell(outcome if outcome in ("failed", "inconclusive") else "not known", sort="", note=when)
+    return Cell(outcome if outcome in ("failed", "inconclusive") else "unknown", sort="", note=when)
 
 
 def _targets(current: int, count: int) -> Cell:
