@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _interruptible():
             arguments = grammar.parse(words)
             console = _console(arguments)
-            code = _run(arguments, console) if arguments.command_name != grammar.HELP else _help(arguments, console)
+            code = _OTHERS.get(arguments.command_name, _run)(arguments, console)
     except SystemExit as error:
         # --help and --version have printed what they are for.
         return int(error.code or 0)
@@ -89,6 +89,17 @@ def _help(arguments: argparse.Namespace, console: Console) -> int:
         raise UsageError("Help is on one topic.", hint=f"See {PROGRAM} --help.")
     console.say(*manual.topic(grammar.tree(), "".join(arguments.names)))
     return 0
+
+
+def _serve(arguments: argparse.Namespace, console: Console) -> int:
+    library.require()
+    # The others need no server, and are quicker without.
+    from . import serve
+
+    return serve.run(config.directory(arguments.config), arguments.listen, console)
+
+
+_OTHERS: dict[str, Callable[[argparse.Namespace, Console], int]] = {grammar.HELP: _help, "serve": _serve}
 
 
 def _command_in(words: Sequence[str]) -> str:

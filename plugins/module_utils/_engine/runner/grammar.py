@@ -14,7 +14,7 @@ from ..repository.manifest import COLLECTION_VERSION
 from ..sqlite import library
 from ..system.errors import UsageError
 from . import manual, strict
-from .selection import OF_ONE, SHOWING
+from .selection import OF_NONE, OF_ONE, SHOWING
 from .vocabulary import COMMANDS, PROGRAM, Command
 
 HELP = "help"
@@ -48,6 +48,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     # argparse takes names only from one place among the options.
     arguments.names = [*arguments.names, *rest]
     arguments.words, arguments.command = given, guarded
+    if arguments.command_name in OF_NONE and arguments.names:
+        raise UsageError(f"{arguments.command_name} is for all databases, it takes no name.", hint="Leave it away.")
     if arguments.command_name != "guard":
         arguments.names.extend(guarded)
         if arguments.command_name == "compare":
@@ -115,9 +117,10 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    metavar = _names(name).split("|", maxsplit=1)[0]
-    subparser.add_argument("names", metavar=metavar, nargs="*", help=_help_on_names(name))
-    if name not in OF_ONE:
+    if name not in OF_NONE:
+        metavar = _names(name).split("|", maxsplit=1)[0]
+        subparser.add_argument("names", metavar=metavar, nargs="*", help=_help_on_names(name))
+    if name not in (*OF_ONE, *OF_NONE):
         subparser.add_argument("--all", action="store_true", help="every configured database")
     _add_common(subparser)
     command.add_options(subparser)

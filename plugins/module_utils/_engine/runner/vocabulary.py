@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from . import config
 
 PROGRAM = "sqlite-backup"
+LISTEN = "127.0.0.1:9187"
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,12 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nagios", action="store_true", help=plugin)
 
 
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{PROGRAM} serve [options]"
+    place = f"the address and the port, such as [::1]:9187 (default: {LISTEN})"
+    parser.add_argument("--listen", metavar="HOST:PORT", default=LISTEN, help=place)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -173,6 +180,10 @@ A and B are each the id of a backup, latest, or live, the database itself
 
 A row is known by its primary key, else by its rowid; where neither tells rows
 apart, whole rows are compared. That there is a difference is not a failure."""
+_SERVE = """\
+/health for load balancers, /metrics for Prometheus, and a page for people. There is
+no password: on another address than one of this host alone, whoever reaches it reads
+the names of the databases and how they are."""
 COMMANDS: dict[str, Command] = {
     "backup": Command(
         "Make a proven backup of the present content, then remove what retention does not keep.",
@@ -258,6 +269,12 @@ COMMANDS: dict[str, Command] = {
         "Say how well each database is backed up: 3 degraded, 31 last run failed or missing, 30 RPO missed.",
         _add_status,
         ("status", "status agent --json", "status --all --nagios"),
+    ),
+    "serve": Command(
+        "Answer over HTTP how well the databases are backed up, until a signal comes.",
+        _add_serve,
+        ("serve", "serve --listen '[::1]:9187'"),
+        _SERVE,
     ),
     "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
     "audit": Command(

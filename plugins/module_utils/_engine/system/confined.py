@@ -38,11 +38,12 @@ def run(work: Callable[[], Result], *beside: Path | None) -> Result:
     if sys.platform == "win32" or _inside or not any(_is_of_others(each) for each in beside if each is not None):
         return work()
     child, reading = begun(work)
-    return came(*_await(child, reading))
+    result: Result = came(*_await(child, reading))
+    return result
 
 
 def begun(work: Callable[[], Any]) -> tuple[int, int]:
-    """``work`` in a child, whoever this is: its process, and where its answer for ``came`` can be read. Needs fork(2)."""
+    """``work`` in a child, whoever this is: its process, and where to read its answer for ``came``. Needs fork(2)."""
     for stream in (sys.stdout, sys.stderr):
         # Else both processes write what is in it.
         with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -37,10 +37,12 @@ _FOOTER = (
 _OPEN_AT_MOST = 3
 
 
-def collect(standings: Iterable[Mapping[str, Any]], made: datetime, *, title: str = TITLE) -> dict[str, Any]:
+def collect(
+    standings: Iterable[Mapping[str, Any]], made: datetime, *, title: str = TITLE, note: str = ""
+) -> dict[str, Any]:
     """The report of what hosts told, as ``to_html`` and ``to_json`` take it."""
     ordered = sorted(standings, key=lambda each: Standing(each).order)
-    return {"format": FORMAT, "title": title, "made": clock.to_text(made), "databases": ordered}
+    return {"format": FORMAT, "title": title, "note": note, "made": clock.to_text(made), "databases": ordered}
 
 
 def to_json(report: Mapping[str, Any]) -> str:
@@ -64,7 +66,7 @@ def to_html(report: Mapping[str, Any]) -> str:
                 "Databases", _COLUMNS, [_row(*each) for each in enumerate(standings, 1)], "State", sortable=True
             ),
             sections=[_section(each, number, len(standings)) for number, each in enumerate(standings, 1)],
-            footer=[*([f"Made at {measured.shown(made)}."] if made else []), *_FOOTER],
+            footer=[*filter(None, (values.text("note"), f"Made at {measured.shown(made)}." if made else "")), *_FOOTER],
         )
     )
 
