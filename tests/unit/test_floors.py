@@ -21,14 +21,14 @@ ROOT = ENGINE.parents[2]
 WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runner": (
         ("cli",),
-        ("telling",),
-        ("guard",),
+        ("serve", "telling"),
+        ("guard", "looks"),
         ("commands", "status"),
         ("drills", "nagios"),
         ("audit", "console", "grammar", "offsite", "recovery"),
         ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
         ("config", "manual", "watch_config"),
-        ("result", "strict", "wording", "zipapp"),
+        ("result", "server", "strict", "wording", "zipapp"),
     ),
     "work": (
         ("drill",),
@@ -52,8 +52,9 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("acknowledge", "backup_facts", "content", "copies", "destination", "findings", "pinning", "prune", "staged"),
     ),
     "watch": (
+        ("served",),
         ("drill_report", "fleet_report"),
-        ("drill_details", "fleet_details", "status_file"),
+        ("drill_details", "fleet_details", "metrics", "status_file"),
         ("chart", "figures", "health", "notify", "page"),
         ("given", "look", "markup", "measured", "offsite", "recovery", "schedule", "web"),
     ),
@@ -101,7 +102,7 @@ STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
     "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "http",
     "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
-    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "sqlite3", "ssl", "stat", "struct",
+    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl", "stat", "struct",
     "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib",
     "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
