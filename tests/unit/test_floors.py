@@ -53,10 +53,10 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "watch": (
         ("served",),
-        ("drill_report", "fleet_report"),
+        ("drill_report", "fleet_report", "otlp", "textfile"),
         ("drill_details", "fleet_details", "metrics", "status_file"),
         ("chart", "figures", "health", "notify", "page"),
-        ("given", "look", "markup", "measured", "offsite", "recovery", "schedule", "web"),
+        ("exporter", "given", "look", "markup", "measured", "offsite", "recovery", "schedule", "web"),
     ),
     "targets": (
         ("target",),
@@ -89,10 +89,10 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "system": (
         ("scratch",),
         ("locks",),
-        ("confined", "files"),
+        ("confined", "files", "who"),
         ("options", "owners"),
         ("clock", "places"),
-        ("aside", "errors", "interrupts", "mounts", "who", "words"),
+        ("aside", "errors", "interrupts", "mounts", "words"),
     ),
 }
 LONGEST_LINES = 400
@@ -102,8 +102,8 @@ STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
     "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "http",
     "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
-    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl", "stat", "struct",
-    "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib",
+    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl", "stat",
+    "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib",
     "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 
