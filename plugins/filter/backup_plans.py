@@ -244,8 +244,8 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
         "cron_command": _for_cron(command),
         "crontab_command": f"{_CRONTAB_PATH} {_for_cron(command)}",
-        "systemd_command": " ".join(_for_systemd(each) for each in apart),
-        "push_command": " ".join(_for_systemd(each) for each in (command[0], "push", *command[2:])),
+        "systemd_command": " ".join(values.for_systemd(each) for each in apart),
+        "push_command": " ".join(values.for_systemd(each) for each in (command[0], "push", *command[2:])),
         "units": [push, *units] if targets else units,
         "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,
@@ -254,10 +254,10 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "random_delay": _random_delay(settings),
         # A path that is missing must not keep the runner from saying so.
         "read_write_paths": [
-            _for_systemd(f"-{each}")
+            values.for_systemd(f"-{each}")
             for each in dict.fromkeys((repository, directory, f"{config_dir}/{config.SEEN_NAME}"))
         ],
-        "push_write_paths": [_for_systemd(f"-{each}") for each in (repository, *_MOUNTED)],
+        "push_write_paths": [values.for_systemd(f"-{each}") for each in (repository, *_MOUNTED)],
         "run_seconds": _run_seconds(content),
         "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
@@ -416,13 +416,6 @@ def _schedule_files(name: str) -> dict[str, list[str]]:
 def _for_cron(command: Sequence[str]) -> str:
     """A line for the shell that cron starts; to cron itself, % is the end of the line (crontab(5))."""
     return shlex.join([*command, "--syslog"]).replace("%", r"\%")
-
-
-def _for_systemd(word: str) -> str:
-    """A word as a unit file has it, see "Quoting" in systemd.syntax(7); % begins a specifier there."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda control: f"\\x{ord(control[0]):02x}", escaped)
-    return f'"{escaped}"' if re.search(r"[^\w@%+=:,./-]", word) else escaped
 
 
 class FilterModule:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -102,3 +103,10 @@ def flag(value: Any, where: str) -> bool:
         return bool(boolean(value))
     except TypeError:
         raise UsageError(f"{where} is {value!r}. Allowed are true and false.") from None
+
+
+def for_systemd(word: str) -> str:
+    """A word as a unit file has it, see "Quoting" in systemd.syntax(7); % begins a specifier there."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    escaped = re.sub(r"[\x00-\x1f\x7f]", lambda control: f"\\x{ord(control[0]):02x}", escaped)
+    return f'"{escaped}"' if re.search(r"[^\w@%+=:,./-]", word) else escaped

@@ -25,6 +25,7 @@ from ansible_collections.sqliteops.backup.plugins.filter.backup_plans import bac
 from ansible_collections.sqliteops.backup.plugins.filter.backup_warnings import backup_unknown, backup_warnings
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
 
 AGENT = {"name": "agent", "path": "/srv/agent/agent.db"}
 SETTINGS = {
@@ -287,7 +288,7 @@ def test_paths_that_need_care() -> None:
 
 @given(word=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_a_word_for_systemd_is_one_word_on_one_line(word: str) -> None:
-    quoted = module._for_systemd(word)
+    quoted = values.for_systemd(word)
 
     assert "\n" not in quoted
     unquoted = quoted[1:-1] if quoted.startswith('"') else quoted

@@ -19,7 +19,12 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from integration import harness
 
 from ansible_collections.sqliteops.backup.plugins.filter import backup_plans, offsite_targets
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict, target_config
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import (
+    config,
+    strict,
+    target_config,
+    watch_config,
+)
 
 ROLES = sorted(path.name for path in (harness.ROOT / "roles").iterdir())
 GUIDES = {
@@ -130,12 +135,20 @@ def test_targets_take_the_keys_of_the_runner() -> None:
     assert {name for name, option in options.items() if option.get("required")} == {"name", "url"}
 
 
+def test_those_who_are_told_take_the_keys_of_the_runner() -> None:
+    options = _entries("sqlite_monitoring")["main"]["options"]["sqlite_monitoring_notify"]["options"]
+    keys = watch_config.KEYS["notify"].keys
+
+    assert options.keys() == keys.keys()
+    _compare(options, keys, inside=True)
+
+
 def test_every_boolean_is_read_as_one(role: str) -> None:
     """Validation takes a text for a boolean and leaves it one, and every text is true to `when`."""
     names = [name for name, option in _all_options(role).items() if option["type"] == "bool"]
     inside = [name for name, option in _nested(_all_options(role)) if option["type"] == "bool" and "." in name]
     # What is inside of a dictionary goes through the filter, whose tests have texts.
-    of_targets = {"read_only", *_flags(target_config.KEYS)}
+    of_targets = {"read_only", *_flags(target_config.KEYS), *_flags(watch_config.KEYS)}
     assert {each.rsplit(".", 1)[-1] for each in inside} <= {"first_backup", *_flags(config.KEYS), *of_targets}
     for path in sorted(_root(role).glob("*/*")):
         if path.parent.name in ("defaults", "meta") or path.suffix not in (".yml", ".j2"):
