@@ -32,7 +32,9 @@ PYTEST := $(PYTHON) -m pytest --numprocesses auto --dist worksteal
 HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ssh:openssh-client
 # The same of what tests run beside Python.
 PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic borg:borgbackup rsync:rsync rclone:rclone \
-	/usr/sbin/sshd:openssh-server chromium:chromium $(HOST_PROGRAMS)
+	/usr/sbin/sshd:openssh-server chromium:chromium prometheus:prometheus \
+	prometheus-node-exporter:prometheus-node-exporter prometheus-alertmanager:prometheus-alertmanager \
+	/usr/sbin/logrotate:logrotate $(HOST_PROGRAMS)
 # And for the tools that the benchmark compares; Litestream and aws come with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
 

@@ -241,9 +241,12 @@ def _variables(role: str, content: Any) -> Iterator[dict[str, Any]]:
             yield content
         return
     for play in content:
-        for each in play["roles"]:
+        for each in play.get("roles", []):
             assert each["role"] == f"{harness.NAMESPACE}.{role}"
             yield {**play.get("vars", {}), **each["vars"]}
+        for task in play.get("tasks", []):
+            assert task["ansible.builtin.include_role"]["name"] == f"{harness.NAMESPACE}.{role}"
+            yield task["vars"]
 
 
 def _root(role: str) -> Path:
