@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from integration import monitoring
+from integration import harness, monitoring
 
 pytestmark = pytest.mark.thorough
 
@@ -174,6 +174,14 @@ def test_each_rule_has_a_case_and_a_text(rules: Path) -> None:
         assert rule["annotations"]["runbook"] == f"docs/monitoring.md, {name}"
         assert "sqlite-backup " in rule["annotations"]["description"]
         assert "http" not in str(rule["annotations"])
+
+
+def test_the_guide_has_each_alert_and_each_metric(rules: Path) -> None:
+    text = (harness.ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert re.findall(r"^### (\w+)$", text, re.MULTILINE) == [*found(rules)]
+    assert {*re.findall(r"`(database_backup_\w+)`", text)} == monitoring.METRICS
+    for name in re.findall(r"sqlite_monitoring_alert_\w+", text):
+        assert name in (harness.ROOT / "roles" / "sqlite_monitoring" / "defaults" / "main.yml").read_text("utf-8")
 
 
 def test_nothing_fires_where_all_is_well(rules: Path, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ GUIDES = {
     "sqlite_backup": [
         harness.ROOT / "docs" / "first-production-host.md",
         harness.ROOT / "roles" / "sqlite_restore_drill" / "README.md",
-    ]
+    ],
+    "sqlite_monitoring": [harness.ROOT / "docs" / "monitoring.md"],
 }
 # For a play rather than for the role.
 OF_PLAYBOOKS = {"sqlite_backup_hosts", "sqlite_restore_drill_databases"}
