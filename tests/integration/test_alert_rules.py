@@ -93,6 +93,7 @@ def stopped(name: str, **labels: str) -> Series:
 
 AT = "target_recovery_point_timestamp_seconds"
 AT_NAS = {**LABELS, "target": "nas"}
+NEVER_PUSHED = {metric(AT, target="nas"): None, metric("target_success", target="nas"): None}
 CASES = [
     Case("TooOld", 2 * HOUR + 1, "2h 1m 0s", stopped("recovery_point_timestamp_seconds")),
     Case(
@@ -103,6 +104,7 @@ CASES = [
     ),
     Case("None", HOUR, "", {metric("recovery_point_timestamp_seconds"): None}),
     Case("Failed", 0, "12", {metric("last_run_code"): always(12)}),
+    Case("Failed", 0, "9", {metric("last_run_code", user="app"): always(9)}, {**LABELS, "user": "app"}),
     Case("Suspect", 0, "", {metric("suspect"): always(1)}),
     Case("NotVerified", 9 * DAY + HOUR, "9d 1h 0m 0s", stopped("last_verified_timestamp_seconds")),
     Case("NeverVerified", 9 * DAY, "", {metric("last_verified_timestamp_seconds"): None}),
@@ -117,6 +119,7 @@ CASES = [
         AT_NAS,
     ),
     Case("TargetEmpty", HOUR, "", {metric(AT, target="nas"): None}, AT_NAS),
+    Case("TargetEmpty", HOUR, "", NEVER_PUSHED, AT_NAS),
     Case("PushFailed", 0, "", {metric("target_success", target="nas"): always(0)}, AT_NAS),
     Case("DiskNearlyFull", 0, "9Gi", {metric("free_bytes"): always(9 * 2**30)}),
     Case("DiskNearlyFull", 0, "50Gi", {metric("database_bytes"): always(26 * 2**30)}),
@@ -202,6 +205,8 @@ def firing(case: Case, rule: Mapping[str, Any]) -> dict[str, Any]:
     """What is told: the texts of the rule, with the labels and the value of the case in them."""
 
     def filled(text: str) -> str:
+        user = case.labels.get("user")
+        text = text.replace("{{ with $labels.user }} as {{ . }}{{ end }}", f" as {user}" if user else "")
         for name, value in case.labels.items():
             text = text.replace(f"{{{{ $labels.{name} }}}}", value)
         return re.sub(r"\{\{ \$value[^}]*\}\}", case.value, text)
