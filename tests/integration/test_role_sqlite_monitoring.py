@@ -68,12 +68,12 @@ def test_check_run_run_absent(home: Home) -> None:
     assert changed(in_home(home, **given)) == 0
     told = home.path / "metrics" / f"sqlite_backup.{getpass.getuser()}.dev.prom"
     others = home.path / "metrics" / "sqlite_backup.somebody.dev.prom"
-    for each in (told, others, state / "status.json"):
+    for each in (told, others, state / "status.json", state / ".status.json.lock"):
         each.touch()
     assert changed(in_home(home, "--check", state="absent", **given)) == 2
     assert watch.exists()
     assert changed(in_home(home, state="absent", **given)) == 2
-    assert [each.exists() for each in (watch, told, others, state / "status.json")] == [False, False, True, False]
+    assert [each.exists() for each in (watch, told, others, state)] == [False, False, True, False]
     assert changed(in_home(home, state="absent", **given)) == 0
 
 
