@@ -22,6 +22,9 @@ Observation = Mapping[str, Any]
 Run = Mapping[str, Any]
 """What is done, or was: command, phase, id, started, and at its end what came of it."""
 
+# Of the timeout: in what is left it can still be told that a receiver did not answer.
+_OWN_PART = 0.8
+
 
 @dataclass(frozen=True)
 class Sink:
@@ -65,7 +68,7 @@ def _notify(watch: Watch, receiver: Receiver, observation: Observation, run: Run
     """Tell a receiver, unless it wants to hear of another outcome only."""
     if not receiver.wants(run["command"], run.get("outcome", MOMENTS[0]), observation["name"]):
         return
-    seconds, headers_file = watch.timeout_seconds, receiver.headers_file
+    seconds, headers_file = _OWN_PART * watch.timeout_seconds, receiver.headers_file
     told = notify.content(observation, run, details=receiver.details)
     if receiver.type == "ping":
         notify.ping(receiver.url, observation, run, headers_file=headers_file, seconds=seconds)
@@ -76,7 +79,7 @@ def _notify(watch: Watch, receiver: Receiver, observation: Observation, run: Run
 
 
 def _write_status(path: Path, watch: Watch, directory: Path, observation: Observation, _run: Run) -> None:
-    configured, seconds = config.names(directory), watch.timeout_seconds
+    configured, seconds = config.names(directory), _OWN_PART * watch.timeout_seconds
     status_file.write(path, observation, configured=configured, lock_timeout_seconds=seconds)
 
 
