@@ -22,7 +22,7 @@ from support.hosts import Host, Said
 
 TIMEOUT_SECONDS = 1.0
 # What a start and an end that nobody answers may take, and what a busy machine adds.
-MOST_SECONDS = 2 * (TIMEOUT_SECONDS + 1.0) + 3.0
+MOST_SECONDS = 2 * (TIMEOUT_SECONDS + 1.0) + 15.0
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks at processes in /proc")
 
@@ -174,6 +174,26 @@ def test_backup_is_made_on_time_and_says_what_could_not_be_told(
     text = "\n".join(result["warnings"])
     assert re.search(broken.warning, text, re.IGNORECASE | re.DOTALL), text
     assert "secret" not in text
+    assert seconds < plain_seconds + MOST_SECONDS, (plain_seconds, seconds)
+
+
+@pytest.mark.thorough
+def test_all_that_hang_at_once_take_no_longer_than_one(host: Host, stack: contextlib.ExitStack) -> None:
+    """And who answers is told beside them."""
+    _said, plain_seconds = measured(host, "backup", "agent", "--json")
+    host.change()
+    good, bad = stack.enter_context(receivers.receiver()), stack.enter_context(receivers.receiver(receivers.never))
+    told = [{"name": f"hangs-{number}", "type": "ping", "url": f"{bad.url}/{number}"} for number in range(5)]
+    told.extend({"name": f"sleeps-{number}", "type": "command", "command": ["/bin/sleep", "60"]} for number in range(5))
+    told.append({"name": "good", "type": "webhook", "url": good.url})
+    configure(host, {"notify": told, "status_file": str(host.directory / "missing" / "status.json")})
+    said, seconds = measured(host, "backup", "agent", "--json")
+    assert said.code == 0
+    assert {each.split(" could not be told")[0] for each in said.result["warnings"]} == {
+        *(f"the receiver {each['name']}" for each in told[:-1]),
+        "status_file",
+    }
+    assert [each.document["phase"] for each in good.requests] == ["start", "end"]
     assert seconds < plain_seconds + MOST_SECONDS, (plain_seconds, seconds)
 
 
