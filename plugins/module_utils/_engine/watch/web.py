@@ -21,14 +21,15 @@ from urllib.parse import SplitResult, urlsplit
 from ..repository.manifest import COLLECTION_VERSION
 from ..system.errors import EngineError, TargetUnreachableError, UsageError
 
-_HANDLERS = (
-    urllib.request.ProxyHandler,
-    urllib.request.UnknownHandler,
-    urllib.request.HTTPHandler,
-    urllib.request.HTTPSHandler,
-    urllib.request.HTTPDefaultErrorHandler,
-    urllib.request.HTTPErrorProcessor,
-)
+
+class _Secure(urllib.request.AbstractHTTPHandler):
+    """That of urllib reads all certificates of the host at once, also where there is no TLS."""
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """As urllib calls it; the connection checks certificate and name."""
+        return self.do_open(http.client.HTTPSConnection, req)
+
+    https_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -52,6 +53,17 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+_HANDLERS = (
+    urllib.request.ProxyHandler,
+    urllib.request.UnknownHandler,
+    urllib.request.HTTPHandler,
+    _Secure,
+    urllib.request.HTTPDefaultErrorHandler,
+    urllib.request.HTTPErrorProcessor,
+    _Redirects,
+)
+
+
 def send(url: str, *, data: bytes | None = None, headers: Mapping[str, str], seconds: float) -> None:
     """GET ``url``, or POST ``data`` there; an answer of the class 2xx is success, and what else is in it is not read.
 
@@ -63,7 +75,7 @@ def send(url: str, *, data: bytes | None = None, headers: Mapping[str, str], sec
         # Not for where a redirect may lead.
         request.add_unredirected_header(name, value)
     opener = urllib.request.OpenerDirector()
-    for each in (*_HANDLERS, _Redirects):
+    for each in _HANDLERS:
         opener.add_handler(each())
     try:
         opener.open(request, timeout=seconds).close()
