@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -83,6 +84,15 @@ def test_same_manifest_gives_the_same_bytes() -> None:
     """The order of tables in memory must not show."""
     proofs = (Proof("0" * 64, {"a": 1, "b": 2}, {}), Proof("0" * 64, {"b": 2, "a": 1}, {}))
     assert len({manifest.to_bytes(manifests.example(proof=proof)) for proof in proofs}) == 1
+
+
+def test_same_bytes_are_read_once_and_others_anew() -> None:
+    """A run looks at a hundred backups several times."""
+    first = manifests.example()
+    data = manifest.to_bytes(first)
+    assert manifest.from_bytes(data) is manifest.from_bytes(bytes(bytearray(data)))
+    other = dataclasses.replace(first, sequence=first.sequence + 1)
+    assert manifest.from_bytes(manifest.to_bytes(other)).sequence == first.sequence + 1
 
 
 def test_seal_is_made_as_the_format_says() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -160,6 +161,8 @@ def to_bytes(manifest: Manifest) -> bytes:
     return seal.to_bytes({"format": FORMAT, **asdict(manifest)})
 
 
+# One run looks at its backups more than once: the same bytes are the same manifest.
+@functools.lru_cache(maxsize=512)
 def from_bytes(data: bytes) -> Manifest:
     """Read a stored manifest. Raises ``BackupDamagedError`` unless every byte is as it was written."""
     if not seal.is_right(data):
@@ -247,15 +250,19 @@ def made(kind: type[Kind], content: dict[str, Any]) -> Kind:
 
     What a later version added is left alone.
     """
-    fields = fields_of(kind)  # type: ignore[arg-type]
-    for each in fields:
-        is_right = _IS_RIGHT.get(str(each.type))
-        if is_right and each.name in content and not is_right(content[each.name]):
-            raise ValueError(f"{each.name} is {content[each.name]!r:.60}")
-    known = {each.name for each in fields}
-    values = {key: value for key, value in content.items() if key in known}
+    declared = _declared(kind)  # type: ignore[arg-type]
+    for name, is_right in declared.items():
+        if is_right and name in content and not is_right(content[name]):
+            raise ValueError(f"{name} is {content[name]!r:.60}")
+    values = {key: value for key, value in content.items() if key in declared}
     # JSON has no tuples.
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@functools.cache
+def _declared(kind: Any) -> dict[str, Callable[[Any], bool] | None]:
+    """What is declared of a class, by its names: what each value must be."""
+    return {each.name: _IS_RIGHT.get(str(each.type)) for each in fields_of(kind)}
 
 
 def _is_text(value: Any) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def read_checks(directory: Path, *, to_change: bool = False) -> tuple[str, list[
     """
     path = directory / _CHECKS_NAME
     try:
+        # Most backups have none, and to find that out by opening takes long.
+        os.lstat(path)
         content = json.loads(places.read_bytes(path))
         verifications = [
             {key: str(each[key]) for key in ("time", "level", "outcome")} for each in content["verifications"]
