@@ -11,6 +11,8 @@
 #                       what it takes to send hourly backups to an object store; the tables go there, too
 # make benchmark-recovery [SIZE=1G]
 #                       how long it takes until a lost database is back; into docs/benchmark.md, too
+# make benchmark-telling
+#                       what it costs a run to tell others of it; into docs/benchmark.md, too
 # make mutation         change the code in small ways, and say what no test notices; CONTRIBUTING.md lists what may be
 # make docs             the documentation as a site, below .build/docs/html/
 # make release-check    make the release that galaxy.yml names, in a copy, below .build/release/
@@ -20,7 +22,7 @@
 
 .POSIX:
 .DEFAULT_GOAL := check
-.PHONY: benchmark benchmark-offsite benchmark-recovery check clean demo docs fleet mutation programs release-check test
+.PHONY: benchmark benchmark-offsite benchmark-recovery benchmark-telling check clean demo docs fleet mutation programs release-check test
 
 BUILD := .build
 PYTHON := $(BUILD)/venv/bin/python
@@ -76,6 +78,9 @@ benchmark-offsite: programs $(BUILD)/venv/.benchmark
 benchmark-recovery: PROGRAMS := zstd:zstd rsync:rsync sshd:openssh-server
 benchmark-recovery: programs $(BUILD)/venv/.benchmark
 	@$(HERMETIC) $(PYTHON) tests/benchmark/recovery.py $(if $(SIZE),--size "$(SIZE)") --document docs/benchmark.md
+
+benchmark-telling: $(READY) $(BUILD)/otlp/.ready
+	@$(HERMETIC) $(PYTHON) tests/benchmark/telling.py --document docs/benchmark.md
 
 mutation: $(READY)
 	$(NOX) --session mutation
