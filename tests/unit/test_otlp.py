@@ -307,7 +307,7 @@ def test_collector_that_hangs_is_left_after_the_timeout(tmp_path: Path) -> None:
         begin = time.monotonic()
         with pytest.raises(TargetUnreachableError, match="does not answer in time"):
             send(receiver.url, timeout_seconds=0.5)
-    assert 0.5 <= time.monotonic() - begin < 5
+    assert 0.5 <= time.monotonic() - begin < 15
 
 
 def test_python_without_the_sdk_is_told_with_what_to_install(tmp_path: Path) -> None:
@@ -396,5 +396,5 @@ def test_it_ends_by_itself_when_nobody_ends_it(tmp_path: Path) -> None:
             found.tell(told(), RUN)
         process = found._process
         assert process is not None
-        assert process.wait(10) in (0, 1)
+        assert process.wait(20) in (0, 1)
         found.close()

@@ -20,7 +20,7 @@ _SCOPE = "sqliteops.backup"
 # What Prometheus calls by a word: https://ucum.org/ucum, as OpenTelemetry wants it.
 _UNITS = {"seconds": "s", "bytes": "By"}
 # For the last words of the SDK; then nobody waits any more.
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
 
 
 def main() -> None:
