@@ -222,6 +222,8 @@ def main() -> int:
             return 1
     facts.pop("programs")
     facts["rounds"] = f"medians of {ROUNDS - 1}; {BACKUPS} backups in the repository; the receivers are on loopback"
+    if os.nice(0):
+        facts["priority"] = f"nice {os.nice(0)}, against what else the machine does"
     text = render(pairs, facts)
     print(text)
     if options.document:
