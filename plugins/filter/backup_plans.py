@@ -232,6 +232,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
     base = settings.place("repository_dir")
     repository = content["repository"]
+    notes = f"{config_dir}/{config.SEEN_NAME}"
     push, *units = _schedule_files(given["name"])["systemd"]
     targets = content.get("targets", [])
     # What is copied elsewhere may take hours, and is the work of another unit, or of the next run.
@@ -253,11 +254,8 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "on_calendar": schedule.on_calendar,
         "random_delay": _random_delay(settings),
         # A path that is missing must not keep the runner from saying so.
-        "read_write_paths": [
-            values.for_systemd(f"-{each}")
-            for each in dict.fromkeys((repository, directory, f"{config_dir}/{config.SEEN_NAME}"))
-        ],
-        "push_write_paths": [values.for_systemd(f"-{each}") for each in (repository, *_MOUNTED)],
+        "read_write_paths": [values.for_systemd(f"-{each}") for each in dict.fromkeys((repository, directory, notes))],
+        "push_write_paths": [values.for_systemd(f"-{each}") for each in (repository, notes, *_MOUNTED)],
         "run_seconds": _run_seconds(content),
         "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),

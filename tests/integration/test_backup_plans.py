@@ -89,7 +89,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
         ],
         "run_seconds": 90_180,
         "push_seconds": 0,
-        "push_write_paths": ["-/var/backups/sqlite/agent", "-/mnt", "-/media"],
+        "push_write_paths": ["-/var/backups/sqlite/agent", "-/etc/sqlite-backup/seen.d", "-/mnt", "-/media"],
         "private_tmp": True,
         "programs": ["zstd"],
         "first_backup": True,

@@ -406,7 +406,9 @@ def test_the_unit_of_a_push(ansible: Session, place: Place) -> None:
     assert _settings(texts[1], "Wants") == ["sqlite-backup-push@test.service"]
     assert _settings(texts[0], "RestrictAddressFamilies") == ["AF_UNIX AF_INET AF_INET6"]
     assert _settings(texts[0], "PrivateNetwork") == _settings(texts[0], "IPAddressDeny") == []
-    assert _settings(texts[0], "ReadWritePaths") == [r""""-/backup/100%% \"odd\"" -/mnt -/media"""]
+    assert _settings(texts[0], "ReadWritePaths") == [
+        r""""-/backup/100%% \"odd\"" "-/etc/100%% s/seen.d" -/mnt -/media"""
+    ]
     assert _settings(texts[0], "TimeoutStartSec") == ["604800"]
     different = {*texts[0].splitlines()} ^ {*texts[1].splitlines()}
     names = {line.partition("=")[0] for line in different if not line.startswith("#")}

@@ -180,6 +180,7 @@ def test_the_units(place: Place, target: str) -> None:
     quoted = " ".join(f'"{each}"' for each in [*words, "--report", f"{place.directory}/r/all.html"])
     assert settings["ExecStart"] == quoted
     paths = [r"/backups/agent 100%% \"\\odd\"", r"/backups/metrics 100%% \"\\odd\"", SCRATCH, f"{place.directory}/r"]
+    paths.append(f"{place.directory}/configuration/seen.d")
     assert settings["ReadWritePaths"] == " ".join(f'"-{each}"' for each in sorted(paths))
     assert settings["PrivateTmp"] == "false"
     assert ("PrivateNetwork" in settings) is not bool(target)
