@@ -11,6 +11,8 @@ from typing import Any
 
 from integration import monitoring
 
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import metrics
+
 DASHBOARD = monitoring.dashboard()
 PANELS: list[dict[str, Any]] = DASHBOARD["panels"]
 COLUMNS = 24
@@ -63,6 +65,7 @@ def test_each_question_is_about_what_was_chosen() -> None:
 
 
 def test_each_metric_is_on_it() -> None:
+    assert {each.name for each in metrics.METRICS} == monitoring.METRICS
     shown = {name for _title, expr in monitoring.questions() for name in re.findall(r"database_backup_\w+", expr)}
     of_rules = {"database_backup_last_success_timestamp_seconds", "database_backup_last_run_timestamp_seconds"}
     silent = {"database_backup_info", "database_backup_rpo_seconds", "database_backup_suspect"}
