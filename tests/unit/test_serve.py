@@ -311,6 +311,16 @@ def test_what_hangs_altogether_is_told_in_time(host: Host) -> None:
         assert "The state could not be found out" in server.ask("/").body
 
 
+def test_asking_writes_nothing(host: Host, server: Server) -> None:
+    """The service has a file system that is read-only."""
+    host.add("orders")
+    host.run("backup", "agent")
+    before = {each: each.stat().st_mtime_ns for each in host.directory.rglob("*")}
+    for target in ("/health", "/metrics", "/"):
+        server.ask(target)
+    assert {each: each.stat().st_mtime_ns for each in host.directory.rglob("*")} == before
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_at_once(host: Host, number: int) -> None:
     with served.running(host.command("serve", "--listen", ANY)) as server, server.connect():
