@@ -80,9 +80,14 @@ class Case:
     """What makes an alert fire, after ``first`` minutes for the first time; its texts have ``value`` as the number."""
 
     def __init__(
-        self, alert: str, first: int, value: str, changes: Mapping[str, str | None], labels: Mapping[str, str] = LABELS
+        self,
+        alert: str,
+        first: int,
+        value: str,
+        changes: Mapping[str, str | None],
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        self.alert, self.first, self.value, self.labels = f"SqliteBackup{alert}", first, value, labels
+        self.alert, self.first, self.value, self.labels = f"SqliteBackup{alert}", first, value, labels or LABELS
         self.series = {name: values for name, values in {**WELL, **changes}.items() if values is not None}
 
 

@@ -23,7 +23,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner im
 
 SECRET = "0b7a3f6e-a-secret"
 PING = {"name": "hc", "type": "ping", "url": f"https://hc-ping.com/{SECRET}/{{database}}"}
-NOTIFY = [PING, {"name": "pager", "type": "command", "command": ["/usr/local/bin/page", "x"], "on": ["failure"]}]
+NOTIFY = [PING, {"name": "pager", "type": "command", "command": ["/usr/local/bin/page", "x"], "when": ["failure"]}]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to root")
 
 
@@ -98,7 +98,7 @@ def test_no_secret_is_shown(home: Home) -> None:
         ("main", {"timeout": "soon"}, "sqlite_monitoring: timeout"),
         ("main", {"notify": [PING, PING]}, "sqlite_monitoring: notify[0].name: 'hc' is there twice"),
         ("main", {"notify": [{**PING, "url": "hc-ping.com"}]}, "notify[0].url: it is no http or https URL"),
-        ("main", {"notify": [{**PING, "on": ["fail"]}]}, "notify[0].on: there is no 'fail'"),
+        ("main", {"notify": [{**PING, "when": ["fail"]}]}, "notify[0].when: there is no 'fail'"),
         ("main", {"status_file": "status.json"}, "sqlite_monitoring_status_file is 'status.json'"),
         ("main", {"audit_file": "/srv/$HOME/audit"}, "sqlite_monitoring_audit_file is '/srv/$HOME/audit'"),
         ("main", {"otlp_endpoint": "collector"}, "sqlite_monitoring: otlp.endpoint"),

@@ -209,7 +209,7 @@ audit.LONGEST_BYTES = 3000
 for each in range(40):
     audit.append(Path(sys.argv[1]), "backup", {{}})
 """
-    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _each in range(4)]
     assert [each.wait() for each in workers] == [0, 0, 0, 0]
     chain = audit.examine(tmp_path)
     assert (chain.lines, chain.breaks) == (160, [])

@@ -112,7 +112,7 @@ from {counts.__name__.rpartition(".")[0]} import counts
 for each in range(20):
     counts.add(Path(sys.argv[1]), "agent", good=True, kind="unchanged", last={LAST!r})
 """
-    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _each in range(4)]
     assert [each.wait() for each in workers] == [0, 0, 0, 0]
     assert counts.read(tmp_path, "agent")["counts"]["success"]["unchanged"] == 80
 

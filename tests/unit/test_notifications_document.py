@@ -34,7 +34,7 @@ def test_table_has_every_key() -> None:
     assert sorted(line.split("`")[1] for line in lines) == sorted(watch_config.KEYS["notify"].keys)
     (commands,) = [line for line in lines if line.startswith("| `commands`")]
     assert re.findall(r"`(\w+)`", commands.split("|")[2]) == [*watch_config.TOLD]
-    (moments,) = [line for line in lines if line.startswith("| `on`")]
+    (moments,) = [line for line in lines if line.startswith("| `when`")]
     assert re.findall(r"`(\w+)`", moments.split("|")[2]) == [*watch_config.MOMENTS]
 
 

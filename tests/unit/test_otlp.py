@@ -71,9 +71,9 @@ def sender(endpoint: str, **changed: Any) -> Iterator[otlp.Sender]:
         found.close()
 
 
-def send(endpoint: str, run: dict[str, Any] = RUN, **changed: Any) -> None:
+def send(endpoint: str, run: dict[str, Any] | None = None, **changed: Any) -> None:
     with sender(endpoint, **changed) as found:
-        found.tell(told(), run)
+        found.tell(told(), run or RUN)
 
 
 @pytest.fixture

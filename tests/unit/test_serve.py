@@ -167,7 +167,7 @@ def test_what_is_no_request_is_refused_without_its_words(server: Server, request
 def test_slow_clients_hold_up_nobody_for_long(host: Host, server: Server) -> None:
     """More than the server takes at once, each sending a little now and then, for ever."""
     host.run("backup", "agent")
-    clients = [server.connect() for _ in range(130)]
+    clients = [server.connect() for _each in range(130)]
     try:
         for each in clients:
             each.sendall(b"GET /health HTTP/1.1\r\n")
@@ -204,7 +204,7 @@ def test_many_clients_while_backups_run(host: Host, server: Server) -> None:
     def ask(number: int) -> list[tuple[int, str]]:
         target = ("/health", "/metrics", "/")[number % 3]
         found = []
-        for _ in range(20):
+        for _each in range(20):
             answer = server.ask(target)
             if target == "/health":
                 assert answer.document["databases"][0]["name"] == "agent"

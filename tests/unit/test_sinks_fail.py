@@ -228,9 +228,9 @@ def test_a_failed_backup_is_told_with_its_code(host: Host, stack: contextlib.Exi
         host,
         {
             "notify": [
-                {"name": "hc", "type": "ping", "url": f"{receiver.url}/hc", "on": ["failure"]},
-                {"name": "chat", "type": "webhook", "url": f"{receiver.url}/chat", "on": ["success"]},
-                {"name": "ops", "type": "webhook", "url": f"{receiver.url}/ops", "on": ["failure"]},
+                {"name": "hc", "type": "ping", "url": f"{receiver.url}/hc", "when": ["failure"]},
+                {"name": "chat", "type": "webhook", "url": f"{receiver.url}/chat", "when": ["success"]},
+                {"name": "ops", "type": "webhook", "url": f"{receiver.url}/ops", "when": ["failure"]},
                 {"name": "jobs", "type": "webhook", "url": f"{receiver.url}/jobs", "databases": ["jobs"]},
                 {"name": "drills", "type": "webhook", "url": f"{receiver.url}/drills", "commands": ["drill"]},
             ]

@@ -51,7 +51,7 @@ def test_a_receiver_hears_of_backups_only_and_of_all_of_them_unless_it_says_more
     (found,) = checked(notify=[PING]).receivers
     assert all(found.wants("backup", each, "agent") for each in ("start", "success", "failure"))
     assert not found.wants("drill", "failure", "agent")
-    (found,) = checked(notify=[{**PING, "commands": ["drill"], "on": ["failure"], "databases": ["orders"]}]).receivers
+    (found,) = checked(notify=[{**PING, "commands": ["drill"], "when": ["failure"], "databases": ["orders"]}]).receivers
     assert found.wants("drill", "failure", "orders")
     assert not found.wants("drill", "failure", "agent")
     assert not found.wants("drill", "success", "orders")
@@ -67,7 +67,7 @@ def test_a_receiver_hears_of_backups_only_and_of_all_of_them_unless_it_says_more
         ({"notify": [{**COMMAND, "url": "https://x"}]}, "notify[0]"),
         ({"notify": [{**COMMAND, "command": ["tell"]}]}, "notify[0].command"),
         ({"notify": [COMMAND, COMMAND]}, "notify[0].name"),
-        ({"notify": [{**PING, "on": ["sucess"]}]}, "notify[0].on"),
+        ({"notify": [{**PING, "when": ["sucess"]}]}, "notify[0].when"),
         ({"notify": [{**PING, "commands": ["backups"]}]}, "notify[0].commands"),
         ({"notify": [{**PING, "type": "mail"}]}, "notify[0].type"),
         ({"otlp": {"endpoint": "localhost:4318"}}, "otlp.endpoint"),

@@ -38,7 +38,7 @@ KEYS: Mapping[str, Key] = {
             "command": Key("list", ()),
             "headers_file": Key("path"),
             "commands": Key("list", ()),
-            "on": Key("list", ()),
+            "when": Key("list", ()),
             "databases": Key("list", ()),
             "details": Key("flag", default=False),
         },
@@ -133,7 +133,7 @@ def _receiver(given: Mapping[str, Any]) -> Receiver:
         tuple(given["command"]),
         _path(given["headers_file"]),
         tuple(given["commands"]) or ("backup", "guard"),
-        tuple(given["on"]) or MOMENTS,
+        tuple(given["when"]) or MOMENTS,
         tuple(given["databases"]),
         given["details"],
     )
@@ -156,7 +156,7 @@ def _check_together(values: Mapping[str, Any], where: Where) -> None:
             _check_url(each["url"], f"{place}.url", where)
         elif not os.path.isabs(each["command"][0]):
             raise where.error(f"{place}.command", ": its program has no absolute path", hint="Write where it is.")
-        for key, known in (("commands", TOLD), ("on", MOMENTS)):
+        for key, known in (("commands", TOLD), ("when", MOMENTS)):
             _check_words(each[key], known, f"{place}.{key}", where)
 
 
