@@ -219,6 +219,9 @@ def test_every_playbook(environment: Environment, place: Place) -> None:
     databases.add(place.database, LOST)
     run("backup_now", **own, reason="before a test")
     run("prune_backups", **own)
+    there = {"runner_path": "~/.local/bin/sqlite-backup", "config_dir": "~/.config/sqlite-backup"}
+    told = run("report_fleet", **{f"sqlite_fleet_{name}": path for name, path in there.items()})
+    assert '"ok ' in told.stdout, told.stdout
     home = place.directory / "home"
     assert (home / "crontab").read_text(encoding="utf-8").count("sqlite-backup backup own") == 1
     assert len([*home.glob(".local/share/sqlite-backup/own/*Z-*/manifest.json")]) == 2

@@ -15,6 +15,7 @@ from integration import fleet as fleets
 from integration import harness
 from integration.fleet import HOSTS, Fleet
 from integration.harness import Run
+from integration.home import Home
 from integration.place import Place
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
@@ -161,3 +162,12 @@ def test_databases_of_other_users_are_asked_for(fleet: Asked) -> None:
     assert run.code == 0, run.output
     assert fleet.states() == [(name, "ok") for name in HOSTS]
     assert [each.get("config") for each in fleet.told()] == [str(there), None, None]
+
+
+def test_databases_in_a_home(home: Home) -> None:
+    home.set_up()
+    home.place.backed_up(repository=home.repository, name="dev")
+    there = {"runner_path": "~/.local/bin/sqlite-backup", "config_dir": "~/.config/sqlite-backup"}
+    run = home.run("report_fleet", {f"sqlite_fleet_{name}": path for name, path in there.items()})
+    assert run.code == 0, run.output
+    assert any("ok " in line and " dev " in line for line in run.output.splitlines()), run.output
