@@ -202,6 +202,19 @@ def test_a_signal_while_others_are_told_stops_the_next_database_and_denies_nothi
     assert host.run("backup", "orders").code == 0
 
 
+@pytest.mark.parametrize("builder", ["ending", "starting"])
+def test_what_cannot_even_begin_to_tell_does_not_keep_the_work_from_beginning(
+    host: Host, monkeypatch: pytest.MonkeyPatch, builder: str
+) -> None:
+    def broken(*_args: object) -> None:
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(sinks, builder, broken)
+    said = host.run("backup", "agent", "--json")
+    assert said.code == 0
+    assert "too many processes" in said.result["warnings"][0]
+
+
 def test_every_sink_is_closed_whatever_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     found = [Sink(name, lambda *_: None, lambda name=name: closed.append(name)) for name in "ab"]  # type: ignore[misc]

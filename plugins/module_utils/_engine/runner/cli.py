@@ -134,7 +134,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     """The command for each chosen database in turn; the code of the worst failure."""
     library.require()
     directory = config.directory(arguments.config)
-    command, asked = arguments.command_name, vars(arguments)
+    command = arguments.command_name
     others = selection.others(arguments.config)
     if command in selection.SHOWING:
         console.know_others(others)
@@ -145,21 +145,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         everything=arguments.all,
         also=[each.line(*arguments.words) for each in others],
     )
-    teller = telling.Teller(directory, command, active=not asked.get("dry_run"))
+    teller = telling.Teller(directory, command, active=not vars(arguments).get("dry_run"))
     audit.echo(teller.watch)
     for name in chosen:
-        progress, clear = console.progress(name, command)
-        told = teller.begin(name, asked)
-        result = attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))  # noqa: B023
-        told.end(result)
-        clear()
-        _name_commands(result, arguments)
-        lines = _TEXTS[command](result, arguments) if result.facts else []
-        console.add(command, result, lines[0] if lines else "done")
-        if command == "guard":
-            console.tell(*_named(result, lines))
-        elif command != "status":
-            console.say(*_named(result, lines))
+        result = _run_one(name, directory, arguments, console, teller)
         if teller.stopped and name != chosen[-1]:
             raise KeyboardInterrupt
         if isinstance(result.error, CancelledError):
@@ -173,6 +162,26 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         code = _report(Path(os.path.abspath(arguments.report)), console) or code
     console.document(command, code)
     return code
+
+
+def _run_one(
+    name: str, directory: Path, arguments: argparse.Namespace, console: Console, teller: telling.Teller
+) -> Result:
+    """The command for one database, and what is said of it, here and to others."""
+    command = arguments.command_name
+    progress, clear = console.progress(name, command)
+    told = teller.begin(name, vars(arguments))
+    result = attempt(name, lambda: _apart(_loaded(directory, name, command), arguments, console, progress))
+    told.end(result)
+    clear()
+    _name_commands(result, arguments)
+    lines = _TEXTS[command](result, arguments) if result.facts else []
+    console.add(command, result, lines[0] if lines else "done")
+    if command == "guard":
+        console.tell(*_named(result, lines))
+    elif command != "status":
+        console.say(*_named(result, lines))
+    return result
 
 
 def _report(file: Path, console: Console) -> int:

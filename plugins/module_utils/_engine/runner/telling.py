@@ -55,10 +55,17 @@ class Telling:
         }
         self._sinks: list[Sink] = []
         self._start: Aside | None = None
+        self._trouble = [teller.trouble] if teller.trouble else []
         if teller.active:
-            self._sinks = sinks.ending(teller.watch, teller.directory, name, self._run)
-            starts = sinks.starting(teller.watch, name, self._run)
-            self._start = Aside(starts, teller.watch.timeout_seconds) if starts else None
+            try:
+                self._begin(teller.watch, teller.directory)
+            except Exception as error:  # noqa: BLE001 - the work must begin, whatever keeps others from hearing of it
+                self._trouble.append(f"not everybody could be told of this run: {explained(error)}")
+
+    def _begin(self, watch: Watch, directory: Path) -> None:
+        self._sinks = sinks.ending(watch, directory, self._name, self._run)
+        starts = sinks.starting(watch, self._name, self._run)
+        self._start = Aside(starts, watch.timeout_seconds) if starts else None
 
     def end(self, result: Result) -> None:
         """Tell what came of it; what could not be told becomes a warning of ``result``."""
@@ -74,7 +81,7 @@ class Telling:
                 each.close()
 
     def _told(self, result: Result) -> list[str]:
-        warnings = [self._teller.trouble] if self._teller.trouble else []
+        warnings = list(self._trouble)
         run = {**self._run, **_came(result), "seconds": round(time.monotonic() - self._began, 3)}
         if run["command"] in ("backup", "guard"):
             warnings.extend(_counted(self._teller.directory, self._name, run, self._asked.get("type") or "auto"))
