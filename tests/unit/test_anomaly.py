@@ -149,6 +149,18 @@ def test_nothing_old_goes_until_it_is_acknowledged(host: Host, moment: list[date
     assert good not in host.ids()
 
 
+def test_what_is_meant_is_what_later_backups_are_compared_with(host: Host, moment: list[datetime]) -> None:
+    execute(host, "DROP TABLE fact; DROP TABLE kept; DROP TABLE IF EXISTS item; CREATE TABLE other(a);")
+    execute(
+        host, "INSERT INTO other SELECT value FROM json_each('[' || replace(hex(zeroblob(499)), '00', '1,') || '1]')"
+    )
+    assert "perhaps another" in host.run("backup", "agent").err
+    assert host.run("acknowledge", "agent").code == 0
+    execute(host, "DELETE FROM other")
+    moment[0] += timedelta(hours=1)
+    assert "the table other has 0 rows, it had 500" in host.run("backup", "agent").err
+
+
 def test_when_the_rows_are_back_all_is_well(host: Host, moment: list[datetime]) -> None:
     execute(host, "DELETE FROM fact")
     host.run("backup", "agent")

@@ -98,7 +98,8 @@ class Standing:
                 self.apart.append(each)
             elif each.manifest is not None and not each.manifest.suspect:
                 self.accepted, self.apart = each, []
-                self._accepted.append(each)
+                # What was held apart and is meant is where the past begins.
+                self._accepted = [*([] if each.manifest.apart else self._accepted), each]
 
     def doubt(self, found: Found) -> str:
         """Why ``found`` is perhaps another database; empty when it is the same."""
