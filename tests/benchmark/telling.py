@@ -111,7 +111,7 @@ class Host:
                 "textfile_directory": str(self.folder / "textfiles"),
                 "status_file": str(self.folder / "status.json"),
             },
-            WEBHOOK: {"notify": [{**hook, "on": ["success", "failure"]}]},
+            WEBHOOK: {"notify": [{**hook, "when": ["success", "failure"]}]},
             COLLECTOR: {"otlp": {"endpoint": self.url, "python": str(SDK)}},
         }
         watch: dict[str, Any] = {}
