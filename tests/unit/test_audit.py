@@ -111,7 +111,7 @@ def test_log_that_the_disk_does_not_give_or_take_is_named(tmp_path: Path, monkey
 def test_log_that_does_not_exist_has_no_events_and_is_whole(tmp_path: Path) -> None:
     assert audit.events(tmp_path) == []
     assert audit.examine(tmp_path) == audit.Chain()
-    assert audit.continued(tmp_path) == ""
+    assert audit.continued(tmp_path) == audit.NOTHING
 
 
 def test_each_line_has_the_digest_of_the_one_before_it(log: Path) -> None:
@@ -152,10 +152,36 @@ def test_what_is_taken_from_the_end_shows_to_who_knows_the_last_line(log: Path) 
 def test_a_log_that_went_on_is_still_known(log: Path) -> None:
     known = audit.continued(log)
     audit.append(log, "prune", {})
-    assert audit.continued(log, known or "") == audit.digest(lines(log)[-1])
+    went_on = audit.continued(log, known or audit.NOTHING)
+    assert went_on == audit.continued(log)
+    assert went_on
+    assert went_on.line == audit.digest(lines(log)[-1])
     changed = lines(log)
     rewrite(log, [*changed[:4], changed[4].replace(b"backup", b"nothing"), changed[5]])
-    assert audit.continued(log, known or "") is None
+    assert audit.continued(log, known or audit.NOTHING) is None
+
+
+def test_what_is_before_a_line_that_was_cut_short_is_known_too(log: Path) -> None:
+    with (log / "history.jsonl").open("ab") as file:
+        file.write(b"garbage")
+    audit.append(log, "backup", {})
+    known = audit.continued(log)
+    assert known
+    rewrite(log, lines(log)[5:])
+    assert audit.examine(log).breaks == []
+    assert audit.examine(log, known).breaks == [audit.CHANGED]
+    assert audit.examine(log, audit.Known(known.line)).breaks == []
+
+
+def test_what_is_known_is_found_however_many_files_ago(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audit.append(tmp_path, "backup", {})
+    known = audit.continued(tmp_path)
+    assert known
+    monkeypatch.setattr(audit, "LONGEST_BYTES", 1)
+    for _each in range(4):
+        audit.append(tmp_path, "prune", {})
+    for each in (known, audit.Known(known.line)):
+        assert audit.continued(tmp_path, each) == audit.continued(tmp_path)
 
 
 def test_a_line_that_a_crash_cut_short_is_followed_as_it_is(log: Path) -> None:

@@ -27,6 +27,7 @@ from ..system.errors import EngineError, RefusedError, doing
 NAME = "history.jsonl"
 LONGEST_BYTES = 1024 * 1024
 UNKNOWN = "the last line that this host knows of is not there any more: it was changed or removed"
+CHANGED = "a line before the last one that this host knows of was changed or removed"
 _NUMBERED = re.compile(r"history\.([0-9]{6})\.jsonl")
 _PREVIOUS = "previous"
 _LOCK_SECONDS = 5.0
@@ -131,24 +132,49 @@ def _echoed(line: Mapping[str, Any]) -> list[str]:
     return wrong
 
 
-def continued(repository: Path, known: str = "") -> str | None:
-    """The digest of the last line, empty when there is none.
+@dataclass(frozen=True)
+class Known:
+    """Up to where somebody knows a log: the digest of a ``line``, and the one of it and ``all`` lines before it.
 
-    None when the line with the digest ``known`` is not in the last two files, or one behind it does not follow.
+    A line that was cut short says nothing of the one before it, and breaks no chain: so ``all`` tells more.
     """
-    lines = [line for path in parts(repository)[-2:] for line in _raw(path)]
-    for place in range(len(lines) - 1, -1, -1) if known else ():
-        if digest(lines[place]) == known:
-            break
-        event = _event(lines[place])
-        before = digest(lines[place - 1]) if place else ""
+
+    line: str = ""
+    all: str = ""
+
+    def and_then(self, line: bytes) -> Known:
+        """What is known when ``line`` is the next one."""
+        found = digest(line)
+        return Known(found, digest(f"{self.all} {found}".encode()))
+
+
+NOTHING = Known()
+
+
+def continued(repository: Path, known: Known = NOTHING) -> Known | None:
+    """What is to be known now; None when the line that is known is gone, or one behind it does not follow."""
+    paths = parts(repository)
+    # As a rule it is in one of the last two; of an earlier version there is no digest of all lines to go on from.
+    for some in (paths[-2:], paths) if known.all else (paths,):
+        lines = [line for path in some for line in _raw(path)]
+        found = [digest(line) for line in lines]
+        if known.line and known.line in found:
+            place = len(found) - found[::-1].index(known.line)
+            return _followed(known, lines[place:]) if known.all else _followed(NOTHING, lines)
+        if not known.line:
+            return _followed(NOTHING, lines)
+    return None
+
+
+def _followed(known: Known, lines: list[bytes]) -> Known | None:
+    """What is known behind ``lines``; None when one of them does not follow."""
+    for line in lines:
+        event = _event(line)
         # A line that a crash cut short says nothing; the one behind it has its digest.
-        if event is not None and event.get(_PREVIOUS) != before and place:
+        if known.line and event is not None and event.get(_PREVIOUS) != known.line:
             return None
-    else:
-        if known:
-            return None
-    return digest(lines[-1]) if lines else ""
+        known = known.and_then(line)
+    return known
 
 
 def events(repository: Path) -> list[dict[str, Any]]:
@@ -186,9 +212,9 @@ class Chain:
     breaks: list[str] = field(default_factory=list)
 
 
-def examine(repository: Path, known: str = "") -> Chain:
-    """Follow the digests from the first line to the last. ``known`` is that of a line which must be there, or empty."""
-    chain, before, chained, seen = Chain(), b"", False, not known
+def examine(repository: Path, known: Known = NOTHING) -> Chain:
+    """Follow the digests from the first line to the last. What is ``known`` must be there as it was."""
+    chain, before, chained, wrong, here = Chain(), b"", False, UNKNOWN if known.line else "", NOTHING
     for path in parts(repository):
         for number, line in enumerate(_raw(path), 1):
             event = _event(line)
@@ -209,7 +235,9 @@ def examine(repository: Path, known: str = "") -> Chain:
             chain.lines += 1
             if event is not None:
                 chain.first, chain.last = chain.first or str(event.get("time")), str(event.get("time"))
-            before, seen = line, seen or digest(line) == known
-    if not seen:
-        chain.breaks.append(UNKNOWN)
+            before, here = line, here.and_then(line)
+            if wrong and here.line == known.line:
+                wrong = "" if known.all in ("", here.all) else CHANGED
+    if wrong:
+        chain.breaks.append(wrong)
     return chain

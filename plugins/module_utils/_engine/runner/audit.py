@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..repository import audit
-from ..repository.audit import Echo
+from ..repository.audit import Echo, Known
 from ..system import files, places
 from ..system.errors import EngineError, ProofFailedError, UsageError, doing
 from ..work import findings
@@ -68,7 +68,7 @@ def audit_one(settings: Database, asked: Asked) -> Result:
 
 
 def _lost(chain: audit.Chain) -> bool:
-    return chain.breaks[-1] == audit.UNKNOWN
+    return chain.breaks[-1] in (audit.UNKNOWN, audit.CHANGED)
 
 
 def remember(settings: Database) -> list[str]:
@@ -87,7 +87,7 @@ def remember(settings: Database) -> list[str]:
         if last != known:
             with doing():
                 files.own_directory(file.parent)
-                files.replace_private(file, (json.dumps({"digest": last}) + "\n").encode())
+                files.replace_private(file, (json.dumps({"digest": last.line, "all": last.all}) + "\n").encode())
     except EngineError as error:
         return [f"it could not be written down up to where the audit log is known: {error}"]
     return []
@@ -108,9 +108,9 @@ def _file_of(settings: Database) -> Path:
     return settings.directory / SEEN_NAME / f"{settings.name}.audit.json"
 
 
-def _known(settings: Database) -> str:
+def _known(settings: Database) -> Known:
     try:
         content = json.loads(places.read_bytes(_file_of(settings)))
-        return str(content["digest"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, EngineError):
-        return ""
+        return Known(str(content["digest"]), str(content.get("all") or ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+        return Known()
