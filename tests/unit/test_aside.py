@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,33 @@ def test_work_goes_on_before_anybody_waits(tmp_path: Path) -> None:
         time.sleep(0.01)
     assert (tmp_path / "a").exists()
     assert running.wait() == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no child")
+def test_what_a_job_started_ends_also_when_the_run_was_killed(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+
+    def job() -> None:
+        process = subprocess.Popen(["/bin/sleep", "60"])
+        started.with_suffix(".new").write_text(str(process.pid))
+        started.with_suffix(".new").replace(started)
+        process.wait()
+
+    run = os.fork()
+    if not run:
+        Aside({"starts": job}, 1.0)
+        time.sleep(60)
+        os._exit(0)
+    _wait_for(started.exists)
+    os.kill(run, signal.SIGKILL)
+    os.waitpid(run, 0)
+    process = Path("/proc") / started.read_text()
+    assert process.exists()
+    _wait_for(lambda: not process.exists() or ") Z " in (process / "stat").read_text())
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 8
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import sinks, telling
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import counts, sinks, status, telling
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner.sinks import Sink
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
 from support.hosts import Host
 
 Tell = Callable[[Any, Any], None]
@@ -223,7 +226,71 @@ def test_every_sink_is_closed_whatever_happens(host: Host, monkeypatch: pytest.M
     def broken(*_args: object) -> None:
         raise RuntimeError("nothing works")
 
-    monkeypatch.setattr(telling.status, "observe", broken)
+    monkeypatch.setattr(telling.Telling, "_observed", broken)
     said = host.run("backup", "agent", "--json")
     assert (said.code, closed) == (0, ["a", "b"])
     assert "nothing works" in said.result["warnings"][0]
+
+
+def test_who_cannot_be_told_of_the_start_does_not_keep_a_run_from_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(host, {"notify": [{"name": "ada", "type": "command", "command": ["/bin/true"]}]})
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+    before = len(os.listdir("/dev/fd"))
+    said = host.run("backup", "agent")
+    assert said.code == 0
+    assert "not everybody was told that this run began: " in said.err
+    assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"otlp": {"endpoint": "http://127.0.0.1:9", "python": "/x\ud800"}}, {"audit": {"file": "/x\ud800"}}],
+)
+def test_half_a_character_is_a_warning(host: Host, content: object) -> None:
+    watch(host, content)
+    said = host.run("backup", "agent")
+    assert said.code == 0
+    assert "nobody could be told of this run" in said.err
+
+
+def test_a_run_that_cannot_be_counted_is_told(
+    host: Host, sink: Callable[..., None], told: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink()
+    monkeypatch.setattr(counts, "add", lambda *_args, **_more: 1 / 0)
+    said = host.run("backup", "agent")
+    assert (said.code, len(told())) == (0, 1)
+    assert "ZeroDivisionError" in said.err
+
+
+@pytest.mark.skipif(getattr(os, "geteuid", lambda: 1)() != 0, reason="needs root")
+@pytest.mark.parametrize("wrong", ["hangs", "is killed", "breaks"])
+def test_what_cannot_be_looked_at_is_told_as_failing(
+    host: Host, sink: Callable[..., None], told: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    sink()
+    hostile = host.directory / "hostile"
+    hostile.mkdir()
+    os.chown(hostile, 65534, 65534)
+    host.add("orders", path=hostile / "orders.db")
+    monkeypatch.setattr(telling, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(confined, "_GRACE_SECONDS", 0.2)
+    does = {
+        "hangs": lambda *_args: time.sleep(30),
+        "is killed": lambda *_args: os.kill(os.getpid(), signal.SIGKILL),
+        "breaks": lambda *_args: 1 / 0,
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(status, "observe", does[wrong])
+        began = time.monotonic()
+        host.run("backup", "orders")
+        assert time.monotonic() - began < 10
+    (one,) = told()
+    assert one["observation"]["state"] == "failing"
+    assert one["observation"]["name"] == "orders"

@@ -39,9 +39,14 @@ def observe(directory: Path, name: str) -> dict[str, Any]:
     try:
         return status_one(config.load(directory, name), {}).facts
     except EngineError as error:
-        reason = health.Reason(health.FAILING, error.message, error.hint)
-        unknown = {"state": health.FAILING, "reasons": [{**vars(reason)}], "rpo_met": None, "age_seconds": None}
-        return {**_common(directory, name), **dict.fromkeys(_TOLD), **unknown, "backups": None, "targets": []}
+        return unobserved(directory, name, error)
+
+
+def unobserved(directory: Path, name: str, error: EngineError) -> dict[str, Any]:
+    """The observation where ``error`` kept it from being made."""
+    reason = health.Reason(health.FAILING, error.message, error.hint)
+    unknown = {"state": health.FAILING, "reasons": [{**vars(reason)}], "rpo_met": None, "age_seconds": None}
+    return {**_common(directory, name), **dict.fromkeys(_TOLD), **unknown, "backups": None, "targets": []}
 
 
 def _common(directory: Path, name: str) -> dict[str, Any]:

@@ -194,7 +194,13 @@ def _value(given: Any, wanted: Key, name: str, where: Where) -> Any:
 
 
 def _is_text(given: Any) -> bool:
-    return isinstance(given, str) and "\0" not in given
+    if not isinstance(given, str) or "\0" in given:
+        return False
+    try:
+        # Half a character is nothing that a file or a program could be given.
+        return bool(os.fsencode(given)) or not given
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_duration(given: Any) -> bool:

@@ -20,6 +20,9 @@ from .result import Result
 from .sinks import Observation, Run, Sink
 from .watch_config import Watch
 
+# A look at what belongs to a hostile user must not take for ever.
+_LOOK_SECONDS = 60.0
+
 
 class Teller:
     """What this host tells of the runs of ``command``; nothing where nobody is configured, and of a trial."""
@@ -55,15 +58,16 @@ class Telling:
         }
         self._sinks: list[Sink] = []
         self._start: Aside | None = None
-        self._trouble = [teller.trouble] if teller.trouble else []
+        self._troubles = [teller.trouble] if teller.trouble else []
         if teller.active:
             try:
-                self._begin(teller.watch, teller.directory)
-            except Exception as error:  # noqa: BLE001 - the work must begin, whatever keeps others from hearing of it
-                self._trouble.append(f"not everybody could be told of this run: {explained(error)}")
+                self._begin()
+            except Exception as error:  # noqa: BLE001 - as where no process can be made: the run goes on
+                self._troubles.append(f"not everybody was told that this run began: {explained(error)}")
 
-    def _begin(self, watch: Watch, directory: Path) -> None:
-        self._sinks = sinks.ending(watch, directory, self._name, self._run)
+    def _begin(self) -> None:
+        watch = self._teller.watch
+        self._sinks = sinks.ending(watch, self._teller.directory, self._name, self._run)
         starts = sinks.starting(watch, self._name, self._run)
         self._start = Aside(starts, watch.timeout_seconds) if starts else None
 
@@ -72,7 +76,7 @@ class Telling:
         if not self._teller.active:
             return
         try:
-            result.warnings.extend(self._told(result))
+            self._tell(result, result.warnings)
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the run is done, whatever becomes of its news
             self._teller.stopped |= isinstance(error, KeyboardInterrupt)
             result.warnings.append(f"not everybody was told of this run: {explained(error)}")
@@ -80,8 +84,8 @@ class Telling:
             for each in self._sinks:
                 each.close()
 
-    def _told(self, result: Result) -> list[str]:
-        warnings = list(self._trouble)
+    def _tell(self, result: Result, warnings: list[str]) -> None:
+        warnings.extend(self._troubles)
         run = {**self._run, **_came(result), "seconds": round(time.monotonic() - self._began, 3)}
         if run["command"] in ("backup", "guard"):
             warnings.extend(_counted(self._teller.directory, self._name, run, self._asked.get("type") or "auto"))
@@ -91,16 +95,27 @@ class Telling:
             observation = self._observed()
             jobs = {each.name: _job(each, observation, run) for each in self._sinks}
             warnings.extend(_untold(Aside(jobs, self._teller.watch.timeout_seconds).wait()))
-        return warnings
 
     def _observed(self) -> dict[str, Any]:
-        """Read as root reads what belongs to others; of a configuration that is wrong, nothing is read."""
+        """Read as root reads what belongs to others; of a configuration that is wrong, nothing is read.
+
+        What keeps it from that is what is told then: whoever can do that must not keep a failure from being told.
+        """
+        directory, name = self._teller.directory, self._name
         try:
-            settings = config.load(self._teller.directory, self._name)
+            settings = config.load(directory, name)
             beside = [settings.path, settings.repository]
         except EngineError:
             beside = []
-        return confined.run(lambda: status.observe(self._teller.directory, self._name), *beside)
+
+        def look() -> dict[str, Any]:
+            with confined.bounded(_LOOK_SECONDS):
+                return status.observe(directory, name)
+
+        try:
+            return confined.run(look, *beside)
+        except Exception as error:  # noqa: BLE001 - it is told
+            return status.unobserved(directory, name, explained(error))
 
 
 def _job(sink: Sink, observation: Observation, run: Run) -> aside.Job:
@@ -118,8 +133,8 @@ def _counted(directory: Path, name: str, run: Run, asked_type: str) -> list[str]
     try:
         kind = run["type"] if good else asked_type
         counts.add(directory, name, good=good, kind=kind, last={"time": clock.to_text(clock.now()), **last})
-    except EngineError as error:
-        return [error.message]
+    except Exception as error:  # noqa: BLE001 - it is told, and must not keep the rest from being told
+        return [explained(error).message]
     return []
 
 

@@ -40,7 +40,12 @@ class Aside:
                 stream.flush()
         self._names = list(jobs)
         self._pipe, writing = os.pipe()
-        self._child = os.fork()
+        try:
+            self._child = os.fork()
+        except OSError:
+            os.close(self._pipe)
+            os.close(writing)
+            raise
         if not self._child:
             os.close(self._pipe)
             _work(jobs, self._end, writing)
@@ -84,6 +89,9 @@ def _work(jobs: Mapping[str, Job], end: float, writing: int) -> None:
         with open(writing, "wb") as pipe:
             pipe.write(answer)
     finally:
+        if os.getpgrp() == os.getpid():
+            # With all that a job has started: nobody else ends it when the run was killed meanwhile.
+            os.killpg(0, signal.SIGKILL)
         os._exit(0)
 
 
