@@ -46,6 +46,24 @@ FULL = Size({"run": 1000, "fact": 500}, 10 * MIB)
         ([FULL, Size(FULL.rows)], Size(FULL.rows, 2 * MIB), ""),
         ([Size({}, MIB - 1)], Size({}, 0), ""),
         ([FULL], Size(FULL.rows, None), ""),
+        # A new name is that of one table only.
+        ([Size({"a": 1000, "b": 900})], Size({"c": 1000}), "the table b is gone, which had 900 rows"),
+        ([Size({"a": 1000, "b": 900})], Size({"c": 1000, "d": 900}), ""),
+        ([Size({"a": 1000, "b": 100})], Size({"c": 50}), "the table a is gone, which had 1000 rows"),
+        # The index of a virtual table is merged as its module likes; its rows are not.
+        ([Size({"f_data": 602, "f_idx": 600, "f_config": 1})], Size({"f_data": 4, "f_idx": 2, "f_config": 1}), ""),
+        ([Size({"f_segments": 300, "f_segdir": 200})], Size({"f_segments": 1, "f_segdir": 1}), ""),
+        ([Size({"r_node": 300, "r_parent": 299, "r_rowid": 500})], Size({"r_rowid": 400}), ""),
+        (
+            [Size({"my_data": 602, "my_idx": 600})],
+            Size({"my_data": 4, "my_idx": 600}),
+            "the table my_data has 4 rows, it had 602",
+        ),
+        (
+            [Size({"f_data": 602, "f_idx": 600, "f_config": 1, "f_docsize": 500})],
+            Size({"f_data": 4, "f_idx": 2, "f_config": 1, "f_docsize": 0}),
+            "the table f_docsize has 0 rows, it had 500",
+        ),
         # Rows that nobody could count are not gone.
         ([FULL], Size({"fact": 500}, 9 * MIB, frozenset({"run"})), ""),
     ],

@@ -19,6 +19,13 @@ DEFAULT_PERCENT = 20
 # With less than that there is nothing to see in what comes and goes.
 LEAST_ROWS = 100
 LEAST_BYTES = 1024 * 1024
+# In which a virtual table keeps its index, behind its name: how many rows that has is up to its module, which merges
+# them. The other half of a group tells that it is one, and has as many rows as the virtual table.
+_INDEXES = (
+    (("data", "idx"), ("config",)),
+    (("segments", "segdir"), ()),
+    (("node", "parent"), ("rowid",)),
+)
 
 
 @dataclass(frozen=True)
@@ -65,20 +72,37 @@ def collapse(recent: Sequence[Size], now: Size, percent: int, *, named: bool = T
 def _fallen_tables(recent: Sequence[Size], now: Size, percent: int) -> list[tuple[str, int, int | None]]:
     """Each with the rows that it had at least, and those that are left, None when it is gone; the worst first."""
     known = set(recent[0].rows).intersection(*(each.rows for each in recent[1:])) - now.uncounted
+    known -= _indexes({*recent[-1].rows, *now.rows})
     fallen: list[tuple[str, int, int | None]] = []
     for table in sorted(known):
         least = min(each.rows[table] for each in recent)
         left = now.rows.get(table)
-        if (
-            least >= LEAST_ROWS
-            and (left or 0) * 100 < least * percent
-            and not _renamed(recent, now, left, least, percent)
-        ):
+        if least >= LEAST_ROWS and (left or 0) * 100 < least * percent:
             fallen.append((table, least, left))
-    return sorted(fallen, key=lambda each: each[1] - (each[2] or 0), reverse=True)
+    fallen.sort(key=lambda each: each[1] - (each[2] or 0), reverse=True)
+    return _without_renamed(fallen, recent, now, percent)
 
 
-def _renamed(recent: Sequence[Size], now: Size, left: int | None, least: int, percent: int) -> bool:
-    """Whether a table that is gone may have another name now: a new one has about its rows."""
-    new = (rows for name, rows in now.rows.items() if not any(name in each.rows for each in recent))
-    return left is None and any(rows * 100 >= least * percent for rows in new)
+def _without_renamed(
+    fallen: list[tuple[str, int, int | None]], recent: Sequence[Size], now: Size, percent: int
+) -> list[tuple[str, int, int | None]]:
+    """Those but tables that are gone and may have another name now: for each of them a new one has about its rows."""
+    new = sorted(rows for name, rows in now.rows.items() if not any(name in each.rows for each in recent))
+    rest = []
+    for each in fallen:
+        if each[2] is None and new and new[-1] * 100 >= each[1] * percent:
+            new.pop()
+        else:
+            rest.append(each)
+    return rest
+
+
+def _indexes(names: set[str]) -> set[str]:
+    """Those of ``names`` that are part of an index of a virtual table."""
+    found: set[str] = set()
+    for parts, others in _INDEXES:
+        for each in names:
+            whole, _mark, part = each.rpartition("_")
+            if part == parts[0] and all(f"{whole}_{other}" in names for other in (*parts, *others)):
+                found.update(f"{whole}_{one}" for one in parts)
+    return found
