@@ -3,10 +3,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -241,6 +244,25 @@ def test_redirects_in_a_circle_end() -> None:
         with pytest.raises(TargetUnreachableError, match="answered 302"):
             ping(f"{receiver.url}/secret")
         assert len(receiver.requests) <= 4
+
+
+def test_nothing_of_a_redirect_but_where_it_leads_is_read() -> None:
+    with receivers.receiver() as new:
+        given = threading.Event()
+
+        def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
+            handler.send_response(302)
+            handler.send_header("Location", new.url)
+            handler.end_headers()
+            with contextlib.suppress(OSError):
+                for _each in range(64):
+                    handler.wfile.write(bytes(1 << 20))
+                given.set()
+
+        with receivers.receiver(endless) as old:
+            ping(old.url)
+        assert not given.is_set()
+    assert len(new.requests) == 1
 
 
 @pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://127.0.0.1/"])

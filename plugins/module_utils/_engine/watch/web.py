@@ -50,6 +50,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         scheme = urlsplit(newurl).scheme
         if req.data is not None or scheme not in ("https", req.type):
             return None
+        # Else all that is in this answer is read, which may be endless.
+        fp.close()
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
