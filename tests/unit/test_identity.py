@@ -137,7 +137,10 @@ def test_of_encrypted_backups_the_host_keeps_it(tmp_path: Path) -> None:
     assert "item" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b'{"20250102T030401Z-full": 7}', b"\xff\xfe"])
+_ENDLESS = b'{"20250102T030401Z-full": {"salt": "", "application_id": null, "tables": ["x"], "rows": {"x": 1e999}}}'
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"null", b'{"20250102T030401Z-full": 7}', b"\xff\xfe", _ENDLESS])
 def test_without_what_was_kept_there_is_no_false_alarm(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "identity.json"
     backups = [backup_of(1, proof=None)]

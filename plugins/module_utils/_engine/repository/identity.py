@@ -201,7 +201,7 @@ def _read(path: Path) -> dict[str, Identity]:
             name: Identity(str(each["salt"]), each["application_id"], frozenset(map(str, each["tables"])), _size(each))
             for name, each in content.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, RefusedError):
+    except (OSError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError, RefusedError):
         return {}
 
 
