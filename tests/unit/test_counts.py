@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import counts
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import places
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 from support.hosts import Host
 
@@ -84,13 +87,32 @@ def test_a_repository_that_is_gone_takes_no_count_with_it(host: Host) -> None:
     }
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"counts": 3}', '{"counts": {"success": {"full": "x"}}}'])
+ENDLESS = '{"counts": {"success": {"full": 1e999}}}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "{}", '{"counts": 3}', '{"counts": {"success": {"full": "x"}}}', ENDLESS]
+)
 def test_a_damaged_file_counts_from_the_beginning(tmp_path: Path, content: str) -> None:
     file = counts.file_of(tmp_path, "agent")
     file.parent.mkdir()
     file.write_text(content)
     assert counts.read(tmp_path, "agent")["counts"] == NONE
     counts.add(tmp_path, "agent", good=True, kind="full", last=LAST)
+    assert counts.read(tmp_path, "agent")["counts"]["success"]["full"] == 1
+
+
+def test_a_disk_that_does_not_give_the_counts_now_loses_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts.add(tmp_path, "agent", good=True, kind="full", last=LAST)
+
+    def broken(*_args: object, **_more: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(places, "read_bytes", broken)
+        with pytest.raises(EngineError, match="Cannot count the runs of agent"):
+            counts.add(tmp_path, "agent", good=True, kind="full", last=LAST)
+        assert counts.read(tmp_path, "agent")["counts"] == NONE
     assert counts.read(tmp_path, "agent")["counts"]["success"]["full"] == 1
 
 

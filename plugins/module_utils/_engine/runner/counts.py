@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, places
-from ..system.errors import EngineError, doing
+from ..system.errors import EngineError, RefusedError, doing
 from .config import SEEN_NAME
 
 FULL, INCREMENTAL, UNCHANGED = STORED = ("full", "incremental", "unchanged")
@@ -30,13 +30,21 @@ def file_of(directory: Path, name: str) -> Path:
 def read(directory: Path, name: str) -> dict[str, Any]:
     """``counts``, since when, ``durations`` and ``last_run`` as an observation has them; a damaged file is none."""
     try:
-        content = json.loads(places.read_bytes(file_of(directory, name)))
+        data = places.read_bytes(file_of(directory, name))
+    except (OSError, EngineError):
+        data = b""
+    return _told(data)
+
+
+def _told(data: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
         counts = {kind: _numbers(content["counts"][kind]) for kind in ("success", "failure")}
         durations = {each: float(content["durations"][each]) for each in STORED if each in content["durations"]}
         last = content["last_run"]
         last = {key: last[key] for key in _LAST} if last else None
         since = clock.to_text(clock.from_text(content["counted_since"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
         counts, since, durations, last = {"success": {}, "failure": {}}, None, {}, None
     success = {each: counts["success"].get(each, 0) for each in STORED}
     failure = {each: counts["failure"].get(each, 0) for each in ASKED}
@@ -59,7 +67,11 @@ def add(directory: Path, name: str, *, good: bool, kind: str, last: Mapping[str,
         files.own_directory(file.parent)
         lock = file.with_name(f".{name}.counts.lock")
         stack.enter_context(locks.held(lock, timeout_seconds=_LOCK_SECONDS))
-        known = read(directory, name)
+        data = b""
+        # What the disk does not give now is not to be replaced; what is no file has no counts.
+        with contextlib.suppress(FileNotFoundError, RefusedError):
+            data = places.read_bytes(file)
+        known = _told(data)
         counts = known["counts"]["success" if good else "failure"]
         counts[kind] = counts.get(kind, 0) + 1
         if good:
