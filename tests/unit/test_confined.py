@@ -183,3 +183,9 @@ while True:
     os.ftruncate(file, 0)
     os.pwrite(file, content, 0)
 """
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x80\x04", b"nothing"])
+def test_a_child_without_an_answer_is_an_error(answer: bytes) -> None:
+    with pytest.raises(StorageFailedError, match="ended without an answer"):
+        confined.came(answer, 1 << 8)

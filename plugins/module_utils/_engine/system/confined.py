@@ -61,7 +61,11 @@ def came(answer: bytes, status: int) -> Any:
     """What the work in a child returned or raised, from all that could be read and the status that it ended with."""
     if os.WIFSIGNALED(status):
         raise _killed(os.WTERMSIG(status))
-    done, value = pickle.loads(answer)  # noqa: S301 - of our own child
+    try:
+        done, value = pickle.loads(answer)  # noqa: S301 - of our own child
+    except (EOFError, pickle.UnpicklingError):
+        hint = "The memory may be too small for what is read: see the log."
+        raise StorageFailedError("The work ended without an answer.", action="", hint=hint) from None
     if not done:
         raise value
     return value
