@@ -19,6 +19,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import health
 from support import databases
 from support.hosts import Host
 
@@ -389,3 +390,12 @@ def test_code_of_many_databases_is_that_of_the_worst(watched: Host, moment: list
     said = watched.run("status")
     assert said.code == CODES["missed"]
     assert [line.split()[1] for line in said.out.splitlines()[1:]] == ["DEGRADED", "FAILING", "MISSED"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 10**400, -1, [[]], {"a": "b"}, "7"])
+def test_what_the_owner_of_a_log_wrote_of_a_failure_is_not_handed_on(wrong: object) -> None:
+    event = {"event": "backup", "outcome": "failed", "time": wrong, "code": wrong, "message": "x"}
+    found = health.last_failure([event])
+    assert found
+    time = wrong if isinstance(wrong, str) else None
+    assert found == {"event": "backup", "time": time, "code": None, "message": "x"}

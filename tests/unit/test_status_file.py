@@ -149,6 +149,16 @@ def test_damaged_file_is_begun_anew(tmp_path: Path, damaged: bytes) -> None:
     assert names_and_states(tmp_path / "status.json") == {"agent": "ok"}
 
 
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_what_is_no_number_of_json_does_not_stay(tmp_path: Path, number: bytes) -> None:
+    (tmp_path / "status.json").write_bytes(
+        b'{"databases": [{"name": "jobs", "state": "ok", "backups": ' + number + b"}]}"
+    )
+    write(tmp_path / "status.json", configured=["agent", "jobs"])
+    found = json.loads((tmp_path / "status.json").read_bytes(), parse_constant=pytest.fail)
+    assert [each["backups"] for each in found["databases"] if each["name"] == "jobs"] == [None]
+
+
 @pytest.mark.parametrize("planted", ["link", "fifo"])
 def test_what_is_in_the_place_of_the_file_is_replaced(tmp_path: Path, planted: str) -> None:
     (tmp_path / "other").write_text("precious", encoding="utf-8")

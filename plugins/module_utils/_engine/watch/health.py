@@ -26,6 +26,7 @@ OK, DEGRADED, FAILING, MISSED = STATES = ("ok", "degraded", "failing", "missed")
 _CLOCK = timedelta(seconds=60)
 _LONG_UNREAD = timedelta(days=30)
 _LONG_PINNED = timedelta(days=365)
+_GREATEST_CODE = 255
 
 Event = Mapping[str, Any]
 
@@ -260,12 +261,21 @@ def last_failure(events: Sequence[Event]) -> dict[str, Any] | None:
             return None
         if outcome == "suspect":
             message = f"the database was corrupt, its bytes are kept in {backup_id}"
-            return {"time": event.get("time"), "event": "backup", "code": SourceCorruptError.code, "message": message}
+            return {**_known(event), "event": "backup", "code": SourceCorruptError.code, "message": message}
         pruned |= event.get("event") == "prune" and outcome == "passed"
         if outcome == "failed" and not (pruned and event.get("event") == "prune"):
-            known = {name: event.get(name) for name in ("time", "event", "code")}
-            return {**known, "message": _message(event) or f"{backup_id} failed its verification"}
+            return {**_known(event), "message": _message(event) or f"{backup_id} failed its verification"}
     return None
+
+
+def _known(event: Event) -> dict[str, Any]:
+    """Whoever owns the log can have written anything there."""
+    time, code = event.get("time"), event.get("code")
+    return {
+        "time": time if isinstance(time, str) else None,
+        "event": str(event.get("event")),
+        "code": code if isinstance(code, int) and 0 <= code <= _GREATEST_CODE else None,
+    }
 
 
 def _message(event: Event) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..system import clock, files, locks, places
 from ..system.errors import EngineError, UsageError, doing
-from . import health
+from . import given, health
 
 FORMAT = 1
 _LIMIT_BYTES = 16 * 1024 * 1024
@@ -50,7 +50,7 @@ def write(path: Path, observation: Facts, *, configured: Collection[str], lock_t
         with locks.held(path.with_name(f".{path.name}.lock"), timeout_seconds=lock_timeout_seconds):
             others = [each for each in _known(path) if each["name"] in configured]
             content = _content(others, entry(observation), host=observation.get("host"))
-            files.replace_public(path, (json.dumps(content, indent=2) + "\n").encode())
+            files.replace_public(path, given.to_json(content).encode())
 
 
 def entry(observation: Facts) -> dict[str, Any]:
@@ -93,10 +93,10 @@ def _known(path: Path) -> list[dict[str, Any]]:
     return [each for each in found if _is_entry(each)] if isinstance(found, list) else []
 
 
-def _is_entry(given: Any) -> bool:
-    if not isinstance(given, dict) or not isinstance(given.get("name"), str) or given.get("state") not in health.STATES:
+def _is_entry(found: Any) -> bool:
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str) or found.get("state") not in health.STATES:
         return False
-    fresh_until = given.get("fresh_until")
+    fresh_until = found.get("fresh_until")
     try:
         return fresh_until is None or clock.from_text(fresh_until) is not None
     except (EngineError, AttributeError):
