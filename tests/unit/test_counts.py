@@ -68,6 +68,8 @@ def test_runs_are_counted_by_what_they_stored_and_failures_by_what_was_asked_for
 def test_a_guarded_command_that_fails_does_not_undo_its_backup(host: Host) -> None:
     assert host.run("guard", "agent", "--reason", "test", "--", "false").code == 1
     assert counted(host)["success"]["full"] == 1
+    last = host.run("status", "agent", "--json").result["last_run"]
+    assert (last["outcome"], last["code"], last["type"]) == ("success", 0, "full")
 
 
 def test_what_writes_nothing_is_not_counted(host: Host) -> None:

@@ -128,8 +128,12 @@ def _untold(wrong: Mapping[str, str]) -> Sequence[str]:
 
 def _counted(directory: Path, name: str, run: Run, asked_type: str) -> list[str]:
     """Count a run that was to make a backup: one behind which only a target, or a guarded command, failed made it."""
-    good = run["backup"] is not None and run["class"] in ("", PartialError.__name__, CommandFailedError.__name__)
+    guarded = run["class"] == CommandFailedError.__name__
+    good = run["backup"] is not None and (guarded or run["class"] in ("", PartialError.__name__))
     last = {key: run[key] for key in ("outcome", "code", "type", "seconds", "changed_bytes")}
+    if good and guarded:
+        # Its exit code is that of the command, which says nothing of the backup.
+        last.update(outcome="success", code=0)
     try:
         kind = run["type"] if good else asked_type
         counts.add(directory, name, good=good, kind=kind, last={"time": clock.to_text(clock.now()), **last})
