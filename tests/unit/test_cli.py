@@ -91,6 +91,15 @@ def test_a_name_that_is_like_no_other_gets_the_list(host: Host) -> None:
     assert "Configured: agent." in said.err
 
 
+def test_a_name_where_nothing_is_configured(host: Host) -> None:
+    (host.config / "databases.d" / "agent.json").unlink()
+
+    said = host.run("backup", "agent")
+
+    assert said.code == 2
+    assert "Nothing is configured there. Name another directory with --config" in said.err
+
+
 @pytest.mark.parametrize("command", ["backup", "verify", "prune"])
 def test_what_acts_must_be_told_on_what(host: Host, command: str) -> None:
     said = host.run(command)

@@ -98,5 +98,7 @@ def databases(
 
 def _meant(name: str, known: Sequence[str]) -> str:
     near = strict.nearest(name, known)
-    listed = f"Configured: {', '.join(known) or 'none'}."
+    if not known:
+        return "Nothing is configured there. Name another directory with --config, or configure it."
+    listed = f"Configured: {', '.join(known)}."
     return f"{near} {listed}" if near.startswith("Did") else listed
