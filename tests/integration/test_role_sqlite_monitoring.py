@@ -149,7 +149,7 @@ def on_a_host(place: Place, *flags: str, **more: Any) -> Run:
     paths = {"textfile_directory": "textfile", "status_file": "state/status.json", "config_dir": "etc/sqlite-backup"}
     variables = {
         **{f"sqlite_monitoring_{name}": str(root / path) for name, path in paths.items()},
-        **{f"sqlite_monitoring_{name}": value for name, value in more.items()},
+        **{name if name.startswith("sqlite_") else f"sqlite_monitoring_{name}": each for name, each in more.items()},
         "__sqlite_monitoring_units": str(root / "units"),
         "__sqlite_monitoring_logrotate": str(root / "logrotate"),
         "__sqlite_monitoring_has_systemd": True,
@@ -234,6 +234,13 @@ def test_a_python_with_the_sdk_is_made(place: Place) -> None:
     assert changed(on_a_host(place, **{**given, "otlp_packages": ["pip", "pip>1"]})) == 1
     changed(on_a_host(place, state="absent", **given))
     assert not (root / "otlp").exists()
+
+
+@needs_root
+def test_the_group_is_that_of_the_backups(place: Place) -> None:
+    watch = place.directory / "root" / "etc" / "sqlite-backup" / "watch.json"
+    changed(on_a_host(place, sqlite_backup_user="root", sqlite_backup_group="nogroup"))
+    assert watch.group() == "nogroup"
 
 
 @needs_root
