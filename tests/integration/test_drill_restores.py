@@ -64,6 +64,12 @@ def test_all_pass(fleet: Drilled) -> None:
     assert [name for name in HOSTS if any(f" {name} " in row and "15 min" in row for row in rows)] == [*HOSTS]
 
 
+def test_a_report_counts_from_where_ansible_was_started(fleet: Drilled) -> None:
+    assert fleet.drill(sqlite_restore_drill_reports="from-here").code == 0
+    found = [each.name for each in fleet.place.directory.rglob("from-here.*")]
+    assert sorted(found) == ["from-here.html", "from-here.json"]
+
+
 def test_one_damaged_backup_makes_it_red_and_is_named(fleet: Drilled) -> None:
     databases.flip_bit(fleet.backups["ci-2"] / "database.sqlite.gz", 30)
 

@@ -92,6 +92,12 @@ def test_all_is_well_and_nothing_is_changed(fleet: Asked) -> None:
     assert [name for name in HOSTS if any(f" {name} " in row for row in rows)] == [*HOSTS]
 
 
+def test_a_report_counts_from_where_ansible_was_started(fleet: Asked) -> None:
+    assert fleet.ask(sqlite_fleet_report="from-here").code == 0
+    found = [each.name for each in fleet.place.directory.rglob("from-here.*")]
+    assert sorted(found) == ["from-here.html", "from-here.json"]
+
+
 def test_a_database_that_is_not_well_makes_it_red_and_is_named(fleet: Asked) -> None:
     shutil.rmtree(fleet.repository("ci-1"))
     shutil.rmtree(fleet.repository("ci-2"))
