@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ COMMAND: dict[str, Any] = {"name": "own", "type": "command", "command": ["/usr/l
 
 def checked(**content: Any) -> Watch:
     return watch_config.checked(content, file=Path("/etc/sqlite-backup/watch.json"), told="watch.json")
+
+
+def test_table_in_the_documentation_has_every_key() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "runner.md").read_text(encoding="utf-8")
+    table = text.partition("| key of `watch.json` |")[2].partition("\n\n")[0]
+    found = re.findall(r"^\| `(\w+)` \| .* \| (\w+) \| .* \|$", table, re.MULTILINE)
+    assert sorted(found) == sorted((name, key.type) for name, key in watch_config.KEYS.items())
 
 
 def test_without_a_file_nobody_is_told(tmp_path: Path) -> None:
