@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import getpass
 import json
 import os
 import subprocess
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import audit
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, places, who
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, owners, places, who
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     RefusedError,
     RepositoryLockedError,
@@ -53,11 +52,7 @@ def test_event_says_who_did_what(tmp_path: Path) -> None:
 
 def test_user_without_a_name_does_not_stop_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container the user id often has no entry in /etc/passwd."""
-
-    def nameless() -> str:
-        raise KeyError("uid not found")
-
-    monkeypatch.setattr(getpass, "getuser", nameless)
+    monkeypatch.setattr(owners, "name_of_user", lambda _number: "")
     who.describe.cache_clear()
     try:
         audit.append(tmp_path, "prune", {})

@@ -38,7 +38,7 @@ def host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Host:
 
 @pytest.fixture
 def server(host: Host) -> Iterator[Server]:
-    with served.running(host.command("serve", "--listen", ANY)) as found:
+    with served.running(host.command("serve", "--reasons", "--listen", ANY)) as found:
         yield found
 
 
@@ -381,13 +381,21 @@ def test_listens_on_ipv6(host: Host) -> None:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("this host has no IPv6")
-    with served.running(host.command("serve", "--listen", "[::1]:0")) as server:
+    with served.running(host.command("serve", "--reasons", "--listen", "[::1]:0")) as server:
         assert server.ask("/health").status == 503
         assert "There is no verified backup." in server.ask("/").body
 
 
+def test_nobody_gets_a_reason_unless_that_is_wanted(host: Host) -> None:
+    """A proxy on this host may pass on what strangers ask as if it were its own."""
+    with served.running(host.command("serve", "--listen", ANY)) as server:
+        page = server.ask("/").body
+    assert "missed" in page
+    assert "There is no verified backup." not in page
+
+
 def test_all_addresses_get_no_reasons(host: Host) -> None:
-    with served.running(host.command("serve", "--listen", "0.0.0.0:0")) as server:
+    with served.running(host.command("serve", "--reasons", "--listen", "0.0.0.0:0")) as server:
         server.host = "127.0.0.1"
         assert "There is no verified backup." not in server.ask("/").body
 

@@ -96,7 +96,7 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int:
     # The others need no server, and are quicker without.
     from . import serve
 
-    return serve.run(config.directory(arguments.config), arguments.listen, console)
+    return serve.run(config.directory(arguments.config), arguments.listen, console, reasons=arguments.reasons)
 
 
 _OTHERS: dict[str, Callable[[argparse.Namespace, Console], int]] = {grammar.HELP: _help, "serve": _serve}

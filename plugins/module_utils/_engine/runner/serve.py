@@ -31,7 +31,7 @@ _BACKLOG = 128
 _GRACE_SECONDS = 2.0
 
 
-def run(directory: Path, listen: str, console: Console, *, seconds: float = LOOK_SECONDS) -> int:
+def run(directory: Path, listen: str, console: Console, *, reasons: bool = False, seconds: float = LOOK_SECONDS) -> int:
     """Answer at the address ``listen`` until a signal comes; raises ``UsageError`` for one that cannot be had."""
     if sys.platform == "win32":
         raise ProgramMissingError("serve needs fork(2), which Windows does not have.", hint="Use status --json.")
@@ -41,7 +41,7 @@ def run(directory: Path, listen: str, console: Console, *, seconds: float = LOOK
     console.say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}/")
     child = os.fork()
     if not child:
-        _answer(listening, Line(theirs, seconds + _GRACE_SECONDS), ours, is_own=_is_loopback(host))
+        _answer(listening, Line(theirs, seconds + _GRACE_SECONDS), ours, is_own=reasons and _is_loopback(host))
     # A look that hangs must not hold the address when this is over.
     listening.close()
     theirs.close()

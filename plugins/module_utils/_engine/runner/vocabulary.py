@@ -162,6 +162,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.usage = f"{PROGRAM} serve [options]"
     place = f"the address and the port, such as [::1]:9187 (default: {LISTEN})"
     parser.add_argument("--listen", metavar="HOST:PORT", default=LISTEN, help=place)
+    parser.add_argument("--reasons", action="store_true", help="tell whoever asks from this host why, with paths")
 
 
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
