@@ -32,7 +32,7 @@ def named(directory):
     return names(directory)
 status.observe, config.names = observe, named
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-serve.run(pathlib.Path(sys.argv[1]), "127.0.0.1:0", console.Console(), seconds=float(sys.argv[2]))
+serve.run(pathlib.Path(sys.argv[1]), "127.0.0.1:0", console.Console(), reasons=True, seconds=float(sys.argv[2]))
 """
 
 
