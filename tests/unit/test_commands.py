@@ -769,9 +769,9 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
 
     lines = host.run("doctor").out.splitlines()
 
-    assert lines[0] == "agent: 1 problem, 1 warning, 3 notes, 4 ok"
+    assert lines[0] == "agent: 1 problem, 1 warning, 3 notes, 5 ok"
     first_words = [line.split()[0] for line in lines[2:]]
-    told = ["problem", "->", "warning", "->", "note", "targets", "drills", "ok", "same", "retention", "audit"]
+    told = ["problem", "->", "warning", "->", "note", "targets", "drills", "ok", "same", "retention", "audit", "who"]
     assert first_words == told
 
 

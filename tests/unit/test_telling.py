@@ -218,6 +218,28 @@ def test_what_cannot_even_begin_to_tell_does_not_keep_the_work_from_beginning(
     assert "too many processes" in said.result["warnings"][0]
 
 
+def test_doctor_says_that_a_broken_configuration_lets_nobody_hear(host: Host) -> None:
+    host.run("backup", "agent")
+    assert "Nobody is told" not in host.run("doctor", "agent").out
+    watch(host, "{")
+    said = host.run("doctor", "agent", "--json").result
+    (found,) = [each for each in said["findings"] if each["name"] == "who is told"]
+    assert (found["outcome"], said["error"]) == ("warning", None)
+    assert "it is not JSON" in found["detail"]
+
+
+def test_who_hears_neither_of_the_start_nor_of_the_end_is_named_once(
+    host: Host, monkeypatch: pytest.MonkeyPatch, sink: Callable[..., None]
+) -> None:
+    def fails(*_args: object) -> None:
+        raise OSError("nobody answers")
+
+    monkeypatch.setattr(sinks, "starting", lambda *_args: {"chat": fails})
+    sink(chat=fails)
+    warnings = host.run("backup", "agent", "--json").result["warnings"]
+    assert warnings == ["chat could not be told of this run: nobody answers"]
+
+
 def test_every_sink_is_closed_whatever_happens(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
     found = [Sink(name, lambda *_: None, lambda name=name: closed.append(name)) for name in "ab"]  # type: ignore[misc]

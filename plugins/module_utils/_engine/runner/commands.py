@@ -32,7 +32,7 @@ from ..system.errors import (
     doing,
 )
 from ..work import acknowledge, backup, doctor, info, pinning, prune, restore, verify
-from . import audit, drills, offsite, seen
+from . import audit, drills, offsite, seen, watch_config
 from .config import Database
 from .result import Asked, Result, attempt
 
@@ -246,12 +246,22 @@ def diagnose(settings: Database, _asked: Asked) -> Result:
     """What could make a backup or a restore fail one day; a problem is a failure, a warning is not."""
     findings = doctor.examine(doctor.requested(settings.options, configuration=settings.file))
     findings.extend((_same_repository(settings), _retention(settings), *offsite.examine(settings)))
-    findings.extend((drills.examine(settings), audit.examine(settings)))
+    findings.extend((drills.examine(settings), audit.examine(settings), _who_is_told(settings)))
     problems = [each for each in findings if each.outcome == doctor.PROBLEM]
     error = None
     if problems:
         error = ProofFailedError(f"{settings.name} has a problem: {problems[0].detail}", hint=problems[0].hint)
     return Result(settings.name, error, [], {"findings": [dataclasses.asdict(each) for each in findings]})
+
+
+def _who_is_told(settings: Database) -> doctor.Finding:
+    """A file that is wrong lets nobody hear of anything, above all not of a failure."""
+    name = "who is told"
+    try:
+        watch_config.load(settings.directory)
+    except EngineError as error:
+        return doctor.Finding(name, doctor.WARNING, f"Nobody is told of a run: {error.message}", error.hint)
+    return doctor.Finding(name, doctor.OK, "What the host tells of its runs is configured, or nothing is.")
 
 
 def _same_repository(settings: Database) -> doctor.Finding:

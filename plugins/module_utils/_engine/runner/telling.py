@@ -94,7 +94,8 @@ class Telling:
         if self._sinks:
             observation = self._observed()
             jobs = {each.name: _job(each, observation, run) for each in self._sinks}
-            warnings.extend(_untold(Aside(jobs, self._teller.watch.timeout_seconds).wait()))
+            untold = _untold(Aside(jobs, self._teller.watch.timeout_seconds).wait())
+            warnings.extend(each for each in untold if each not in warnings)
 
     def _observed(self) -> dict[str, Any]:
         """Read as root reads what belongs to others; of a configuration that is wrong, nothing is read.
