@@ -78,6 +78,16 @@ def trickle(handler: http.server.BaseHTTPRequestHandler) -> None:
             handler.wfile.write(b"x")
 
 
+def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """A good answer that never ends, as fast as it is read."""
+    ending, part = handler.server.ending, b"x" * (1 << 20)  # type: ignore[attr-defined]
+    with contextlib.suppress(OSError):
+        handler.send_response(200)
+        handler.end_headers()
+        while not ending.is_set():
+            handler.wfile.write(part)
+
+
 def nonsense(handler: http.server.BaseHTTPRequestHandler) -> None:
     """What is no HTTP."""
     handler.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")

@@ -102,9 +102,9 @@ STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
     "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "http",
     "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
-    "pwd", "re", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3", "ssl", "stat",
-    "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types", "typing", "urllib",
-    "uuid", "zipfile", "zlib", "zoneinfo",
+    "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3",
+    "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types",
+    "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 # What a room runs for, in a Python of its own that has these.
 BROUGHT = {"watch/exporter": {"opentelemetry", "requests"}}

@@ -25,7 +25,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     TargetUnreachableError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import metrics, otlp
-from support import collector, observations
+from support import collector, observations, receivers
 from support.collector import Collector
 
 SECOND = 1_000_000_000
@@ -293,6 +293,17 @@ def test_collector_that_refuses_is_told(tmp_path: Path, answer: str, said: str) 
         with pytest.raises(TargetUnreachableError, match=said):
             send(receiver.url, timeout_seconds=1.0)
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.slow
+@collector.needs_sdk
+def test_an_answer_without_an_end_takes_no_more_than_a_gigabyte() -> None:
+    resource = pytest.importorskip("resource")
+    # Of all children that this process had.
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    with receivers.receiver(receivers.endless) as receiver, receivers.took(60), pytest.raises(EngineError):
+        send(receiver.url, timeout_seconds=5.0)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, 1.1 * (1 << 20))
 
 
 @collector.needs_sdk

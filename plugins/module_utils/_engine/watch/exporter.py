@@ -9,6 +9,7 @@ before the line is there: that takes longer than all the rest.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -21,10 +22,13 @@ _SCOPE = "sqliteops.backup"
 _UNITS = {"seconds": "s", "bytes": "By"}
 # For the last words of the SDK; then nobody waits any more.
 _GRACE_SECONDS = 5.0
+# The SDK reads an answer as long as it is; what is more than this ends this process, and nothing else.
+_MOST_BYTES = 1 << 30
 
 
 def main() -> None:
     """Load the SDK, wait for a request, send it, answer; or end with standard input, whatever became of the parent."""
+    _bound_memory()
     missing = _lack()
     line = sys.stdin.readline()
     if not line:
@@ -37,6 +41,16 @@ def main() -> None:
     answer = {"missing": missing} if missing else {"wrong": _sent(request)}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
+
+
+def _bound_memory() -> None:
+    """Where the system can: a collector may answer without an end."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _now, most = resource.getrlimit(resource.RLIMIT_AS)
+        most = _MOST_BYTES if most == resource.RLIM_INFINITY else min(most, _MOST_BYTES)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _lack() -> str:
