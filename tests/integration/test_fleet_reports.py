@@ -82,7 +82,7 @@ def test_who_has_no_database_is_no_trouble_where_others_have_some() -> None:
 def test_who_tells_nothing_is_not_well(result: Any, why: str) -> None:
     (problem,) = fleet_problems({"ci-1": result})
     assert why in problem
-    assert problem.startswith(("ci-1: unknown.", "queue on ci-1: not known.", "a on ci-1: not known."))
+    assert problem.startswith(("ci-1: unknown.", "queue on ci-1: unknown.", "a on ci-1: unknown."))
     assert "ci-1" in fleet_report({"ci-1": result})
 
 
