@@ -233,6 +233,7 @@ def test_nothing_secret_is_printed(ansible: Session, place: Place) -> None:
 
 @needs_age
 @needs_gpg
+@pytest.mark.thorough
 def test_playbooks(place: Place) -> None:
     secret = place.directory / "backups" / "secret"
     entries: list[dict[str, Any]] = [

@@ -47,6 +47,7 @@ def test_every_module_is_tried(place: Place) -> None:
     assert sorted(tasks(place)) == sorted(each.stem for each in modules.glob("*.py"))
 
 
+@pytest.mark.thorough
 def test_no_sqlite(ansible: Session, place: Place, tmp_path: Path) -> None:
     interpreter = str(pythons.without("_sqlite3", tmp_path))
     before = everything(place.directory)

@@ -137,6 +137,7 @@ def test_nothing_is_changed_by_what_cannot_be(home: Home, variables: dict[str, A
     assert everything(home.path) == before
 
 
+@pytest.mark.thorough
 def test_a_configuration_that_would_fail_does_not_replace_one_that_works(home: Home) -> None:
     home.set_up()
     home.place.backed_up(repository=home.repository, name="dev")
@@ -164,6 +165,7 @@ def test_a_configuration_that_would_fail_does_not_replace_one_that_works(home: H
     assert len(home.crontab) == 1
 
 
+@pytest.mark.thorough
 def test_what_is_not_listed_is_told_or_goes_and_what_is_absent_goes(home: Home) -> None:
     path = {"path": str(home.place.database), "first_backup": "no"}
     kept, other = ({"name": name, **path} for name in ("kept", "other"))
@@ -199,6 +201,7 @@ def test_what_is_not_listed_is_told_or_goes_and_what_is_absent_goes(home: Home) 
     assert "backup kept" in home.crontab[0]
 
 
+@pytest.mark.thorough
 def test_what_is_probably_not_meant_is_a_warning(home: Home) -> None:
     run = home.run("provision_backups", {"sqlite_backup_database": [home.database], "sqlite_backup_own_variable": 1})
 
@@ -290,6 +293,7 @@ def test_backup_now(home: Home) -> None:
     assert (manifest["reason"], manifest["pinned"]) == (asked["reason"], True)
 
 
+@pytest.mark.thorough
 def test_backup_now_says_what_failed(home: Home) -> None:
     home.set_up()
     home.place.database.unlink()

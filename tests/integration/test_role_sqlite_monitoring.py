@@ -117,6 +117,7 @@ def test_nothing_is_changed_by_what_cannot_be(home: Home, entry: str, variables:
     assert everything(home.path) == before
 
 
+@pytest.mark.thorough
 def test_what_is_mistyped_is_a_warning(home: Home) -> None:
     run = in_home(home, "--check", notfy=[], hosts="ci")
     assert run.code == 0, run.output
@@ -200,6 +201,7 @@ def test_a_whole_host(place: Place) -> None:
 
 
 @needs_root
+@pytest.mark.thorough
 def test_the_audit_file_is_rotated(place: Place) -> None:
     """By the real program; the next line goes into a new file."""
     if not shutil.which("logrotate"):
@@ -237,6 +239,7 @@ def test_a_python_with_the_sdk_is_made(place: Place) -> None:
 
 
 @needs_root
+@pytest.mark.thorough
 def test_the_group_is_that_of_the_backups(place: Place) -> None:
     watch = place.directory / "root" / "etc" / "sqlite-backup" / "watch.json"
     changed(on_a_host(place, sqlite_backup_user="root", sqlite_backup_group="nogroup"))
@@ -244,6 +247,7 @@ def test_the_group_is_that_of_the_backups(place: Place) -> None:
 
 
 @needs_root
+@pytest.mark.thorough
 def test_another_user_in_check_mode(place: Place) -> None:
     """There is no such group here yet."""
     run = on_a_host(place, "--check", user="nobody", group="nogroup")

@@ -57,6 +57,7 @@ def host(place: Place) -> Served:
     return Served(place)
 
 
+@pytest.mark.thorough
 def test_the_service_may_read_and_no_more(host: Served) -> None:
     check = host.apply("--check", "--diff")
     assert check.code == 0, check.output
@@ -102,6 +103,7 @@ def test_what_cannot_be_is_said(host: Served, address: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
+@pytest.mark.thorough
 def test_systemd_understands_it_and_finds_little_to_say(host: Served) -> None:
     host.apply()
     text = host.unit.read_text(encoding="utf-8").replace(f"{host.root}/50%% odd/runner", sys.executable)

@@ -91,6 +91,7 @@ def test_check_run_run_change(home: Home) -> None:
     assert everything(home.path) == before
 
 
+@pytest.mark.thorough
 def test_only_what_the_role_wrote_itself_is_removed(home: Home) -> None:
     changed(home.apply(TARGETS))
     mine = home.configuration / "targets.d" / "mine.json"

@@ -152,6 +152,7 @@ def test_what_is_installed_makes_a_backup(ansible: Session, place: Place, path: 
     assert verified["verification"]["outcome"] == "passed"
 
 
+@pytest.mark.thorough
 def test_what_is_installed_explains_itself(ansible: Session, path: Path) -> None:
     _run(ansible, path)
 

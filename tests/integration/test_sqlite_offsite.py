@@ -171,6 +171,7 @@ def test_secret_where_none_belongs_is_refused_and_not_shown(store: Store) -> Non
             assert WRONG_SECRET not in json.dumps(result)
 
 
+@pytest.mark.thorough
 def test_refusals(store: Store, tmp_path: Path) -> None:
     newest = store.place.backed_up()
     store.push()
