@@ -198,7 +198,7 @@ class _Readme:
 
     def _undo(self, walk: Walk, row: Any) -> None:
         (added,) = row.commands
-        walk.host.must(f"sqlite3 {AGENT} 'DELETE FROM FixAttempt'")
+        walk.host.must(f"sqlite3 {AGENT} 'DELETE FROM FixAttempt WHERE rowid = 7'")
         before = walk.rows()
         walk.run(self._playbook)
         assert walk.rows() != before

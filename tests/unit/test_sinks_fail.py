@@ -257,19 +257,3 @@ def test_status_file_tells_of_the_configured_databases(host: Host) -> None:
     assert [(each["name"], each["state"]) for each in content["databases"]] == [("agent", "ok"), ("jobs", "ok")]
     assert content["databases"][1]["fresh_until"] > content["made"]
     assert str(host.directory) not in path.read_text(encoding="utf-8")
-
-
-@pytest.mark.thorough
-def test_told_receivers_cost_little_beside_the_run(host: Host, stack: contextlib.ExitStack) -> None:
-    """Two requests that are answered at once, and no more: not a timeout, and no wait of ours."""
-    receiver = stack.enter_context(receivers.receiver())
-    runs = []
-    for watch in ({}, _receiver(type="ping", url=receiver.url)):
-        configure(host, watch)
-        taken = []
-        for _each in range(3):
-            host.change()
-            taken.append(measured(host, "backup", "agent", "--json")[1])
-        runs.append(min(taken))
-    assert len(receiver.requests) == 6
-    assert runs[1] - runs[0] < 0.5 * TIMEOUT_SECONDS
