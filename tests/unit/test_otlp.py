@@ -25,26 +25,19 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     TargetUnreachableError,
 )
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.watch import metrics, otlp
-from support import collector, observations, receivers
+from support import collector, observations, receivers, watched
 from support.collector import Collector
 
 SECOND = 1_000_000_000
 START = 1795849195
 """2026-11-28T06:59:55Z, by `date -u -d`."""
-RUN: dict[str, Any] = {
-    "command": "backup",
-    "phase": "end",
-    "outcome": "success",
-    "code": 0,
-    "class": "",
-    "message": "",
-    "seconds": 2.5,
-    "started": "2026-11-28T06:59:55Z",
-    "id": "0b0c5c0e-8d2b-4f8e-9a51-0d5f3f8f4c11",
-    "durations": {"read": 0.25, "check": 0.5, "publish": 0.125},
-    "backup": "20261128T065955Z-full",
-    "type": "full",
-}
+RUN = watched.run(
+    seconds=2.5,
+    started="2026-11-28T06:59:55Z",
+    id="0b0c5c0e-8d2b-4f8e-9a51-0d5f3f8f4c11",
+    durations={"read": 0.25, "check": 0.5, "publish": 0.125},
+    backup="20261128T065955Z-full",
+)
 FAILED = {
     **RUN,
     "outcome": "failure",

@@ -157,12 +157,12 @@ def continued(repository: Path, known: Known = NOTHING) -> Known | None:
     # As a rule it is in one of the last two; of an earlier version there is no digest of all lines to go on from.
     for some in (paths[-2:], paths) if known.all else (paths,):
         lines = [line for path in some for line in _raw(path)]
-        found = [digest(line) for line in lines]
-        if known.line and known.line in found:
-            place = len(found) - found[::-1].index(known.line)
-            return _followed(known, lines[place:]) if known.all else _followed(NOTHING, lines)
         if not known.line:
             return _followed(NOTHING, lines)
+        # From the end: as a rule it is one of the last.
+        place = next((each for each in reversed(range(len(lines))) if digest(lines[each]) == known.line), None)
+        if place is not None:
+            return _followed(known, lines[place + 1 :]) if known.all else _followed(NOTHING, lines)
     return None
 
 

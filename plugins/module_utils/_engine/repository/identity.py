@@ -134,8 +134,8 @@ class Standing:
             # Of a table that is gone only the digest of its name is left.
             names = {_table_digest(known.salt, name): name for name in found.tables}
             sizes = [_renamed(known.size, {each: names.get(each, each[:12]) for each in known.size.rows})]
-        told = (anomaly.collapse(sizes, found.size, percent, named=each) for each in (True, False))
-        return next(told), next(told)
+        told = anomaly.collapse(sizes, found.size, percent)
+        return told, told and anomaly.collapse(sizes, found.size, percent, named=False)
 
     def to_accept(self) -> list[Backup]:
         """Those that are apart, the newest first: older ones go with it, should a run be cut short.
