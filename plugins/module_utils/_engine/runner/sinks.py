@@ -90,6 +90,9 @@ def _write_metrics(place: Path, directory: Path, observation: Observation, _run:
 def _collector(given: Collector, timeout_seconds: float) -> Sink:
     # In what is left it can still be told that the collector did not answer.
     sender = otlp.Sender(
-        given.endpoint, headers_file=given.headers_file, python=given.python, timeout_seconds=0.8 * timeout_seconds
+        given.endpoint,
+        headers_file=given.headers_file,
+        python=given.python,
+        timeout_seconds=_OWN_PART * timeout_seconds,
     )
     return Sink("OpenTelemetry", sender.tell, sender.close)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ..repository.manifest import COLLECTION_VERSION
-from ..repository.published import Backup
 from ..system import clock, options, who
 from ..system.errors import (
     BackupNotFoundError,
@@ -67,8 +66,6 @@ def status_one(settings: Database, _asked: Asked) -> Result:
     """How much could be lost right now, whether that is more than the RPO allows, and what else is not well."""
     with doing(f"Cannot tell the status of {settings.name}"):
         seen.check(settings)
-    backups: Sequence[Backup] = ()
-    measured: Mapping[str, Any] = figures.of((), ())
     rpo_seconds, rto_seconds = (options.seconds(settings.options, each) for each in ("rpo", "rto"))
     try:
         repository = seen.opened(settings, "Cannot tell the status")
@@ -84,7 +81,7 @@ def status_one(settings: Database, _asked: Asked) -> Result:
         )
         measured = figures.of(backups, events, rto_seconds=rto_seconds)
     except BackupNotFoundError:
-        told = info.describe_nothing()
+        told, measured = info.describe_nothing(), figures.of((), ())
     facts = {
         **_common(settings.directory, settings.name),
         "rpo": settings.options["rpo"],
