@@ -94,28 +94,26 @@ OF_CRONTABS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to set backups up: with which variables, how its databases are called, and what may happen there."""
+    """A way to set backups up: with which variables, how its databases are called, and what may happen there.
+
+    The drifts of one dictionary happen each to another database; those of two meet in one, and hurt other files.
+    """
 
     prefix: str
     variables: dict[str, Any]
-    drifts: dict[str, str]
+    drifts: tuple[dict[str, str], ...]
 
     @property
     def databases(self) -> list[str]:
-        return [f"{self.prefix}{number}" for number in range(len(self.drifts))]
+        return [f"{self.prefix}{number}" for number in range(max(map(len, self.drifts)))]
 
 
-OF_TIMERS = {
-    f"{what}, {name}": drift
-    for what, drifts in (("configuration", OF_CONFIGURATIONS), ("directory", OF_DIRECTORIES), ("unit", OF_UNITS))
-    for name, drift in drifts.items()
-}
 SYSTEMD = {"sqlite_backup_scheduler": "systemd"}
 KINDS = {
-    "timers": Kind("a", SYSTEMD, OF_TIMERS),
-    "another user": Kind("d", {**SYSTEMD, "sqlite_backup_user": "app"}, OF_ANOTHER_USER),
-    "cron": Kind("e", {}, OF_CRON),
-    "crontab": Kind("f", {"sqlite_backup_profile": "development", "ansible_user": "dev"}, OF_CRONTABS),
+    "timers": Kind("a", SYSTEMD, (OF_CONFIGURATIONS, OF_DIRECTORIES, OF_UNITS)),
+    "another user": Kind("d", {**SYSTEMD, "sqlite_backup_user": "app"}, (OF_ANOTHER_USER,)),
+    "cron": Kind("e", {}, (OF_CRON,)),
+    "crontab": Kind("f", {"sqlite_backup_profile": "development", "ansible_user": "dev"}, (OF_CRONTABS,)),
 }
 
 
@@ -154,12 +152,13 @@ class Provisioned:
         return {*self.host.must(LOOK).splitlines()}
 
     def hurt(self, kind: Kind) -> None:
-        """Each database in its own way, seen to be hurt."""
+        """Each database in its own ways, seen to be hurt."""
         seen = [self.look()]
-        for database, (name, drift) in zip(kind.databases, kind.drifts.items(), strict=True):
-            self.host.must(f"db={database}; {drift}")
-            seen.append(self.look())
-            assert seen[-1] != seen[-2], name
+        for drifts in kind.drifts:
+            for database, (name, drift) in zip(kind.databases, drifts.items(), strict=False):
+                self.host.must(f"db={database}; {drift}")
+                seen.append(self.look())
+                assert seen[-1] != seen[-2], name
 
 
 @pytest.fixture(scope="module")
