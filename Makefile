@@ -36,7 +36,7 @@ HOST_PROGRAMS := podman:podman runc:runc nft:nftables debootstrap:debootstrap ss
 PROGRAMS := cc:build-essential sqlite3:sqlite3 zstd:zstd age:age gpg:gnupg restic:restic borg:borgbackup rsync:rsync rclone:rclone \
 	/usr/sbin/sshd:openssh-server chromium:chromium prometheus:prometheus \
 	prometheus-node-exporter:prometheus-node-exporter prometheus-alertmanager:prometheus-alertmanager \
-	/usr/sbin/logrotate:logrotate $(HOST_PROGRAMS)
+	/usr/sbin/logrotate:logrotate /usr/lib/wine/wine64:wine64 x86_64-w64-mingw32-gcc:gcc-mingw-w64-x86-64 $(HOST_PROGRAMS)
 # And for the tools that the benchmark compares; Litestream and aws come with tests/requirements/benchmark.txt.
 BENCHMARK_PROGRAMS := sqlite3:sqlite3 zstd:zstd restic:restic borg:borgbackup $(HOST_PROGRAMS)
 
@@ -55,7 +55,7 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
-test: programs $(READY) $(BUILD)/stores/.ready $(BUILD)/otlp/.ready
+test: programs $(READY) $(BUILD)/stores/.ready $(BUILD)/otlp/.ready $(BUILD)/windows/.ready
 	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
@@ -131,6 +131,15 @@ $(BUILD)/otlp/.ready: $(READY) tests/requirements/otlp.txt
 	else \
 		rm -rf $(BUILD)/otlp; \
 		echo "MISSING, what needs it is left out: opentelemetry" >&2; \
+	fi
+
+# A Windows Python in Wine. Without it what is said of Windows is not tested, and the next run tries again.
+$(BUILD)/windows/.ready: $(READY) tests/requirements/windows.txt tests/support/windows_python.py
+	@if $(PYTHON) tests/support/windows_python.py; then \
+		touch $@; \
+	else \
+		rm -rf $(BUILD)/windows; \
+		echo "MISSING, what needs it is left out: a Windows Python" >&2; \
 	fi
 
 # Without these all the others are measured, and the next run tries again.
