@@ -55,7 +55,8 @@ check: $(READY)
 	$(NOX) --session lint
 	$(HERMETIC) $(PYTEST) tests/unit -m "not slow and not thorough"
 
-test: programs $(READY) $(BUILD)/stores/.ready $(BUILD)/otlp/.ready $(BUILD)/windows/.ready
+test: programs $(READY) $(BUILD)/stores/.ready $(BUILD)/otlp/.ready $(BUILD)/windows/.ready \
+		$(BUILD)/collections-windows/.ready
 	@$(PYTHON) tests/support/everything.py $(HERMETIC) $(PYTEST)
 
 docs: $(READY)
@@ -140,6 +141,18 @@ $(BUILD)/windows/.ready: $(READY) tests/requirements/windows.txt tests/support/w
 	else \
 		rm -rf $(BUILD)/windows; \
 		echo "MISSING, what needs it is left out: a Windows Python" >&2; \
+	fi
+
+# The collections with the modules for Windows hosts, out of the package of all that Ansible has. Without them what is
+# sent to such hosts is not tested, and the next run tries again.
+$(BUILD)/collections-windows/.ready: $(READY) tests/requirements/collections-windows.txt
+	@rm -rf $(@D) && mkdir -p $(@D)
+	@if $(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --dest $(@D) \
+		-r tests/requirements/collections-windows.txt \
+		&& $(PYTHON) tests/support/windows_collections.py $(@D); then \
+		touch $@; \
+	else \
+		echo "MISSING, what needs it is left out: ansible.windows community.windows" >&2; \
 	fi
 
 # Without these all the others are measured, and the next run tries again.

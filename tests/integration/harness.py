@@ -28,6 +28,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".build" / "collections"
+WINDOWS_COLLECTIONS = ROOT / ".build" / "collections-windows"
 CALLBACKS = [Path(__file__).with_name("callback_plugins"), ROOT / "tests" / "support" / "callback_plugins"]
 NAMESPACE = "sqliteops.backup"
 EXECUTIONS_NAME = "executions.txt"
@@ -45,12 +46,13 @@ class AnsibleStoppedError(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """A playbook that ended; ``modules`` are those that were run on the host, each time."""
+    """A playbook that ended; ``modules`` are those that were run on the host, each time, ``changed`` names of tasks."""
 
     code: int
     results: list[Result]
     output: str
     modules: list[str]
+    changed: list[str]
 
     @property
     def last_failure(self) -> str:
@@ -82,8 +84,9 @@ def environment(folder: Path) -> dict[str, str]:
         **kept,
         "ANSIBLE_CALLBACKS_ENABLED": "recorder,executions,payloads",
         "ANSIBLE_CALLBACK_PLUGINS": os.pathsep.join(map(str, CALLBACKS)),
-        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(map(str, (COLLECTIONS, WINDOWS_COLLECTIONS))),
         "ANSIBLE_CONFIG": str(config),
+        "ANSIBLE_CONNECTION_PLUGINS": str(Path(__file__).with_name("connection_plugins")),
         "ANSIBLE_HOME": str(folder / "home"),
         # Else ansible-core 2.21 leaves out with what options a task was called, and a secret there would not be seen.
         "ANSIBLE_INJECT_INVOCATION": "true",
@@ -228,8 +231,10 @@ def session(folder: Path, *, umask: int = UMASK) -> Iterator[Session]:
 def run_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *flags: str) -> Run:
     """Run a playbook to its end, by its path or its name in a collection."""
     process = start_playbook(folder, playbook, variables, *flags)
-    results = [_result(line) for line in process.lines()]
-    return Run(process.stop(), results, process.output, executed(folder / EXECUTIONS_NAME))
+    lines = list(process.lines())
+    changed = [line["task"] for line in lines if line["result"].get("changed")]
+    results = list(map(_result, lines))
+    return Run(process.stop(), results, process.output, executed(folder / EXECUTIONS_NAME), changed)
 
 
 def start_playbook(folder: Path, playbook: str, variables: Mapping[str, Any], *flags: str) -> _Process:
