@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ntpath
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,17 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 Absolute = Callable[[Any, str], str]
 
 
-def absolute(path: Any, where: str, home: str) -> str:
-    """``path`` with ``home`` for ``~``."""
+def absolute(path: Any, where: str, home: str, *, windows: bool = False) -> str:
+    """``path`` with ``home`` for ``~``; of a Windows host with its own slashes, from a drive or a share."""
     text = str(path)
+    if windows:
+        text = text.replace("/", "\\")
+        drive, rest = ntpath.splitdrive(text)
+        if not drive or not rest.startswith("\\") or "\0" in text:
+            raise UsageError(
+                f"{where} is {text!r}. Allowed is an absolute path of Windows, such as C:\\data\\agent.db."
+            )
+        return text
     if home and (text == "~" or text.startswith("~/")):
         text = home + text[1:]
     if not text.startswith("/") or "\0" in text:
@@ -28,8 +37,15 @@ def absolute(path: Any, where: str, home: str) -> str:
     return text
 
 
-def made(path: Any, where: str, home: str) -> str:
+def made(path: Any, where: str, home: str, *, windows: bool = False) -> str:
     """A path that a role makes: the modules of Ansible would put a variable of the environment for a ``$``."""
+    if windows:
+        text = ntpath.normpath(absolute(path, where, home, windows=True))
+        if "%" in text:
+            raise UsageError(
+                f"{where} is {text!r}. Allowed is a path without %, which Windows would take for a variable."
+            )
+        return text
     text = posixpath.normpath(absolute(path, where, home))
     if "$" in text:
         raise UsageError(f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable.")

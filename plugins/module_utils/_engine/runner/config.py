@@ -149,9 +149,11 @@ def parsed(data: bytes, configuration: Path, name: str) -> Database:
     return _database(strict.parse(data, where), where)
 
 
-def checked(content: Any, name: str, *, file: Path, told: str) -> Database:
+def checked(
+    content: Any, name: str, *, file: Path, told: str, is_absolute: Callable[[str], bool] = os.path.isabs
+) -> Database:
     """As ``load``, of what ``file`` is to hold; a message names the database as ``told``."""
-    return _database(content, Where(name, file, told, ""))
+    return _database(content, Where(name, file, told, "", is_absolute))
 
 
 def _database(content: Any, where: Where) -> Database:

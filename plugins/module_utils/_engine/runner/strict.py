@@ -66,13 +66,15 @@ def nearest(word: str, known: Sequence[str]) -> str:
 class Where:
     """Of what a configuration is: what is wrong is told with that, and the key, in front.
 
-    ``told`` is how it is named, ``source`` where its configuration comes from.
+    ``told`` is how it is named, ``source`` where its configuration comes from. ``is_absolute`` knows the paths of the
+    host that it is for, which need not be this one.
     """
 
     name: str
     file: Path
     told: str
     source: str
+    is_absolute: Callable[[str], bool] = os.path.isabs
 
     def error(self, key: str, wrong: str, *, hint: str) -> UsageError:
         """``key`` is "" for the whole file; ``wrong`` goes on behind it."""
@@ -186,7 +188,7 @@ def _value(given: Any, wanted: Key, name: str, where: Where) -> Any:
         return [_value(each, each_wanted, f"{name}[{number}]", where) for number, each in enumerate(given)]
     if wanted.type == "object":
         return _checked(given, wanted.keys, name, where)
-    if not _FITS[wanted.type](given):
+    if not _FITS[wanted.type](given) or (wanted.type == "path" and not where.is_absolute(given)):
         raise _wrong(given, _ALLOWED[wanted.type], name, where)
     if wanted.choices and given not in wanted.choices:
         raise _wrong(given, f"one of {', '.join(wanted.choices)}", name, where)
@@ -213,7 +215,7 @@ def _is_duration(given: Any) -> bool:
 _SIMPLE = (str, int, bool)
 _FITS: Mapping[str, Callable[[Any], bool]] = {
     "text": _is_text,
-    "path": lambda given: _is_text(given) and os.path.isabs(given),
+    "path": _is_text,
     "duration": _is_duration,
     "number": lambda given: isinstance(given, int) and not isinstance(given, bool),
     "flag": lambda given: isinstance(given, bool),

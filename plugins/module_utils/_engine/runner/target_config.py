@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +70,11 @@ def load(configuration: Path, name: str) -> Target:
     return _target(strict.read(where), where)
 
 
-def checked(content: Any, name: str, *, file: Path, told: str) -> Target:
+def checked(
+    content: Any, name: str, *, file: Path, told: str, is_absolute: Callable[[str], bool] = os.path.isabs
+) -> Target:
     """As ``load``, of what ``file`` is to hold; a message names the target as ``told``."""
-    return _target(content, Where(name, file, told, ""))
+    return _target(content, Where(name, file, told, "", is_absolute))
 
 
 def _target(content: Any, where: Where) -> Target:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,9 +101,9 @@ def load(directory: Path) -> Watch:
     return _watch(strict.read(place), place) if os.path.lexists(place.file) else Watch()
 
 
-def checked(content: Any, *, file: Path, told: str) -> Watch:
+def checked(content: Any, *, file: Path, told: str, is_absolute: Callable[[str], bool] = os.path.isabs) -> Watch:
     """As ``load``, of what ``file`` is to hold; a message names it as ``told``."""
-    return _watch(content, Where(NAME, file, told, ""))
+    return _watch(content, Where(NAME, file, told, "", is_absolute))
 
 
 def _watch(content: Any, where: Where) -> Watch:
@@ -154,7 +154,7 @@ def _check_together(values: Mapping[str, Any], where: Where) -> None:
             raise where.error(place, wrong, hint=f"Give {wanted}, and leave {other} away.")
         if wanted == "url":
             _check_url(each["url"], f"{place}.url", where)
-        elif not os.path.isabs(each["command"][0]):
+        elif not where.is_absolute(each["command"][0]):
             raise where.error(f"{place}.command", ": its program has no absolute path", hint="Write where it is.")
         for key, known in (("commands", TOLD), ("when", MOMENTS)):
             _check_words(each[key], known, f"{place}.{key}", where)
