@@ -38,7 +38,7 @@ _DAY_MINUTES = 1440
 # Keys of a database that are for the role; all others are the runner's.
 ROLE_KEYS = ("state", "profile", "every", "active_hours", "first_backup")
 # Keys that tell one database from another: they cannot be the same for all.
-OWN_KEYS = ("name", "path", "database_url", "chdir", "repository")
+OWN_KEYS = ("name", *urls.WAYS, "chdir", "repository")
 
 _HOURS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
 _ALLOWED_EVERY = (
@@ -226,7 +226,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
     content.setdefault("due", _due(every_seconds, schedule, settings))
     path = _database_path(content, where)
-    directory = posixpath.dirname(path)
+    directory = _directory(content, path)
     _check(content, where)
     config_dir = settings.place("config_dir")
     command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
@@ -307,8 +307,8 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
     content = values.typed_object(merged, config.KEYS, settings.absolute, where)
     content["repository"] = values.made(content["repository"], f"{where}: repository", settings.home)
-    if ("path" in content) == ("database_url" in content):
-        raise UsageError(f"{where}: exactly one of path and database_url must be given.")
+    if sum(each in content for each in urls.WAYS) != 1:
+        raise UsageError(f"{where}: exactly one of {urls.told_ways()} must be given.")
     return content
 
 
@@ -386,13 +386,18 @@ def _duration(seconds: int) -> str:
 
 
 def _database_path(content: Mapping[str, Any], where: str) -> str:
-    if "path" in content:
-        return str(content["path"])
+    if "database_url" not in content:
+        return str(content.get("path", ""))
     chdir = content.get("chdir")
     try:
         return str(urls.path(content["database_url"], chdir=Path(chdir) if chdir else None))
     except UsageError as error:
         raise UsageError(f"{where}: database_url: {error.message}", hint=error.hint) from None
+
+
+def _directory(content: Mapping[str, Any], path: str) -> str:
+    """That of the database; only the host knows what an environment file names, as a rule it is below these."""
+    return posixpath.dirname(path) if path else str(content.get("chdir") or posixpath.dirname(content["env_file"]))
 
 
 def _programs(content: Mapping[str, Any]) -> list[str]:

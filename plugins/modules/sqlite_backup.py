@@ -43,7 +43,7 @@ options:
     description:
       - The database file. Symbolic links are followed.
       - A file with more than one hard link is refused, since its C(-wal) is found by name.
-      - Exactly one of O(path) and O(database_url) is required.
+      - Exactly one of O(path), O(database_url) and O(env_file) is required.
     type: path
   database_url:
     description:
@@ -54,9 +54,22 @@ options:
         of it. Behind C(file://) and C(sqlite:) C(%20) is a space, and C(#) ends the name.
       - When the URL names another file read the other way, and both exist, it is refused. O(path) tells which is meant.
     type: str
+  env_file:
+    description:
+      - The environment file of the application on the host, such as its C(.env), whose setting O(env_key) is the
+        database as a URL. It is read at each run, as Prisma reads it, with quotes, C(export), comments and
+        C(${NAME}) for other settings of the same file. A name that the file does not set is an error, since the
+        environment of the application is not known.
+      - What the URL means is as with O(database_url). Nothing of the file gets into a message.
+      - When root runs and the file belongs to another user, the database must belong to that user, too.
+    type: path
+  env_key:
+    description: The name of the setting in O(env_file).
+    type: str
+    default: DATABASE_URL
   chdir:
     description:
-      - The directory that a relative O(database_url) counts from. For Prisma it is the one with C(schema.prisma).
+      - The directory that a relative URL counts from. For Prisma it is the one with C(schema.prisma).
     type: path
   repository:
     description:
@@ -224,6 +237,12 @@ EXAMPLES = r"""
         name: env
         redact: true
   register: before_migration
+
+- name: Back up the database that the application's environment file names
+  sqliteops.backup.sqlite_backup:
+    env_file: /srv/ci-fixer/.env
+    chdir: /srv/ci-fixer/prisma
+    repository: /var/backups/sqlite/agent
 
 - name: Say what a restore would bring back
   ansible.builtin.debug:
@@ -432,6 +451,8 @@ if _module.IS_NEW_ENOUGH:
 ARGUMENT_SPEC = {
     "path": {"type": "path"},
     "database_url": {"type": "str"},
+    "env_file": {"type": "path"},
+    "env_key": {"type": "str", "default": "DATABASE_URL"},
     "chdir": {"type": "path"},
     "repository": {"type": "path", "required": True},
     "name": {"type": "str"},
@@ -460,6 +481,7 @@ ARGUMENT_SPEC = {
     "force_identity": {"type": "bool", "default": False},
     "lock_timeout": _module.LOCK_TIMEOUT,
 }
+_WAYS = ("path", "database_url", "env_file")
 
 
 def _answer(request: backup.Request, outcome: backup.Outcome) -> dict[str, Any]:
@@ -489,8 +511,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENT_SPEC,
         supports_check_mode=True,
-        mutually_exclusive=[("path", "database_url")],
-        required_one_of=[("path", "database_url")],
+        mutually_exclusive=[_WAYS],
+        required_one_of=[_WAYS],
     )
     _module.execute(module, _work)
 

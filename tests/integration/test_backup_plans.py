@@ -260,6 +260,15 @@ def test_home() -> None:
     assert (plan["hour"], plan["config"]["rpo"]) == ("7", "2d")
 
 
+@pytest.mark.parametrize(("chdir", "writable"), [(None, "/srv/agent"), ("/srv/agent/prisma", "/srv/agent/prisma")])
+def test_database_that_only_the_host_can_find(chdir: str | None, writable: str) -> None:
+    plan = _plan({"name": "agent", "env_file": "/srv/agent/.env", "env_key": "DB", "chdir": chdir})
+
+    assert plan["path"] == ""
+    assert (plan["config"]["env_file"], plan["config"]["env_key"]) == ("/srv/agent/.env", "DB")
+    assert f"-{writable}" in plan["read_write_paths"]
+
+
 def test_paths_that_need_care() -> None:
     database = {
         "name": "odd",
@@ -338,8 +347,9 @@ def test_absent_needs_no_more_than_a_name() -> None:
         ({"name": ""}, {}, ("name is ''",)),
         ({"path": "agent.db"}, {}, ("agent: path is 'agent.db'", "absolute")),
         ({"path": "~/agent.db"}, {}, ("agent: path is '~/agent.db'", "absolute")),
-        ({"path": None}, {}, ("agent: exactly one of path and database_url",)),
-        ({"database_url": "file:/a.db"}, {}, ("agent: exactly one of path and database_url",)),
+        ({"path": None}, {}, ("agent: exactly one of path, database_url and env_file",)),
+        ({"database_url": "file:/a.db"}, {}, ("agent: exactly one of path, database_url and env_file",)),
+        ({"env_file": "/a/.env"}, {}, ("agent: exactly one of path, database_url and env_file",)),
         ({"path": None, "database_url": "file:a.db"}, {}, ("agent: database_url: ", "relative")),
         ({"repository": "backups"}, {}, ("agent: repository is 'backups'", "absolute")),
         ({"keep_dayly": 7}, {}, ("agent: there is no key keep_dayly", "keep_daily")),

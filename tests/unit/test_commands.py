@@ -41,6 +41,22 @@ def corrupt(path: Path) -> None:
     path.write_bytes(content[:4096] + b"\x00\xff" * ((len(content) - 4096) // 2))
 
 
+def test_lost_environment_file_keeps_nobody_from_the_backups(host: Host) -> None:
+    """It is lost with the server, and what is in the repository does not need it."""
+    env = host.directory / ".env"
+    env.write_text("DATABASE_URL=file:./agent.db?connection_limit=1\n")
+    given = {"env_file": str(env), "chdir": str(host.directory), "repository": str(host.repository())}
+    host.configure("agent", given)
+    assert host.run("backup", "agent").code == 0
+
+    env.unlink()
+    assert [host.run(*words).code for words in (("list",), ("status",), ("verify", "agent"))] == [0, 0, 0]
+    said = host.run("backup", "agent")
+    assert (said.code, "env: the file does not exist" in said.err) == (10, True)
+    assert host.run("restore", "agent").code == 10
+    assert host.run("restore", "agent", "--dest", host.directory / "new.db").code == 0
+
+
 # --- backup --------------------------------------------------------------------------------------------------------
 
 

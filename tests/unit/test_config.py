@@ -100,6 +100,7 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
     given = {
         **GOOD,
         "name": "agent",
+        "env_key": "DB_URL",
         "type": "full",
         "full_every": "12h",
         "max_chain": 5,
@@ -133,9 +134,9 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
         "assertions": [{"sql": "SELECT 1", "equals": [[1, None]]}, {"sql": "SELECT NULL", "equals": None}],
         "targets": ["nas", "s3"],
     }
-    assert set(given) == set(config.KEYS) - {"database_url", "chdir"}
+    assert set(given) == set(config.KEYS) - {"database_url", "env_file", "chdir"}
 
-    assert load(tmp_path, given) == {**given, "database_url": None, "chdir": None}
+    assert load(tmp_path, given) == {**given, "database_url": None, "env_file": None, "chdir": None}
 
 
 def test_a_database_can_be_named_by_its_url(tmp_path: Path) -> None:
@@ -143,6 +144,18 @@ def test_a_database_can_be_named_by_its_url(tmp_path: Path) -> None:
     write(tmp_path, url)
 
     assert config.load(tmp_path, "agent").path == Path("/srv/prisma/agent.db")
+
+
+def test_a_database_can_be_named_by_the_environment_file_of_its_application(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    given = {"repository": "/backups/agent", "env_file": str(env), "env_key": "DB", "chdir": "/srv/prisma"}
+    write(tmp_path, given)
+
+    found = config.load(tmp_path, "agent")
+    assert found.beside == (env, Path("/backups/agent"))
+    env.write_text("DB=file:./agent.db\n")
+    assert found.path == Path("/srv/prisma/agent.db")
+    assert found.beside == (Path("/srv/prisma/agent.db"), Path("/backups/agent"))
 
 
 def test_null_is_as_if_the_key_were_not_there(tmp_path: Path) -> None:
@@ -209,8 +222,8 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, 
         ("assertions", [{"sql": "SELECT 1"}], "assertions[0].equals is missing"),
         ("include", [{}], "include[0].src is missing"),
         ("repository", None, "repository is missing"),
-        ("path", None, "path and database_url: exactly one of them must be given"),
-        ("database_url", "file:/srv/b.db", "path and database_url: exactly one of them must be given"),
+        ("path", None, "path, database_url and env_file: exactly one of them must be given"),
+        ("database_url", "file:/srv/b.db", "path, database_url and env_file: exactly one of them must be given"),
         ("name", "other", "name is 'other', it must be that of the file"),
     ],
 )
@@ -218,7 +231,7 @@ def test_wrong_value_is_named_with_what_is_allowed(tmp_path: Path, key: str, val
     error = refusal(tmp_path, {**GOOD, key: value})
 
     assert isinstance(error, UsageError)
-    assert error.message.startswith((f"agent: {key}", "agent: path and database_url"))
+    assert error.message.startswith((f"agent: {key}", "agent: path, database_url and env_file"))
     assert told in error.message
 
 

@@ -83,8 +83,8 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("difference", "part", "pin"),
         ("proof", "switch"),
         ("processes", "schema"),
-        ("database",),
-        ("bugs", "journal", "library", "urls", "wal", "workplace"),
+        ("database", "urls"),
+        ("bugs", "dotenv", "journal", "library", "wal", "workplace"),
     ),
     "system": (
         ("scratch",),

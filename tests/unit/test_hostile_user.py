@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,35 @@ def test_included_file_that_leads_to_a_file_of_roots_is_refused(ground: Ground, 
     ground.change()
     assert outcome_of(lambda: ground.back_up(include=(Include(ground.theirs / ".env"),))) == 18
     assert not [each for each in ground.repository.rglob("*") if each.is_file() and SECRET in each.read_bytes()]
+
+
+def by_env_file(ground: Ground, named: Path) -> int:
+    (ground.config / "agent.json").write_text(
+        json.dumps({"env_file": str(ground.theirs / ".env"), "repository": str(ground.repository)})
+    )
+    ground.play(f"(theirs / '.env').write_text('DATABASE_URL=file:{named}')")
+    return ground.run(["backup", "agent"])
+
+
+def test_environment_file_of_a_user_names_only_what_is_that_users(ground: Ground) -> None:
+    """Else the user has root read a database of somebody else, and restore over it."""
+    of_root = databases.make(ground.place / "root.db")
+
+    assert by_env_file(ground, of_root) == 18
+    assert by_env_file(ground, ground.roots / "new.db") == 18
+    assert by_env_file(ground, ground.database) == 0
+
+
+@pytest.mark.parametrize(
+    "trick",
+    ["os.symlink(roots / 'secret', theirs / '.env')", "os.mkfifo(theirs / '.env')", "(theirs / '.env').mkdir()"],
+)
+def test_environment_file_that_is_none_is_refused(ground: Ground, trick: str) -> None:
+    given = {"env_file": str(ground.theirs / ".env"), "repository": str(ground.repository)}
+    (ground.config / "agent.json").write_text(json.dumps(given))
+    ground.play(trick)
+    assert ground.run(["backup", "agent"]) == 18
+    assert ground.run(["status"]) != 1
 
 
 def test_directory_on_the_way_that_became_a_link_is_not_followed(ground: Ground) -> None:

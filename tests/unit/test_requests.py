@@ -32,6 +32,8 @@ from support import databases
 BACKUP: dict[str, Any] = {
     "path": "/srv/agent.db",
     "database_url": None,
+    "env_file": None,
+    "env_key": "DATABASE_URL",
     "chdir": None,
     "repository": "/backups/agent",
     "name": None,
@@ -118,7 +120,8 @@ def test_what_is_not_given_stays_away() -> None:
 
 
 def test_database_is_named_by_a_path_or_by_a_url() -> None:
-    by_url = {"path": None, "database_url": "file:./agent.db?connection_limit=1", "chdir": "/srv/prisma"}
+    by_url = {"path": None, "env_file": None, "chdir": "/srv/prisma"}
+    by_url["database_url"] = "file:./agent.db?connection_limit=1"
 
     assert urls.requested(BACKUP) == Path("/srv/agent.db")
     assert urls.requested(by_url) == Path("/srv/prisma/agent.db")

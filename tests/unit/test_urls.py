@@ -145,3 +145,43 @@ def test_missing_file_is_not_replaced_by_the_one_of_the_other_reading(tmp_path: 
 @pytest.mark.parametrize("url", ["file:./my%20agent.db", "file:./a%00.db", "file:./%2F%2Fhost/a.db", "file:#x"])
 def test_other_reading_counts_only_when_its_file_exists(tmp_path: Path, url: str) -> None:
     assert urls.found(url, chdir=tmp_path, must_exist=True) == tmp_path / url[5:]
+
+
+# --- the environment file of the application -----------------------------------------------------------------------
+
+
+def by_file(directory: Path, text: str, **given: str) -> Path:
+    (directory / ".env").write_text(text)
+    options = {
+        "path": None,
+        "database_url": None,
+        "env_key": "DATABASE_URL",
+        "chdir": str(directory / "prisma"),
+        **given,
+    }
+    return urls.requested({**options, "env_file": str(directory / ".env")})
+
+
+def test_environment_file_names_the_database(tmp_path: Path) -> None:
+    assert by_file(tmp_path, "DATABASE_URL='file:../a b.db?connection_limit=1'\n") == tmp_path / "a b.db"
+    assert by_file(tmp_path, "DB=file:/srv/%20.db?socket_timeout=9 # why", env_key="DB") == Path("/srv/%20.db")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@host/db", "hunter2", "sqlite:hunter2", "file://hunter2/x.db", "file:", "${hunter2}",
+        "sqlite3://hunter2:8/x",
+    ],
+)  # fmt: skip
+def test_no_message_has_a_url_from_an_environment_file(tmp_path: Path, url: str) -> None:
+    with pytest.raises(errors.UsageError, match="^Cannot (use|read) DATABASE_URL (of|from) .*env: ") as caught:
+        by_file(tmp_path, f"DATABASE_URL={url}")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_relative_name_in_an_environment_file_needs_a_directory(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("DATABASE_URL=file:./agent.db")
+    given = {**dict.fromkeys(urls.WAYS), "env_file": str(tmp_path / ".env"), "env_key": "DATABASE_URL", "chdir": None}
+    with pytest.raises(errors.UsageError, match="its path is relative. Set chdir"):
+        urls.requested(given)

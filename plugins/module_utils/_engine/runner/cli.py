@@ -203,8 +203,7 @@ def _apart(settings: Database, arguments: argparse.Namespace, console: Console, 
     """The work on one database, so that the next one has its turn; what a guard runs stays our own child."""
     if arguments.command_name == "guard":
         return _noted(settings, arguments, console, progress)
-    beside = (settings.path, settings.repository)
-    return confined.run(lambda: _noted(settings, arguments, console, progress), *beside)
+    return confined.run(lambda: _noted(settings, arguments, console, progress), *settings.beside)
 
 
 def _noted(settings: Database, arguments: argparse.Namespace, console: Console, progress: Progress) -> Result:

@@ -36,6 +36,8 @@ SEEN_NAME = "seen.d"
 KEYS: Mapping[str, Key] = {
     "path": Key("path"),
     "database_url": Key("text"),
+    "env_file": Key("path"),
+    "env_key": Key("text", urls.ENV_KEY),
     "chdir": Key("path"),
     "repository": Key("path", required=True),
     "name": Key("text"),
@@ -111,6 +113,14 @@ class Database:
         return urls.requested(self.options)
 
     @property
+    def beside(self) -> tuple[Path, Path]:
+        """Where its files are: the database, or what should name it and does not, and the repository."""
+        try:
+            return self.path, self.repository
+        except EngineError:
+            return Path(self.options["env_file"] or self.file), self.repository
+
+    @property
     def repository(self) -> Path:
         return Path(self.options["repository"])
 
@@ -162,9 +172,9 @@ def _database(content: Any, where: Where) -> Database:
 
 
 def _check_together(values: Mapping[str, Any], where: Where) -> None:
-    if (values["path"] is None) == (values["database_url"] is None):
+    if sum(values[each] is not None for each in urls.WAYS) != 1:
         wrong = ": exactly one of them must be given"
-        raise where.error("path and database_url", wrong, hint="Omit one, or add one.")
+        raise where.error(urls.told_ways(), wrong, hint="Omit one, or add one.")
     if values["name"] not in (None, where.name):
         wrong = f" is {values['name']!r}, it must be that of the file"
         raise where.error("name", wrong, hint="Rename the file, or omit the key name.")

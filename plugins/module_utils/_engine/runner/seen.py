@@ -80,5 +80,10 @@ def opened(settings: Database, action: str) -> Repository:
         if not Repository.exists(settings.repository):
             check(settings)
         repository = Repository.open_existing(settings.repository)
-        repository.check_database(name=settings.name, source=settings.path)
+        try:
+            source = settings.path
+        except EngineError:
+            # The environment file that names it may be lost with it.
+            source = Path(repository.source)
+        repository.check_database(name=settings.name, source=source)
     return repository

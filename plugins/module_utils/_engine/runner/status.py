@@ -134,8 +134,8 @@ def _verdict(told: Mapping[str, Any], settings: Database) -> EngineError | None:
     ends = {health.MISSED: ObjectiveMissedError, health.FAILING: LastRunFailedError, health.DEGRADED: PartialError}
     hint, way = told["reasons"][0]["hint"], told["reasons"][0]["way"]
     ways = [Way(**way)] if way else []
-    if told["state"] in (health.MISSED, health.FAILING) and _is_missing(settings.path):
-        hint = f"There is no file {settings.path}: check path in {settings.file}."
+    if told["state"] in (health.MISSED, health.FAILING) and _is_missing(settings.beside[0]):
+        hint = f"There is no file {settings.beside[0]}: check path in {settings.file}."
         ways = [Way("If the file is lost, restore it", "restore")] if told["age_seconds"] is not None else []
     return ends[told["state"]](reasons, hint=hint, ways=ways)
 

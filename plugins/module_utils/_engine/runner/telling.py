@@ -104,8 +104,7 @@ class Telling:
         """
         directory, name = self._teller.directory, self._name
         try:
-            settings = config.load(directory, name)
-            beside = [settings.path, settings.repository]
+            beside = [*config.load(directory, name).beside]
         except EngineError:
             beside = []
 

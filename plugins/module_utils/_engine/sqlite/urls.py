@@ -7,15 +7,25 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 from urllib.parse import unquote
 
 from ..system import options
-from ..system.errors import SourceMissingError, UsageError, doing
+from ..system.errors import RefusedError, SourceMissingError, UsageError, doing
 from ..system.options import Options
+from . import dotenv
+
+WAYS = ("path", "database_url", "env_file")
+"""The options that name a database; exactly one of them does."""
+ENV_KEY = "DATABASE_URL"
 
 
-def path(url: str, *, chdir: Path | None = None) -> Path:
+def told_ways() -> str:
+    return f"{', '.join(WAYS[:-1])} and {WAYS[-1]}"
+
+
+def path(url: str, *, chdir: Path | None = None, told: str = "") -> Path:
     """The file that a database URL names; nothing is looked at.
 
     Understood are ``file:./agent.db?connection_limit=1`` as Prisma writes it, ``file:///srv/agent.db``, and
@@ -23,27 +33,27 @@ def path(url: str, *, chdir: Path | None = None) -> Path:
     taken as it is, up to the first ``?``, as Prisma takes it. Behind ``file://`` and ``sqlite:`` it is decoded, and a
     ``#`` ends it, too.
     A relative path counts from ``chdir`` (for Prisma: the directory of ``schema.prisma``). Raises ``UsageError`` for
-    anything else.
+    anything else; ``told`` is what it begins with where the URL is a secret.
     """
-    with doing(f"Cannot use the database URL {url!r}"):
+    with doing(told or f"Cannot use the database URL {url!r}"):
         scheme, name, _other = _split_url(url)
-        return _named(url, scheme, name, chdir)
+        return _named(scheme, name, chdir)
 
 
-def found(url: str, *, chdir: Path | None = None, must_exist: bool = False) -> Path:
+def found(url: str, *, chdir: Path | None = None, must_exist: bool = False, told: str = "") -> Path:
     """As ``path``, but raises when the URL, read the other way, names another file, and that one exists.
 
     With both on the disk it is a ``UsageError``; with only the other one a ``SourceMissingError``, if ``must_exist``.
     """
-    first = path(url, chdir=chdir)
+    first = path(url, chdir=chdir, told=told)
     scheme, _name, other_name = _split_url(url)
     try:
-        other = _named(url, scheme, other_name, chdir)
+        other = _named(scheme, other_name, chdir)
     except UsageError:
         return first
     if not os.path.lexists(other) or (os.path.lexists(first) and _is_same(first, other)):
         return first
-    with doing(f"Cannot use the database URL {url!r}"):
+    with doing(told or f"Cannot use the database URL {url!r}"):
         if os.path.lexists(first):
             raise UsageError(f"it may mean {first} or {other}, and both exist.", hint="Name the right one with path.")
         if must_exist:
@@ -54,9 +64,38 @@ def found(url: str, *, chdir: Path | None = None, must_exist: bool = False) -> P
 
 
 def requested(given: Options, *, must_exist: bool = False) -> Path:
-    """The database that ``path`` names, or else ``database_url``; raises when that URL may mean another one."""
+    """The database that ``path`` names, or else a URL, in ``database_url`` or in the application's ``env_file``.
+
+    Raises when that URL may mean another one.
+    """
     named = options.path(given, "path")
-    return named or found(given["database_url"], chdir=options.path(given, "chdir"), must_exist=must_exist)
+    if named:
+        return named
+    chdir = options.path(given, "chdir")
+    file = options.path(given, "env_file")
+    if file is None:
+        return found(given["database_url"], chdir=chdir, must_exist=must_exist)
+    told = f"Cannot use {given['env_key']} of {file}"
+    setting = dotenv.lookup(file, given["env_key"])
+    named = found(setting.value, chdir=chdir, must_exist=must_exist, told=told)
+    with doing(told):
+        _check_owner(setting.uid, named)
+    return named
+
+
+def _check_owner(owner: int, named: Path) -> None:
+    """Raise when the file of a user names what is not that user's: root would read and replace it."""
+    if sys.platform == "win32" or os.geteuid() != 0 or owner == 0:
+        return
+    try:
+        there = os.stat(named)
+    except FileNotFoundError:
+        there = os.stat(named.parent)
+    if owner != there.st_uid:
+        raise RefusedError(
+            "the file belongs to a user, and what it names does not.",
+            hint="Find out why, or name the database with path.",
+        )
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -80,7 +119,7 @@ def _split_url(url: str) -> tuple[str, str, str]:
     return (match[1], plain, decoded) if as_prisma else (match[1], decoded, plain)
 
 
-def _named(url: str, scheme: str, name: str, chdir: Path | None) -> Path:
+def _named(scheme: str, name: str, chdir: Path | None) -> Path:
     if scheme == "file":
         host = re.match(r"//([^/]*)", name)
         if host and host[1] not in ("", "localhost"):
@@ -91,8 +130,7 @@ def _named(url: str, scheme: str, name: str, chdir: Path | None) -> Path:
         name = name[host.end() :] if host else name
     elif not name.startswith("///"):
         raise UsageError(
-            f"Cannot use the database URL {url!r}.",
-            action="",
+            "three slashes must stand behind sqlite:.",
             hint="Write sqlite:///relative.db or sqlite:////absolute.db.",
         )
     else:
