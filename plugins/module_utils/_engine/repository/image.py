@@ -97,6 +97,8 @@ def _digest_growing(
         while True:
             # Asked before the file is read: what was written until then is found.
             was_complete = complete.is_set()
+            # On Windows a file that was at its end stays there, until it is told where it is.
+            file.seek(done_bytes)
             chunk = file.read(files.CHUNK_BYTES)
             digest.update(chunk)
             done_bytes += len(chunk)

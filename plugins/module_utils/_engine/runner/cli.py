@@ -46,7 +46,6 @@ from .vocabulary import PROGRAM
 
 # timeout(1) and service managers send a signal twice; the second one must not break the cleaning up.
 _CLEANING_SECONDS = 10.0
-_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -116,9 +115,7 @@ def _interruptible() -> Iterator[None]:
             first.append(time.monotonic())
             raise KeyboardInterrupt
 
-    numbers = [getattr(signal, name) for name in _STOPPING if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
+    numbers = interrupts.STOPPING if threading.current_thread() is threading.main_thread() else ()
     # What is ignored stays so: nohup(1).
     before = {each: signal.getsignal(each) for each in numbers if signal.getsignal(each) is not signal.SIG_IGN}
     try:
@@ -274,7 +271,9 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
     own = os.path.abspath(sys.argv[0]) if os.path.isfile(sys.argv[0]) and not sys.argv[0].endswith(".py") else PROGRAM
     given = arguments.config or os.environ.get(config.ENVIRONMENT)
     place = ["--config", str(config.directory(given))] if given else []
-    return [own, *words, *place]
+    # Windows starts no file that has no ending of its own.
+    started = [sys.executable or "python", own] if os.name == "nt" and own != PROGRAM else [own]
+    return [*started, *words, *place]
 
 
 # The commands that leave lines in the audit log.

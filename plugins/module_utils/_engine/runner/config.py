@@ -135,6 +135,8 @@ def directory(given: str | None = None) -> Path:
     chosen = given or os.environ.get(ENVIRONMENT)
     if chosen:
         return Path(os.path.abspath(chosen))
+    if os.name == "nt":
+        return Path(os.environ.get("PROGRAMDATA", r"C:\ProgramData"), "sqlite-backup", "config")
     if getattr(os, "geteuid", lambda: -1)() == 0:
         return SYSTEM
     base = os.environ.get("XDG_CONFIG_HOME", "")

@@ -110,12 +110,13 @@ class Console:
             nonlocal shown, last
             text = f"{name}: {doing} {min(100, 100 * done // total) if total else 100} %"
             if self._shows_progress and text != shown and time.monotonic() - last >= _PROGRESS_SECONDS:
+                erased = _erased(shown)
                 shown, last = text, time.monotonic()
-                self._write(sys.stderr, [f"\r\x1b[K{text}"], end="")
+                self._write(sys.stderr, [f"{erased}{text}"], end="")
 
         def clear() -> None:
             if shown:
-                self._write(sys.stderr, ["\r\x1b[K"], end="")
+                self._write(sys.stderr, [_erased(shown)], end="")
 
         return show, clear
 
@@ -141,6 +142,11 @@ def _discard(stream: TextIO) -> None:
         os.close(null)
     except (OSError, ValueError):
         pass
+
+
+def _erased(shown: str) -> str:
+    """What takes ``shown`` from the line; a console of Windows need not know escape sequences."""
+    return f"\r{' ' * len(shown)}\r" if os.name == "nt" else "\r\x1b[K"
 
 
 def _is_terminal(stream: Any) -> bool:

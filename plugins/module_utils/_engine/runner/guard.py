@@ -22,9 +22,9 @@ from .config import Database
 from .result import Asked, Result, attempt
 
 # What an operator or a service manager ends a program with; the command decides what to do about it.
-_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 # A terminal sends these to every process in front of it, so the command has got them already.
-_FROM_TERMINAL = ("SIGINT", "SIGQUIT")
+_FROM_TERMINAL = ("SIGINT", "SIGQUIT", "SIGBREAK")
 _KILLED = 128
 
 
@@ -104,7 +104,7 @@ def _run_command(command: Sequence[str], *, apart: bool) -> int:
     with doing(f"Cannot run {command[0]!r}"), _passing_on() as follow:
         try:
             # pylint: disable-next=ansible-bad-function
-            process = subprocess.Popen(command, stdout=2 if apart else None)
+            process = subprocess.Popen([_file_of(command[0]), *command[1:]], stdout=2 if apart else None)
         except FileNotFoundError:
             raise ProgramMissingError(
                 "it, or the interpreter that it names, is missing.",
@@ -113,6 +113,11 @@ def _run_command(command: Sequence[str], *, apart: bool) -> int:
         follow(process)
         code = process.wait()
     return _KILLED - code if code < 0 else code
+
+
+def _file_of(program: str) -> str:
+    """What to start. Windows itself knows only the ending .exe, and npx is npx.cmd there."""
+    return (shutil.which(program) if os.name == "nt" else None) or program
 
 
 @contextlib.contextmanager
@@ -146,6 +151,9 @@ def _passing_on() -> Iterator[Callable[[subprocess.Popen[Any]], None]]:
 
 def _in_front_of_terminal() -> bool:
     """Whether this process group is the one to which a terminal sends what is typed."""
+    if os.name == "nt":
+        # A console tells all that runs in it.
+        return True
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY)
     except OSError:
@@ -160,6 +168,8 @@ def _in_front_of_terminal() -> bool:
 
 def quoted(words: Sequence[str]) -> str:
     """A command for a shell, on one line whatever is in its words."""
+    if os.name == "nt":
+        return subprocess.list2cmdline(words)
     return " ".join(shlex.quote(each) if each.isprintable() else _escaped(each) for each in words)
 
 

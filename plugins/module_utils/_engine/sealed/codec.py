@@ -9,14 +9,13 @@ import contextlib
 import hashlib
 import lzma
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol
 
-from ..system import files, places
+from ..system import files, launch, places
 from ..system.errors import BackupDamagedError, EngineError, UsageError, doing
 from . import encryption as encryptions
 from . import pipeline
@@ -51,7 +50,7 @@ def check_known(compression: str, encryption: str) -> None:
 def choose_compression(wanted: str) -> str:
     """The compression that ``wanted`` means on this host: ``auto`` is zstd where it is installed, else gzip."""
     if wanted == "auto":
-        return "zstd" if shutil.which("zstd") else "gzip"
+        return "zstd" if launch.find("zstd") else "gzip"
     if wanted not in SUFFIXES:
         raise UsageError(f"Cannot compress with {wanted!r}.", action="", hint=f"Use auto, {', '.join(SUFFIXES)}.")
     return wanted

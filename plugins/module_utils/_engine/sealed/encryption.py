@@ -14,13 +14,12 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..system import files, options, places, scratch
+from ..system import files, launch, options, places, scratch
 from ..system.errors import (
     BackupDamagedError,
     EngineError,
@@ -206,7 +205,7 @@ def _misfit(encryption: Encryption) -> tuple[str, str]:
 
 
 def _require_program(method: str) -> None:
-    if not shutil.which(method):
+    if not launch.find(method):
         raise ProgramMissingError(f"{method} is not installed.", hint=f"Install {method}.")
 
 

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, BinaryIO, Protocol, Union, cast
 
-from ..system import files
+from ..system import files, launch
 from ..system.errors import EngineError, ProgramMissingError, from_os_error
 
 # A program may say any amount, and some quote the data that they cannot read: the first and the last of it is kept.
@@ -186,12 +186,10 @@ class _Stage:
 
 
 def _start(command: Command, source: _End, target: _End) -> subprocess.Popen[bytes]:
-    # Messages are compared with what a program says in English. A session of its own has no terminal that the
-    # program could ask for a passphrase, and gets no Ctrl-C: we end it ourselves.
+    # Messages are compared with what a program says in English.
     environment = {**os.environ, "LC_ALL": "C", **command.environment}
     try:
-        # pylint: disable-next=ansible-bad-function
-        return subprocess.Popen(
+        return launch.start(
             command.words,
             bufsize=0,
             stdin=source,
@@ -199,7 +197,6 @@ def _start(command: Command, source: _End, target: _End) -> subprocess.Popen[byt
             stderr=subprocess.PIPE,
             env=environment,
             pass_fds=command.descriptors,
-            start_new_session=True,
         )
     except FileNotFoundError:
         raise ProgramMissingError(

@@ -268,7 +268,8 @@ class Connection(sqlite3.Connection):
 def _quoted(path: Path) -> str:
     # Not by pathlib, which loads what it needs for that only now, perhaps as a user who may not read Python's library.
     if os.name == "nt":
-        return "///" + urllib.parse.quote(path.as_posix(), safe="/:")
+        # Whole, with its drive or its server: SQLite passes on to Windows what is behind "file:".
+        return urllib.parse.quote(os.path.abspath(path), safe="")
     return urllib.parse.quote_from_bytes(os.fsencode(path))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -243,6 +244,8 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, deadline: Deadlin
 
 def _check_opened(path: Path) -> None:
     """Raise ``SourceBusyError`` when SQLite, which opens by name, was led to another file. Only Linux can tell."""
+    if sys.platform != "linux":
+        return
     with contextlib.suppress(FileNotFoundError):
         expected = _identity(os.lstat(path))
         for each in os.listdir("/proc/self/fd"):

@@ -9,34 +9,61 @@ import contextlib
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..system import places
+from ..system import places, windows
 from ..system.errors import RefusedError
 from . import database
 
 # The bytes that SQLite locks in a database file, PENDING_BYTE and what follows: https://www.sqlite.org/src/file/src/os.h
 _LOCK_FIRST_BYTE = 0x40000000
 _LOCK_BYTES = 512
+# Behind PENDING_BYTE and RESERVED_BYTE.
+_SHARED_FIRST = 2
 # F_OFD_SETLK of Linux, a lock of the open file instead of the process: https://www.man7.org/linux/man-pages/man2/fcntl.2.html
 _SET_OPEN_FILE_LOCK = 37
 _LOCK_FORMAT = "hhqqi4x"
+# A virus scanner, or a search index, has a file for less.
+_MOMENT_SECONDS, _POLL_SECONDS = 1.0, 0.05
+
+STOP_FIRST = "Stop the application first; " + (
+    "Windows replaces no file that is open."
+    if sys.platform == "win32"
+    else "with force its later writes go to the replaced file and are lost."
+)
 
 
 def users_of(path: Path) -> list[str]:
     """The other processes that have ``path`` or a sidecar of it open, as "name (pid 123)".
 
-    Linux tells by ``/proc``, as far as this user may look; elsewhere, and behind that, a process that holds any lock
-    of SQLite on the file is found, without its name. Call it only when this process has the database closed.
+    Linux tells by ``/proc``, as far as this user may look, and Windows by its Restart Manager; elsewhere, and behind
+    that, a process that holds any lock of SQLite on the file is found, on Windows one that has it open at all, without
+    its name. Call it only when this process has the database closed.
     """
     found = _by_descriptors(path)
+    if not found and _stays_open(path):
+        found = ["a process that cannot be named"]
     if not found and is_locked(path):
         found = ["a process that cannot be named"]
     return found
 
 
+def _stays_open(path: Path) -> bool:
+    """Whether somebody has ``path`` open, and not only for a moment, as who looks at each file; only Windows tells."""
+    end = time.monotonic() + _MOMENT_SECONDS
+    while windows.is_open(path):
+        if time.monotonic() >= end:
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
 def _by_descriptors(path: Path) -> list[str]:
+    if sys.platform == "win32":
+        sidecars = (database.sidecar(path, suffix) for suffix in ("", *database.SIDECARS))
+        return windows.holders([each for each in sidecars if os.path.exists(each)])
     identities = set()
     for suffix in ("", *database.SIDECARS):
         with contextlib.suppress(OSError):
@@ -70,16 +97,16 @@ def is_locked(path: Path) -> bool:
 
     Call it only when this process has the database closed.
     """
-    if sys.platform == "win32":
-        # There an open database cannot be renamed away, and the restore stops at that.
-        return False
-    import fcntl
-
     try:
         descriptor = places.open_regular(path, os.O_RDWR, alone=False)
     except (OSError, RefusedError):
         return False
     try:
+        if sys.platform == "win32":
+            _try_shared_bytes(descriptor)
+            return False
+        import fcntl
+
         if sys.platform == "linux":
             # Only asked for: whoever comes just now must not be refused.
             found = fcntl.fcntl(descriptor, fcntl.F_GETLK, _wanted_lock(fcntl.F_WRLCK))
@@ -90,6 +117,17 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _try_shared_bytes(descriptor: int) -> None:
+    """Lock what every reader of SQLite locks, for an instant; ``OSError`` when somebody has it."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _LOCK_FIRST_BYTE + _SHARED_FIRST, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, _LOCK_BYTES - _SHARED_FIRST)
+        os.lseek(descriptor, _LOCK_FIRST_BYTE + _SHARED_FIRST, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, _LOCK_BYTES - _SHARED_FIRST)
 
 
 @contextlib.contextmanager
@@ -103,7 +141,7 @@ def kept_out(path: Path, *, force: bool) -> Iterator[None]:
         raise RefusedError(
             f"the database is open in {', '.join(users)}.",
             action=f"Cannot replace {path}",
-            hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
+            hint=STOP_FIRST,
         )
     with contextlib.ExitStack() as stack:
         if not force and path.exists():

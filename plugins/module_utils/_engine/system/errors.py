@@ -228,6 +228,9 @@ def from_os_error(error: OSError, step: str = "", *, action: str | None = None) 
     """The engine's error for ``error``; ``step`` ("cannot write /x") begins its cause."""
     kind, hint = _kind_of(error.errno)
     said = os.strerror(error.errno).lower() if error.errno else str(error)
+    if error.errno == errno.EBUSY and error.strerror:
+        # On Windows it tells who has it.
+        said = f"{error.strerror[:1].lower()}{error.strerror[1:]}"
     failure = kind(f"{step}{step and ': '}{said}.", action=action, hint=hint)
     # Where a descriptor was used, that is the name; it tells nobody anything.
     failure.place = "" if isinstance(error.filename, int) else os.fsdecode(error.filename or "")
@@ -246,7 +249,7 @@ def _kind_of(code: int | None) -> tuple[type[EngineError], str]:
     if code in _STORAGE:
         return StorageFailedError, "Look at the disk, the mount and the kernel's log, then run again."
     if code in _BUSY:
-        return SourceBusyError, "Find out what holds it, then run again."
+        return SourceBusyError, "Find out what holds it (an application, a scanner, a copy), then run again."
     if code in _ODD:
         return RefusedError, "There are links in a circle, or too many directories: look, and remove them."
     if code in _CHANGED:

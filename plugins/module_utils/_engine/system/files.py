@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from . import owners, places
+from . import held, owners, places
 from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
 
 CHUNK_BYTES = 1024 * 1024
@@ -54,7 +54,7 @@ def open_private(path: Path, flags: int = 0) -> int:
 def _create(path: Path, flags: int) -> int:
     with places.at(path) as (name, parent):
         flags |= os.O_CREAT | os.O_EXCL | os.O_RDWR | places.BINARY
-        descriptor = os.open(name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
+        descriptor = held.patiently(os.open, name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
         try:
             owners.hand_over(descriptor, parent)
         except BaseException:
@@ -230,7 +230,7 @@ def publish_directory(staging: Path, final: Path, *, committing: Callable[[], No
 def move_file(source: Path, dest: Path) -> None:
     """Rename ``source`` over ``dest`` on the same filesystem, durably."""
     with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
-        os.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        held.patiently(os.replace, old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
     sync_directory(dest.parent)
 
 
@@ -246,16 +246,16 @@ def move_file_to_free_name(source: Path, dest: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.stat(new, dir_fd=new_parent, follow_symlinks=False)
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(dest)) from None
-            os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+            held.patiently(os.rename, old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
         else:
-            os.unlink(old, dir_fd=old_parent)
+            held.patiently(os.unlink, old, dir_fd=old_parent)
     sync_directory(dest.parent)
 
 
 def move_directory(source: Path, dest: Path) -> None:
     """Rename ``source`` to ``dest``, where nothing is yet, durably."""
     with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
-        os.rename(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        held.patiently(os.rename, old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
     sync_directory(dest.parent)
 
 
@@ -263,7 +263,7 @@ def remove_file(path: Path) -> None:
     """Remove ``path`` if it is there, durably."""
     with contextlib.suppress(FileNotFoundError):
         with places.at(path) as (name, parent):
-            os.unlink(name, dir_fd=parent)
+            held.patiently(os.unlink, name, dir_fd=parent)
         sync_directory(path.parent)
 
 
@@ -278,7 +278,7 @@ def remove_tree(path: Path) -> None:
             return
         try:
             if parent is None:
-                shutil.rmtree(path)
+                held.patiently(shutil.rmtree, path)
             else:
                 _remove_below(str(name), parent)
                 os.rmdir(name, dir_fd=parent)

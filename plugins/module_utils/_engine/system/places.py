@@ -18,13 +18,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from . import held, windows
 from .errors import RefusedError
+
+windows.allow_long_paths()
 
 BINARY = getattr(os, "O_BINARY", 0)
 _GUARDED = BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 # Directories in one another; more than any program makes, and less than what exhausts this one.
 _DEEPEST = 200
 _LONGEST_NOTE_BYTES = 256 * 1024 * 1024
+_PIECE_BYTES = 256 * 1024
 # Opens a link itself, and a fifo without waiting; only Linux has it.
 _OPENS_LINKS = getattr(os, "O_PATH", 0)
 # As many as Linux follows: https://www.man7.org/linux/man-pages/man7/path_resolution.7.html
@@ -52,7 +56,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) ->
     """
     try:
         with at(path) as (name, parent):
-            descriptor = os.open(name, flags | _GUARDED, dir_fd=parent)
+            descriptor = held.patiently(os.open, name, flags | _GUARDED, dir_fd=parent)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise _refusal(path) from error
@@ -79,9 +83,11 @@ def reading(path: Path, *, alone: bool = True) -> BinaryIO:
 
 def read_bytes(path: Path, *, limit_bytes: int = _LONGEST_NOTE_BYTES) -> bytes:
     """The content of a small regular file; ``OSError`` when it has more than ``limit_bytes``."""
-    # Buffered: else a file may give fewer bytes than it has.
-    with io.BufferedReader(io.FileIO(open_regular(path, alone=False), "rb")) as file:
-        data = file.read(limit_bytes + 1)
+    data = b""
+    with reading(path, alone=False) as file:
+        # Not all at once: Windows would make room for the most that there could be.
+        while len(data) <= limit_bytes and (piece := file.read(_PIECE_BYTES)):
+            data += piece
     if len(data) > limit_bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
     return data

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TypeVar
 
 from ..sealed.pipeline import ProgramFailedError
+from ..system import launch
 from ..system.clock import Deadline
 from ..system.errors import ProgramMissingError, RefusedError, TargetUnreachableError
 
@@ -67,6 +67,7 @@ class _Running:
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], given: bytes, hear: Hear) -> None:
         self._process = _start(words, environment)
+        self._family = launch.Family(self._process)
         self._streams = [each for each in (self._process.stdin, self._process.stdout, self._process.stderr) if each]
         self.output = _Ear(self._streams[1], hear, MOST_OUTPUT_BYTES)
         self.words = _Ear(self._streams[2], hear, _SAID_BYTES)
@@ -90,11 +91,7 @@ class _Running:
 
     def end(self) -> None:
         """End it and what it started, as the ssh of an rsync, if they still run; release everything."""
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
+        self._family.end()
         self._process.wait()
         # Closed under a thread that reads from it, a pipe's number could be another file's by then.
         for ear, stream in ((self.output, self._streams[1]), (self.words, self._streams[2])):
@@ -103,20 +100,17 @@ class _Running:
 
 
 def _start(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # Messages are compared with what a program says in English. In a session of its own it has no terminal that it
-    # could ask for a passphrase, and gets no Ctrl-C: we end it ourselves.
+    # Messages are compared with what a program says in English.
     ours = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     pipe = subprocess.PIPE
     try:
-        # pylint: disable-next=ansible-bad-function,consider-using-with
-        return subprocess.Popen(
+        return launch.start(
             words,
             bufsize=0,
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
             env={**ours, "LC_ALL": "C", **environment},
-            start_new_session=True,
         )
     except FileNotFoundError:
         raise ProgramMissingError(

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote, urlunsplit
 
 from ..sealed import keyfiles
-from ..system import clock
+from ..system import clock, launch
 from ..system.errors import EngineError, ProgramMissingError, from_os_error
 
 # `web` is imported where it is used: it takes longer to load than the rest, and most runs tell nobody.
@@ -94,6 +94,7 @@ def command(words: Sequence[str], told: Facts, *, seconds: float) -> None:
             env={**os.environ, **ours},
             timeout=seconds,
             check=False,
+            **launch.quiet(),
         )
     except FileNotFoundError:
         raise ProgramMissingError(f"{words[0]} is not there.", hint="Install it, or correct command.") from None

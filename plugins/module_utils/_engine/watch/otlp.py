@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..sealed import keyfiles
-from ..system import clock
+from ..system import clock, launch
 from ..system.errors import EngineError, ProgramMissingError, TargetUnreachableError
 from . import exporter, metrics
 
@@ -105,8 +105,7 @@ def _started(python: str) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
-        # What is typed at a terminal is for the run.
-        start_new_session=True,
+        **launch.apart(),
     )
 
 

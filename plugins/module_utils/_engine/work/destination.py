@@ -137,5 +137,5 @@ def check_not_in_use(dest: Path) -> None:
     if users:
         raise RefusedError(
             f"the database is open in {', '.join(users)}.",
-            hint="Stop the application first; with force its later writes go to the replaced file and are lost.",
+            hint=processes.STOP_FIRST,
         )

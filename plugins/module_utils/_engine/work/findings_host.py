@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import stat
 import sys
 from pathlib import Path
 
 from ..sqlite import bugs
 from ..sqlite.library import sqlite3
-from ..system import clock, mounts
+from ..system import clock, launch, mounts
 from .findings import NOTE, OK, OTHERS_READ, PROBLEM, WARNING, Checks, Facts, Finding
 
 
@@ -73,11 +72,11 @@ def _clock(facts: Facts, name: str) -> Finding:
 
 def _programs(facts: Facts, name: str) -> Finding:
     wanted = {facts.request.compression, facts.request.encryption.method} & {"zstd", "age", "gpg"}
-    missing = sorted(each for each in wanted if not shutil.which(each))
+    missing = sorted(each for each in wanted if not launch.find(each))
     if missing:
         words = " and ".join(missing)
         return Finding(name, PROBLEM, f"{words} is configured and not installed.", f"Install {words}.")
-    if facts.request.compression == "auto" and not shutil.which("zstd"):
+    if facts.request.compression == "auto" and not launch.find("zstd"):
         detail = "zstd is not installed: gzip is used, which is slower and stores more."
         return Finding(name, WARNING, detail, "Install zstd, or set compression to gzip.")
     return Finding(name, OK, "Every program that is needed is installed.")
