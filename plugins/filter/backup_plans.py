@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible.plugins.filter.core import to_nice_json
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, strict
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
-from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import values, windows
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86400
@@ -33,6 +34,8 @@ DAY_SECONDS = 86400
 RUN_SECONDS = DAY_SECONDS
 # What a push may take for each target: each has a deadline of its own, which ends what hangs there long before.
 PUSH_SECONDS = 7 * DAY_SECONDS
+# How much later a task of Windows begins to push than the other one to back up: a backup takes seconds, mostly.
+PUSH_DELAY_SECONDS = 600
 _DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
@@ -92,14 +95,24 @@ class Settings:
     first_backup: bool | str = True
     random_delay: str = "30s"
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    windows: bool = False
+    python: str = ""
+
+    @property
+    def separator(self) -> str:
+        return "\\" if self.windows else "/"
 
     def absolute(self, path: Any, where: str) -> str:
         """``path`` with the home of the user for ``~``."""
-        return values.absolute(path, where, self.home)
+        return windows.absolute(path, where) if self.windows else values.absolute(path, where, self.home)
+
+    def made(self, path: Any, where: str) -> str:
+        """The same of what the role makes."""
+        return windows.made(path, where) if self.windows else values.made(path, where, self.home)
 
     def place(self, variable: str) -> str:
         """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
-        text = values.made(getattr(self, variable), f"sqlite_backup_{variable}", self.home)
+        text = self.made(getattr(self, variable), f"sqlite_backup_{variable}")
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
@@ -131,6 +144,11 @@ class Schedule:
         runs = sorted(60 * hour + minute for hour in self.hours for minute in self.minutes)
         gaps = [(after - before) % _DAY_MINUTES for before, after in zip(runs, [*runs[1:], runs[0]], strict=True)]
         return 60 * (max(gaps) or _DAY_MINUTES)
+
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """Each hour and minute, from the first of the window on."""
+        return [(hour, minute) for hour in self.hours for minute in self.minutes]
 
 
 def backup_plans(databases: Sequence[Mapping[str, Any]], **settings: Any) -> list[dict[str, Any]]:
@@ -175,6 +193,8 @@ def _plans(
 
 
 def _check_scope(settings: Settings) -> None:
+    if settings.windows and settings.scope == "user":
+        raise UsageError("sqlite_backup_scope is 'user'. On a Windows host, allowed is system.")
     if settings.scope == "user" and settings.scheduler != "cron":
         raise UsageError(
             f"sqlite_backup_scheduler is {settings.scheduler!r}. With sqlite_backup_scope 'user', allowed is cron: a "
@@ -199,12 +219,11 @@ def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
 def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     name = given["name"]
     where = f"sqlite_backup_databases: {name}"
-    config_dir = settings.place("config_dir")
     plan = {
         "name": name,
         "state": _state(given, settings, where),
-        "config_path": f"{config_dir}/{config.DATABASES_NAME}/{name}.json",
-        "schedule_files": _schedule_files(name),
+        "config_path": settings.separator.join((settings.place("config_dir"), config.DATABASES_NAME, f"{name}.json")),
+        **({"tasks": _tasks(name)} if settings.windows else {"schedule_files": _schedule_files(name)}),
     }
     if plan["state"] == "absent":
         return plan
@@ -225,30 +244,51 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     every_seconds, schedule = _schedule(given, settings, where)
     content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
     content.setdefault("due", _due(every_seconds, schedule, settings))
-    path = _database_path(content, where)
-    directory = _directory(content, path)
-    _check(content, where)
-    config_dir = settings.place("config_dir")
-    command = [settings.place("runner_path"), "backup", given["name"], "--config", config_dir]
-    base = settings.place("repository_dir")
-    repository = content["repository"]
-    notes = f"{config_dir}/{config.SEEN_NAME}"
-    push, *units = _schedule_files(given["name"])["systemd"]
-    targets = content.get("targets", [])
+    _check(content, settings, where)
+    runner = ([settings.made(settings.python, "sqlite_backup_python")] if settings.windows else []) + [
+        settings.place("runner_path")
+    ]
+    command = [given["name"], "--config", settings.place("config_dir")]
+    content = {strict.MANAGED_BY: _MANAGED_BY, **content}
+    base, repository = settings.place("repository_dir"), content["repository"]
     # What is copied elsewhere may take hours, and is the work of another unit, or of the next run.
-    apart = [*command, "--no-push"] if targets else command
+    apart = [*runner, "backup", *command, *(["--no-push"] if content.get("targets") else [])]
     return {
-        "config": {strict.MANAGED_BY: _MANAGED_BY, **content},
-        "path": path,
+        "config": content,
         "repository": repository,
         "command": apart,
-        "try_command": [command[0], "try", *command[2:], "--if-backed-up", "--quiet"],
+        "try_command": [*runner, "try", *command, "--if-backed-up", "--quiet"],
+        "directories": [*([base] if repository.startswith(f"{base}{settings.separator}") else []), repository],
+        "first_backup": values.flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
+        **(
+            _windows_schedule(content, schedule, every_seconds, apart, [*runner, "push", *command])
+            if settings.windows
+            else _posix_schedule(content, schedule, settings, where)
+        ),
+    }
+
+
+def _posix_schedule(
+    content: Mapping[str, Any], schedule: Schedule, settings: Settings, where: str
+) -> dict[str, Any]:
+    """The part that is for cron and systemd."""
+    path = _database_path(content, where)
+    directory = _directory(content, path)
+    config_dir = settings.place("config_dir")
+    name, runner = content["name"], settings.place("runner_path")
+    command = [runner, "backup", name, "--config", config_dir]
+    repository = content["repository"]
+    notes = f"{config_dir}/{config.SEEN_NAME}"
+    push, *units = _schedule_files(name)["systemd"]
+    targets = content.get("targets", [])
+    apart = [*command, "--no-push"] if targets else command
+    return {
+        "path": path,
         "cron_command": _for_cron(command),
         "crontab_command": f"{_CRONTAB_PATH} {_for_cron(command)}",
         "systemd_command": " ".join(values.for_systemd(each) for each in apart),
-        "push_command": " ".join(values.for_systemd(each) for each in (command[0], "push", *command[2:])),
+        "push_command": " ".join(values.for_systemd(each) for each in (runner, "push", *command[2:])),
         "units": [push, *units] if targets else units,
-        "directories": [*([base] if repository.startswith(f"{base}/") else []), repository],
         "minute": schedule.cron_minute,
         "hour": schedule.cron_hour,
         "on_calendar": schedule.on_calendar,
@@ -260,8 +300,32 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "push_seconds": len(targets) * PUSH_SECONDS,
         "private_tmp": not any(f"{each}/".startswith(_TEMPORARY) for each in (repository, directory)),
         "programs": _programs(content),
-        "first_backup": values.flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
         "any_backup": f"{glob.escape(repository)}/*Z-*/manifest.json",
+    }
+
+
+def _windows_schedule(
+    content: Mapping[str, Any], schedule: Schedule, every_seconds: int, command: list[str], push: list[str]
+) -> dict[str, Any]:
+    """The part that is for the task scheduler: its tasks, by name, each with what the module of Ansible is told."""
+    task, push_task = _tasks(content["name"])
+    targets = content.get("targets", [])
+    wanted = [(task, command, _run_seconds(content), 0)]
+    if targets:
+        delay_seconds = min(PUSH_DELAY_SECONDS, every_seconds // 2)
+        wanted.append((push_task, push, len(targets) * PUSH_SECONDS, delay_seconds))
+    text = f"{to_nice_json(content)}\n"
+    return {
+        "digest": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
+        "scheduled": [
+            {
+                "name": name,
+                "action": {"path": words[0], "arguments": windows.command_line(words[1:])},
+                "trigger": windows.trigger(schedule.runs, delay_seconds),
+                "limit": windows.duration(limit_seconds),
+            }
+            for name, words, limit_seconds, delay_seconds in wanted
+        ],
     }
 
 
@@ -272,11 +336,16 @@ def _due(every_seconds: int, schedule: Schedule, settings: Settings) -> dict[str
     return {"minute": schedule.cron_minute, "hour": schedule.cron_hour, "grace": _duration(grace_seconds)}
 
 
-def _check(content: Mapping[str, Any], where: str) -> None:
+def _check(content: Mapping[str, Any], settings: Settings, where: str) -> None:
     """By the rules of the engine: with what it refuses, every run would fail."""
     file = Path("/", content["name"])
-    settings = config.checked(content, content["name"], file=file, told=where)
-    for key, error in config.mistakes(settings.options):
+    if settings.windows:
+        # No path of that host is absolute here.
+        content = values.typed_object(content, config.KEYS, windows.stand_in, where)
+        if windows.is_absolute_url(content.get("database_url", "")):
+            content.setdefault("chdir", "/")
+    database = config.checked(content, content["name"], file=file, told=where)
+    for key, error in config.mistakes(database.options):
         raise UsageError(f"{where}: {key}: {error.message}", hint=error.hint)
 
 
@@ -304,9 +373,10 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     """What the runner reads of the database: its own keys, the defaults of the role, the retention of its profile."""
     own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
     merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
-    merged["repository"] = own.get("repository") or f"{settings.place('repository_dir')}/{given['name']}"
+    base = settings.place("repository_dir")
+    merged["repository"] = own.get("repository") or f"{base}{settings.separator}{given['name']}"
     content = values.typed_object(merged, config.KEYS, settings.absolute, where)
-    content["repository"] = values.made(content["repository"], f"{where}: repository", settings.home)
+    content["repository"] = settings.made(content["repository"], f"{where}: repository")
     if sum(each in content for each in urls.WAYS) != 1:
         raise UsageError(f"{where}: exactly one of {urls.told_ways()} must be given.")
     return content
@@ -414,6 +484,11 @@ def _schedule_files(name: str) -> dict[str, list[str]]:
         "cron": [f"/etc/cron.d/sqlite-backup-{name}"],
         "systemd": [f"/etc/systemd/system/sqlite-backup-{each}" for each in units],
     }
+
+
+def _tasks(name: str) -> list[str]:
+    """Every task of Windows that may be there: the backup, and the push to targets."""
+    return [name, f"push@{name}"]
 
 
 def _for_cron(command: Sequence[str]) -> str:

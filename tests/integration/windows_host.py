@@ -90,8 +90,7 @@ class WindowsHost:
         return self.run(str(playbook), variables, *flags)
 
     def role(self, name: str, variables: Mapping[str, Any], *flags: str, tasks_from: str = "main") -> Played:
-        include = {"name": f"{harness.NAMESPACE}.{name}", "tasks_from": tasks_from, "public": True}
-        task = {"name": "Include the role", "ansible.builtin.include_role": include}
+        task = {"ansible.builtin.import_role": {"name": f"{harness.NAMESPACE}.{name}", "tasks_from": tasks_from}}
         return self.play([{"hosts": NAME, "gather_facts": False, "tasks": [task]}], variables, *flags)
 
     def run(self, playbook: str, variables: Mapping[str, Any], *flags: str) -> Played:

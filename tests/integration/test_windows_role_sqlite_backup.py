@@ -1,0 +1,423 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role sqlite_backup with a Windows host that is not there: what the controller would send to it.
+
+Every argument is checked against the documentation of its module, see `windows_host`. What PowerShell and the task
+scheduler make of it is not seen here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from integration.windows_host import Played, WindowsHost
+
+ROOT = "C:\\ProgramData\\sqlite-backup"
+CONFIGURATION = f"{ROOT}\\config"
+RUNNER = f"{ROOT}\\bin\\sqlite-backup.pyz"
+PYTHON = "C:\\Program Files\\Python313\\python.exe"
+AGENT = {"name": "agent", "path": "C:\\Data\\agent.db"}
+SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
+FULL = {"rights": "FullControl", "type": "allow", "state": "present"}
+READ = {"rights": "ReadAndExecute", "type": "allow", "state": "present"}
+WRITE = {"rights": "Modify", "type": "allow", "state": "present"}
+BACKED_UP = f"{ROOT}\\repositories\\agent\\20260101T000000Z-0123456789ab"
+# Those that change nothing when they are sent with the same arguments again, as their documentation has it.
+IDEMPOTENT = {
+    "win_acl",
+    "win_acl_inheritance",
+    "win_copy",
+    "win_file",
+    "win_owner",
+    "win_package",
+    "win_scheduled_task",
+    "win_user_right",
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> WindowsHost:
+    made = WindowsHost(tmp_path)
+    made.answer("win_stat", {"stat": {"exists": True}}, path=PYTHON)
+    return made
+
+
+def test_a_fresh_host_then_nothing_to_do(host: WindowsHost) -> None:
+    check = _provision(host, "--check")
+
+    assert check.run.code == 0, check.run.output
+    assert check.copied == {}
+    assert {each.name for each in check.sent if not each.check} == {"win_command", "win_powershell"}
+
+    first = _provision(host)
+
+    assert first.run.code == 0, first.run.output
+    (configuration,) = (path for path in first.copied if path != RUNNER)
+    assert configuration == f"{CONFIGURATION}\\databases.d\\agent.json"
+    content = json.loads(first.copied[configuration])
+    assert content["path"] == "C:\\Data\\agent.db"
+    assert content["repository"] == f"{ROOT}\\repositories\\agent"
+    assert _words(first) == [
+        [PYTHON, RUNNER, "try", "agent", "--config", CONFIGURATION, "--if-backed-up", "--quiet"],
+        [PYTHON, RUNNER, "backup", "agent", "--config", CONFIGURATION],
+    ]
+    assert json.loads(first.of("win_command")[1]["stdin"]) == content
+
+    _answer_as_it_should_be(host, first)
+    again = _provision(host)
+
+    assert again.run.code == 0, again.run.output
+    assert again.run.changed == []
+    assert again.copied == {}
+    # All the others only look.
+    assert {each.name for each in again.sent} - IDEMPOTENT == {
+        "setup",
+        "win_command",
+        "win_find",
+        "win_powershell",
+        "win_scheduled_task_stat",
+        "win_stat",
+    }
+    assert _words(again) == []
+
+
+def test_only_the_system_and_administrators_may_enter(host: WindowsHost) -> None:
+    played = _provision(host)
+
+    made = [each["path"] for each in played.of("win_file")]
+    below = ["bin", "config", "config\\databases.d", "config\\seen.d", "repositories", "repositories\\agent"]
+    assert sorted(made) == [ROOT, *(f"{ROOT}\\{each}" for each in below)]
+    assert played.of("win_owner") == [{"path": ROOT, "user": ADMINISTRATORS}]
+    assert played.of("win_acl") == [{"path": ROOT, "user": who, **FULL} for who in (SYSTEM, ADMINISTRATORS)]
+    assert played.of("win_acl_inheritance") == [{"path": ROOT, "state": "absent", "reorganize": False}]
+    order = [each.name for each in played.sent if each.name in ("win_file", "win_acl", "win_acl_inheritance")]
+    assert order[-3:] == ["win_acl", "win_acl", "win_acl_inheritance"]
+    # All that is made is below, and made before something is put there.
+    names = [each.name for each in played.sent]
+    assert names.index("win_powershell") < names.index("win_copy")
+
+
+def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
+    elsewhere = {**AGENT, "repository": "E:\\only\\this"}
+    variables = {
+        "sqlite_backup_repository_dir": "D:\\Backups",
+        "sqlite_backup_config_dir": "D:\\Configuration",
+        "sqlite_backup_runner_path": "D:\\Tools\\sqlite-backup.pyz",
+    }
+
+    played = _provision(host, databases=[elsewhere, {**AGENT, "name": "other"}], **variables)
+
+    guarded = ["D:\\Configuration", "E:\\only\\this", "D:\\Backups"]
+    assert [each["path"] for each in played.of("win_acl_inheritance")] == guarded
+    assert [each["path"] for each in played.of("win_acl")] == [path for path in guarded for _ in range(2)]
+    made = {each["path"] for each in played.of("win_file")}
+    assert made == {
+        *guarded,
+        "D:\\Tools",
+        "D:\\Configuration\\databases.d",
+        "D:\\Configuration\\seen.d",
+        "D:\\Backups\\other",
+    }
+
+
+def test_an_account_with_a_password(host: WindowsHost) -> None:
+    secret = "correct horse"
+    account = "EXAMPLE\\backup"
+
+    played = _provision(host, sqlite_backup_account=account, sqlite_backup_account_password=secret)
+
+    assert played.of("win_acl") == [
+        {"path": ROOT, "user": SYSTEM, **FULL},
+        {"path": ROOT, "user": ADMINISTRATORS, **FULL},
+        {"path": ROOT, "user": account, **READ},
+        {"path": f"{CONFIGURATION}\\seen.d", "user": account, **WRITE},
+        {"path": f"{ROOT}\\repositories", "user": account, **WRITE},
+    ]
+    assert played.of("win_user_right") == [{"name": "SeBatchLogonRight", "users": [account], "action": "add"}]
+    (task,) = played.of("win_scheduled_task")
+    principal = {key: task[key] for key in ("username", "logon_type", "password", "update_password", "run_level")}
+    assert principal == {
+        "username": account,
+        "logon_type": "password",
+        "password": secret,
+        "update_password": False,
+        "run_level": "limited",
+    }
+    assert all(each.no_log for each in played.sent if each.name == "win_scheduled_task")
+    assert secret not in played.run.output
+    assert secret not in json.dumps([each for each in played.run.results])
+
+
+@pytest.mark.parametrize(
+    ("account", "username", "logon"),
+    [
+        ("SYSTEM", SYSTEM, "service_account"),
+        ("NT AUTHORITY\\LOCAL SERVICE", "S-1-5-19", "service_account"),
+        ("network service", "S-1-5-20", "service_account"),
+        ("EXAMPLE\\backup$", "EXAMPLE\\backup$", "password"),
+    ],
+)
+def test_accounts_without_a_password(host: WindowsHost, account: str, username: str, logon: str) -> None:
+    played = _provision(host, "--tags", "sqlite_backup_schedule", sqlite_backup_account=account)
+
+    (task,) = played.of("win_scheduled_task")
+    assert (task["username"], task["logon_type"], "password" in task) == (username, logon, False)
+
+
+def test_an_account_that_needs_a_password_is_refused(host: WindowsHost) -> None:
+    played = _provision(host, sqlite_backup_account="EXAMPLE\\backup")
+
+    assert played.run.code != 0
+    assert "sqlite_backup_account_password is empty" in played.run.last_failure
+    assert {each.name for each in played.sent} == {"setup"}
+
+
+def test_the_task_of_a_database(host: WindowsHost) -> None:
+    played = _provision(host, sqlite_backup_every="1d", sqlite_backup_active_hours="3")
+
+    (task,) = played.of("win_scheduled_task")
+    (minute,) = {_configured(played)["due"]["minute"]}
+    assert task.pop("triggers") == [{"type": "daily", "start_boundary": f"2026-01-01T03:{int(minute):02}:00"}]
+    assert task.pop("actions") == [
+        {
+            "path": PYTHON,
+            "arguments": f"{RUNNER} backup agent --config {CONFIGURATION}",
+        }
+    ]
+    assert task.pop("description")
+    assert task == {
+        "name": "agent",
+        "path": "\\sqlite-backup",
+        "state": "present",
+        "enabled": True,
+        "username": SYSTEM,
+        "logon_type": "service_account",
+        "update_password": False,
+        "run_level": "limited",
+        "allow_demand_start": True,
+        "allow_hard_terminate": True,
+        "disallow_start_if_on_batteries": False,
+        "stop_if_going_on_batteries": False,
+        # An hour to read, three minutes for the locks, and a day for all else.
+        "execution_time_limit": "P1DT1H3M",
+        "multiple_instances": 2,
+        "start_when_available": True,
+    }
+
+
+def test_a_push_has_a_task_of_its_own(host: WindowsHost) -> None:
+    host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": ["agent", "push@other"]})
+    with_targets = {**AGENT, "targets": ["one", "two"], "active_hours": "6-22"}
+
+    played = _provision(host, databases=[with_targets, {**AGENT, "name": "other"}])
+
+    gone, backup, push, other = played.of("win_scheduled_task")
+    assert gone == {"name": "push@other", "path": "\\sqlite-backup", "state": "absent"}
+    assert [each["name"] for each in (backup, push, other)] == ["agent", "push@agent", "other"]
+    assert backup["actions"][0]["arguments"] == f"{RUNNER} backup agent --config {CONFIGURATION} --no-push"
+    assert push["actions"][0]["arguments"] == f"{RUNNER} push agent --config {CONFIGURATION}"
+    assert push["execution_time_limit"] == "P14D"
+    minute = int(_configured(played)["due"]["minute"])
+    assert backup["triggers"][0]["start_boundary"] == f"2026-01-01T06:{minute:02}:00"
+    hours, minutes = divmod(6 * 60 + minute + 10, 60)
+    assert push["triggers"][0]["start_boundary"] == f"2026-01-01T{hours:02}:{minutes:02}:00"
+    for each in (backup, push):
+        assert each["triggers"][0]["repetition"] == {
+            "interval": "PT1H",
+            "duration": "PT16H30M",
+            "stop_at_duration_end": False,
+        }
+
+
+def test_a_refused_configuration_does_not_take_its_place(host: WindowsHost) -> None:
+    said = {"rc": 2, "stdout": "", "stderr": "agent: there is no database C:\\Data\\agent.db.\n", "changed": True}
+    host.answer("win_command", said, argv=_command("try", "--if-backed-up", "--quiet"))
+
+    played = _provision(host)
+
+    assert played.run.code != 0
+    assert "there is no database C:\\Data\\agent.db" in played.run.last_failure
+    assert [*played.copied] == [RUNNER]
+    assert played.of("win_scheduled_task") == []
+
+
+def test_a_first_backup_that_fails_is_told(host: WindowsHost) -> None:
+    host.answer("win_command", {"rc": 10, "stdout": "", "stderr": "no disk"}, argv=_command("backup"))
+
+    played = _provision(host)
+
+    assert played.run.code != 0
+    assert played.run.last_failure.startswith("no disk")
+
+
+def test_what_somebody_else_made_is_refused(host: WindowsHost) -> None:
+    host.answer("win_powershell", {"output": [f"{ROOT}: S-1-5-21-1-2-3-1001"]})
+
+    played = _provision(host)
+
+    assert played.run.code != 0
+    assert f"{ROOT}: S-1-5-21-1-2-3-1001" in played.run.last_failure
+    assert played.of("win_copy") == []
+    (look,) = played.of("win_powershell")
+    looked_at = [ROOT, f"{ROOT}\\bin", CONFIGURATION, f"{CONFIGURATION}\\databases.d"]
+    assert look["parameters"] == {"Path": looked_at, "Account": SYSTEM}
+
+
+def test_python_is_missing(host: WindowsHost) -> None:
+    variables = {"sqlite_backup_python": "D:\\Python\\python.exe"}
+    argv = ["D:\\Python\\python.exe", "-c", "import sqlite3, sys; sys.exit(sys.version_info < (3, 9))"]
+    host.answer("win_command", {"failed": True, "rc": 2, "msg": "not found"}, argv=argv)
+
+    for flags in ((), ("--check",)):
+        played = _provision(host, *flags, **variables)
+
+        assert played.run.code != 0
+        assert "D:\\Python\\python.exe is not there" in played.run.last_failure
+        assert played.of("win_package") == played.of("win_file") == []
+
+
+def test_python_is_installed(host: WindowsHost) -> None:
+    package = {"path": "https://mirror.example/python-3.13.9-amd64.exe", "checksum": "00" * 32}
+    variables = {"sqlite_backup_python": "D:\\Python\\python.exe", "sqlite_backup_python_package": package}
+
+    check, played = (_provision(host, *flags, **variables) for flags in (("--check",), ()))
+
+    assert (check.run.code, played.run.code) == (0, 0), played.run.output
+    for each in (check, played):
+        assert each.of("win_package") == [
+            {
+                "path": package["path"],
+                "checksum": package["checksum"],
+                "checksum_algorithm": "sha256",
+                "arguments": "/quiet InstallAllUsers=1 Include_launcher=0 Include_test=0 Shortcuts=0",
+                "creates_path": "D:\\Python\\python.exe",
+                "state": "present",
+            }
+        ]
+
+
+def test_the_runner_is_the_one_of_the_collection(host: WindowsHost, tmp_path: Path) -> None:
+    played = _provision(host, "--tags", "sqlite_backup_runner")
+
+    archive = tmp_path / "runner.zip"
+    archive.write_bytes(played.copied[RUNNER])
+    with zipfile.ZipFile(archive) as runner:
+        assert "__main__.py" in runner.namelist()
+
+
+def test_databases_that_are_not_listed_are_named_or_removed(host: WindowsHost) -> None:
+    _answer_as_it_should_be(host, _provision(host))
+    other = {**AGENT, "name": "other"}
+
+    warned = _provision(host, databases=[other])
+
+    assert "agent: configured in C:\\ProgramData\\sqlite-backup\\config\\databases.d" in _told(warned)
+
+    removed = _provision(host, databases=[other], sqlite_backup_unlisted="remove")
+
+    assert {"name": "agent", "path": "\\sqlite-backup", "state": "absent"} in removed.of("win_scheduled_task")
+    gone = [each["path"] for each in removed.of("win_file") if each["state"] == "absent"]
+    assert gone == [f"{CONFIGURATION}\\databases.d\\agent.json"]
+
+
+def test_taken_away(host: WindowsHost) -> None:
+    _answer_as_it_should_be(host, _provision(host))
+
+    played = _provision(host, sqlite_backup_state="absent")
+
+    assert played.run.code == 0, played.run.output
+    assert played.of("win_scheduled_task") == [{"name": "agent", "path": "\\sqlite-backup", "state": "absent"}]
+    gone = [each["path"] for each in played.of("win_file")]
+    assert gone == [
+        f"{CONFIGURATION}\\databases.d\\agent.json",
+        f"{CONFIGURATION}\\databases.d",
+        f"{CONFIGURATION}\\seen.d",
+        CONFIGURATION,
+        RUNNER,
+    ]
+    assert {each["state"] for each in played.of("win_file")} == {"absent"}
+
+
+def test_what_others_have_there_stays(host: WindowsHost) -> None:
+    _answer_as_it_should_be(host, _provision(host), "databases.d\\other.json", "key.txt")
+
+    played = _provision(host, sqlite_backup_state="absent")
+
+    assert [each["path"] for each in played.of("win_file")] == [f"{CONFIGURATION}\\databases.d\\agent.json"]
+
+
+def test_taken_away_where_nothing_is(host: WindowsHost) -> None:
+    played = _provision(host, sqlite_backup_state="absent")
+
+    assert played.run.code == 0, played.run.output
+    assert [each["path"] for each in played.of("win_file")] == [RUNNER]
+    assert played.of("win_scheduled_task") == []
+
+
+@pytest.mark.parametrize(
+    "variables", [{"ansible_shell_type": "powershell"}, {"ansible_shell_type": "cmd"}, {"ansible_connection": "psrp"}]
+)
+def test_back_up_now(host: WindowsHost, variables: Mapping[str, str]) -> None:
+    results = [{"name": "agent", "error": None, "changed": True, "backup": {"id": "1", "type": "full"}}]
+    answer = {"rc": 0, "stdout": json.dumps({"changed": True, "results": results, "error": None}), "stderr": ""}
+    words = ["--json", "--all", "--reason=before migration 42", "--pinned"]
+    host.answer("win_command", answer, argv=_command("backup", *words, name=()))
+    if "ansible_shell_type" in variables:
+        host.variables.update(variables)
+
+    played = host.run("sqliteops.backup.backup_now", {"reason": "before migration 42", "pinned": True})
+
+    assert played.run.code == 0, played.run.output
+    assert played.run.changed == ["sqliteops.backup.sqlite_backup : Run the runner of a Windows host"]
+    assert [each["argv"] for each in played.of("win_command")] == [_command("backup", *words, name=())]
+
+
+def test_provision_playbook(host: WindowsHost) -> None:
+    played = host.run("sqliteops.backup.provision_backups", {"sqlite_backup_databases": [AGENT]})
+
+    assert played.run.code == 0, played.run.output
+    assert [each["name"] for each in played.of("win_scheduled_task")] == ["agent"]
+
+
+def _provision(host: WindowsHost, *flags: str, databases: Any = (AGENT,), **variables: Any) -> Played:
+    return host.role("sqlite_backup", {"sqlite_backup_databases": list(databases), **variables}, *flags)
+
+
+def _command(verb: str, *words: str, name: tuple[str, ...] = ("agent",)) -> list[str]:
+    return [PYTHON, RUNNER, verb, *name, "--config", CONFIGURATION, *words]
+
+
+def _words(played: Played) -> list[list[str]]:
+    """The commands for the runner."""
+    return [each["argv"] for each in played.of("win_command") if RUNNER in each["argv"]]
+
+
+def _configured(played: Played) -> dict[str, Any]:
+    content = played.copied[f"{CONFIGURATION}\\databases.d\\agent.json"]
+    return dict(json.loads(content))
+
+
+def _told(played: Played) -> str:
+    return json.dumps(played.run.results, ensure_ascii=False).replace("\\\\", "\\")
+
+
+def _answer_as_it_should_be(host: WindowsHost, first: Played, *more: str) -> None:
+    """From now on the host is as ``first`` left it, with ``more`` files in the directory of the configuration."""
+    here = {path: hashlib.sha1(data).hexdigest() for path, data in first.copied.items() if path.endswith(".json")}
+    here |= dict.fromkeys((f"{CONFIGURATION}\\{each}" for each in more), "")
+    directories = [f"{CONFIGURATION}\\databases.d", f"{CONFIGURATION}\\seen.d"]
+    files = [{"path": path, "isdir": False, "checksum": checksum} for path, checksum in here.items()]
+    files += [{"path": path, "isdir": True, "checksum": None} for path in directories]
+    host.answer("win_find", {"files": files}, paths=[CONFIGURATION])
+    host.answer("win_find", {"files": [{"path": BACKED_UP}]}, file_type="directory")
+    for path in (ROOT, CONFIGURATION):
+        host.answer("win_stat", {"stat": {"exists": True}}, path=path)
+    names = [each["name"] for each in first.of("win_scheduled_task")]
+    host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": names})
