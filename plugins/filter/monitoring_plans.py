@@ -10,7 +10,6 @@ may be secret.
 from __future__ import annotations
 
 import math
-import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +32,7 @@ class Settings:
 
     config_dir: str
     home: str = ""
+    windows: bool = False
     textfile_directory: str = ""
     status_file: str = ""
     timeout: str = "5s"
@@ -44,10 +44,14 @@ class Settings:
     otlp_python: str = ""
     otlp_directory: str = ""
 
+    @property
+    def paths(self) -> values.Paths:
+        return values.Paths(self.home, self.windows)
+
     def place(self, variable: str) -> str | None:
         """The path that ``variable`` names, None when it is empty."""
         text = getattr(self, variable)
-        return values.made(text, f"{_PREFIX}{variable}", self.home) if text else None
+        return self.paths.made(text, f"{_PREFIX}{variable}") if text else None
 
 
 def monitoring_plan(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,13 +98,14 @@ def _seconds(name: str, given: Any) -> int:
 
 def _plan(settings: Settings) -> dict[str, Any]:
     content = _configuration(settings)
-    config_dir = values.made(settings.config_dir, f"{_PREFIX}config_dir", settings.home)
+    paths = settings.paths
+    config_dir = paths.made(settings.config_dir, f"{_PREFIX}config_dir")
     status, audit = content.get("status_file"), content.get("audit", {}).get("file")
-    files = [posixpath.dirname(each) for each in (status, audit) if each]
+    files = [paths.names.dirname(each) for each in (status, audit) if each]
     textfile = content.get("textfile_directory")
     return {
         "watch": {strict.MANAGED_BY: _MANAGED_BY, **content},
-        "watch_path": str(watch_config.file_of(Path(config_dir))),
+        "watch_path": paths.names.join(config_dir, f"{watch_config.NAME}.json"),
         "textfile_directory": textfile or "",
         "status_file": status or "",
         "audit_file": audit or "",
@@ -127,10 +132,10 @@ def _configuration(settings: Settings) -> dict[str, Any]:
         "audit": audit if any(audit.values()) else None,
     }
     where = "sqlite_monitoring"
-    content = values.typed_object(
-        given, watch_config.KEYS, lambda path, at: values.absolute(path, at, settings.home), where
+    content = values.typed_object(given, watch_config.KEYS, settings.paths.absolute, where)
+    watch_config.checked(
+        content, file=watch_config.file_of(Path("/")), told=where, is_absolute=settings.paths.names.isabs
     )
-    watch_config.checked(content, file=watch_config.file_of(Path("/")), told=where)
     return content
 
 

@@ -39,10 +39,10 @@ _STATES = ("present", "absent")
 
 
 def offsite_targets(
-    targets: Sequence[Mapping[str, Any]], config_dir: str, home: str = "", ssh_key: Any = False
+    targets: Sequence[Mapping[str, Any]], config_dir: str, home: str = "", ssh_key: Any = False, windows: bool = False
 ) -> list[dict[str, Any]]:
     """A plan for each of the targets. Raises ``AnsibleFilterError`` for what the role cannot do."""
-    return _all_or_error(_targets(targets, config_dir, home, ssh_key))
+    return _all_or_error(_targets(targets, config_dir, values.Paths(home, windows), ssh_key))
 
 
 def offsite_receivers(
@@ -59,9 +59,11 @@ def offsite_problems(
     ssh_key: Any = False,
     hosts: Sequence[Mapping[str, Any]] = (),
     directory: str = "/",
+    windows: bool = False,
 ) -> list[str]:
     """Why there can be no plans, a text for each target and host at fault; none when all is well."""
-    found = [*_targets(targets, config_dir, home, ssh_key), *(_receivers(hosts, directory, False) if hosts else ())]
+    found = [*_targets(targets, config_dir, values.Paths(home, windows), ssh_key)]
+    found.extend(_receivers(hosts, directory, False) if hosts else ())
     return list(dict.fromkeys(str(each) for each in found if isinstance(each, UsageError)))
 
 
@@ -78,12 +80,12 @@ def _all_or_error(found: Iterator[dict[str, Any] | UsageError]) -> list[dict[str
 
 
 def _targets(
-    targets: Sequence[Mapping[str, Any]], config_dir: str, home: str, ssh_key: Any
+    targets: Sequence[Mapping[str, Any]], config_dir: str, paths: values.Paths, ssh_key: Any
 ) -> Iterator[dict[str, Any] | UsageError]:
     """The plan of each target, or why there is none."""
     seen: set[str] = set()
     try:
-        place = values.made(config_dir, "sqlite_offsite_config_dir", home)
+        place = paths.made(config_dir, "sqlite_offsite_config_dir")
         makes_key = values.flag(ssh_key, "sqlite_offsite_ssh_key")
         checked = _items(targets, "sqlite_offsite_targets")
     except UsageError as error:
@@ -92,24 +94,31 @@ def _targets(
     for each in checked:
         try:
             name = _name(each, "sqlite_offsite_targets", seen)
-            yield _target(each, name, place, home, makes_key=makes_key)
+            yield _target(each, name, place, paths, makes_key=makes_key)
         except UsageError as error:
             yield error
 
 
-def _target(given: Mapping[str, Any], name: str, place: str, home: str, *, makes_key: bool) -> dict[str, Any]:
+def _target(given: Mapping[str, Any], name: str, place: str, paths: values.Paths, *, makes_key: bool) -> dict[str, Any]:
     where = f"sqlite_offsite_targets: {name}"
     if name == KEY_NAME:
         raise UsageError(f"{where}: that is the name of the key of this host. Allowed is any other.")
     own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
-    content = values.typed_object(own, _RUNNER_KEYS, lambda path, at: values.absolute(path, at, home), where)
-    credentials_path, known_hosts_path = (f"{place}/{each}/{name}" for each in (CREDENTIALS_NAME, KNOWN_HOSTS_NAME))
-    key_path = f"{place}/{CREDENTIALS_NAME}/{KEY_NAME}"
+    content = values.typed_object(own, _RUNNER_KEYS, paths.absolute, where)
+    credentials_path, known_hosts_path = (
+        paths.names.join(place, each, name) for each in (CREDENTIALS_NAME, KNOWN_HOSTS_NAME)
+    )
+    key_path = paths.names.join(place, CREDENTIALS_NAME, KEY_NAME)
     scheme = str(content.get("url", "")).partition(":")[0]
+    if paths.windows and scheme in _PROGRAMS:
+        raise UsageError(
+            f"{where}: its url begins with {scheme}:, which is for rsync, and a Windows host has none. Allowed are "
+            "s3:, gs:, azblob: and rclone:."
+        )
     credentials = _credentials(given.get("credentials"), scheme, f"{where}: credentials")
     known_hosts = _known_hosts(given.get("known_hosts"), f"{where}: known_hosts")
-    own_file = posixpath.normpath(content.get("credentials_file", ""))
-    if posixpath.dirname(own_file) == posixpath.dirname(key_path) and own_file != key_path:
+    own_file = paths.names.normpath(content.get("credentials_file", ""))
+    if paths.names.dirname(own_file) == paths.names.dirname(key_path) and own_file != key_path:
         raise UsageError(f"{where}: credentials_file is in a directory of the role. Allowed is any other.")
     if credentials and "credentials_file" in content:
         raise UsageError(f"{where}: both credentials and credentials_file are given. Allowed is one of them.")
@@ -119,8 +128,8 @@ def _target(given: Mapping[str, Any], name: str, place: str, home: str, *, makes
         content.setdefault("credentials_file", key_path)
     if known_hosts:
         content["known_hosts"] = known_hosts_path
-    file = f"{place}/{target_config.TARGETS_NAME}/{name}.json"
-    target_config.checked(content, name, file=Path(file), told=where)
+    file = paths.names.join(place, target_config.TARGETS_NAME, f"{name}.json")
+    target_config.checked(content, name, file=Path(file), told=where, is_absolute=paths.names.isabs)
     return {
         "name": name,
         "config": {strict.MANAGED_BY: MANAGED_BY, **content},

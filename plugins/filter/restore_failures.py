@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import answers
+
 # Of what a program printed, its end tells most.
 _PRINTED_CHARACTERS = 500
 
@@ -25,7 +27,9 @@ def _failures(result: Mapping[str, Any]) -> Iterator[str]:
         label = name.get("item", "") if isinstance(name, dict) else name or ""
         printed = str(each.get("stderr") or each.get("stdout") or "").strip()[-_PRINTED_CHARACTERS:]
         exit_code = f"exit code {each['rc']}" if "rc" in each else ""
-        text = ": ".join(filter(None, (str(label), exit_code or str(each.get("msg", "")), printed)))
+        said = answers.failure_of_runner(each)
+        words = (said,) if said else (exit_code or str(each.get("msg", "")), printed)
+        text = ": ".join(filter(None, (str(label), *words)))
         yield text if text.endswith(".") else f"{text}."
 
 

@@ -83,6 +83,24 @@ def parsed(text: str) -> Values:
     return answer if isinstance(answer, Mapping) else {"msg": f"Its answer is no JSON: {text:.200}"}
 
 
+def of_runner(result: Any) -> Values:
+    """The document that the runner printed with ``--json`` in a task; empty when it printed none."""
+    printed = Given(result).text("stdout")
+    return parsed(printed) if printed.startswith("{") else {}
+
+
+def failure_of_runner(result: Any) -> str:
+    """Why the runner failed in a task, in its own words; empty when it did not say."""
+    told = Given(of_runner(result))
+    errors = [each.object("error") for each in (told, *told.objects("results"))]
+    return " ".join(f"{each.text('message')} {_advice(each.text('hint'))}".strip() for each in errors if each)
+
+
+def _advice(hint: str) -> str:
+    """Without commands: the configuration that they name may be gone when somebody reads them."""
+    return " ".join(line for line in hint.splitlines() if " --config " not in line)
+
+
 def _error(given: Given, what: str) -> dict[str, Any]:
     """Why nothing was told: as an error of the engine, or in the words of Ansible."""
     error = given.object("error")

@@ -9,6 +9,8 @@ import ntpath
 import posixpath
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -50,6 +52,25 @@ def made(path: Any, where: str, home: str, *, windows: bool = False) -> str:
     if "$" in text:
         raise UsageError(f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable.")
     return text
+
+
+@dataclass(frozen=True)
+class Paths:
+    """How paths of a host are written, and joined: of one with ``windows``, or of one where ``~`` is ``home``."""
+
+    home: str = ""
+    windows: bool = False
+
+    def absolute(self, path: Any, where: str) -> str:
+        return absolute(path, where, self.home, windows=self.windows)
+
+    def made(self, path: Any, where: str) -> str:
+        return made(path, where, self.home, windows=self.windows)
+
+    @property
+    def names(self) -> ModuleType:
+        """What knows how names of that host are taken apart: posixpath or ntpath."""
+        return ntpath if self.windows else posixpath
 
 
 def typed_object(

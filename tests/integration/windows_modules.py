@@ -25,6 +25,8 @@ _MODULES = harness.WINDOWS_COLLECTIONS / "ansible_collections"
 _NAMES = ("ansible.windows", "community.windows")
 # What the action plugin of win_copy says to the module, beside what the task says to the plugin.
 _INTERNAL = {"ansible.windows.win_copy": ("_copy_mode", "_original_basename", "files", "directories", "symlinks")}
+# As what stands behind the name of the module is documented.
+_FREE_FORM = {"ansible.windows.win_shell": {"_raw_params": "free_form"}}
 # ansible-core sends the one of ansible.windows for its own.
 _REDIRECTED = {"ansible.builtin.setup": "ansible.windows.setup"}
 _CHECKED = re.compile(r"supports_check_mode\s*=?\s*\$true", re.IGNORECASE)
@@ -40,7 +42,8 @@ def problems(module: str, arguments: Mapping[str, Any]) -> list[str]:
     specification = _specifications().get(_REDIRECTED.get(module, module))
     if specification is None:
         return [f"{module}: not a module of {' or '.join(_NAMES)}"]
-    given = {key: value for key, value in arguments.items() if key not in _INTERNAL.get(module, ())}
+    names = _FREE_FORM.get(module, {})
+    given = {names.get(key, key): value for key, value in arguments.items() if key not in _INTERNAL.get(module, ())}
     return [f"{module}: {each}" for each in (*_shapes(specification, given), *_refused(specification, given))]
 
 

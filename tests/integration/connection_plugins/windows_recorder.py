@@ -110,8 +110,14 @@ class Connection(ConnectionBase):
         if sent["check"] and name in self._settings["unchecked"]:
             return {"skipped": True, "changed": False, "msg": f"remote module ({name}) does not support check mode"}
         for each in self._settings["answers"]:
-            if each["module"] == name and _is_within(each.get("arguments", {}), sent["arguments"]):
-                return {"changed": False, **each["answer"]}
+            if each["module"] != name or not _is_within(each.get("arguments", {}), sent["arguments"]):
+                continue
+            used = self._folder / f"{each['id']}.used"
+            count = len(used.read_text(encoding="utf-8")) if used.exists() else 0
+            if each["times"] and count >= each["times"]:
+                continue
+            used.write_text("." * (count + 1), encoding="utf-8")
+            return {"changed": False, **each["answer"]}
         seen = self._seen(sent["arguments"])
         changed = name in _ALWAYS_CHANGE or (name not in _NEVER_CHANGE and not name.endswith("_stat") and not seen)
         answer = {"changed": changed, **_NOTHING_THERE.get(name, {})}
