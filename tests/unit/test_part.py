@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import part
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import part, permits
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.part import Part
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
@@ -254,7 +254,8 @@ def test_only_the_new_file_is_written(
     action: int, one: str | None, two: str | None, where: str | None, allowed: bool
 ) -> None:
     """Also with functions that an SQLite of another kind has."""
-    assert (part._only_reading(action, one, two, where, None) == sqlite3.SQLITE_OK) is allowed
+    judged = permits.reading(part._is_in_part)(action, one, two, where, None)
+    assert (judged == sqlite3.SQLITE_OK) is allowed
 
 
 def test_a_query_without_end_is_ended(take: Taken) -> None:

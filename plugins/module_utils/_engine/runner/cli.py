@@ -31,6 +31,7 @@ from . import (
     manual,
     nagios,
     offsite,
+    portable,
     recovery,
     selection,
     status,
@@ -277,7 +278,7 @@ def _command(arguments: argparse.Namespace, *words: str) -> list[str]:
 
 
 # The commands that leave lines in the audit log.
-_WRITING = (*watch_config.TOLD, "extract", "pin", "unpin", "acknowledge")
+_WRITING = (*watch_config.TOLD, "extract", "export", "import", "pin", "unpin", "acknowledge")
 _LONG_WORK: dict[str, Callable[..., Result]] = {
     "try": commands.try_out,
     "verify": commands.verify_one,
@@ -286,6 +287,8 @@ _LONG_WORK: dict[str, Callable[..., Result]] = {
     "find-good": recovery.find_good_one,
     "compare": recovery.compare_one,
     "extract": recovery.extract_one,
+    "export": portable.export_one,
+    "import": portable.import_one,
     "push": offsite.push_one,
     "pull": offsite.pull_one,
 }
@@ -329,6 +332,8 @@ _TEXTS: dict[str, Callable[[Result, Any], list[str]]] = {
     "find-good": lambda result, _asked: wording.found_good(result.facts["good"]),
     "compare": lambda result, _asked: wording.compared(result.facts["comparison"]),
     "extract": lambda result, _asked: [wording.extracted(result.facts["extraction"])],
+    "export": lambda result, asked: [wording.exported(result.facts, dry_run=asked.dry_run)],
+    "import": lambda result, asked: [wording.imported(result.facts, dry_run=asked.dry_run)],
     "push": lambda result, asked: wording.pushed(result.facts["targets"], dry_run=asked.dry_run),
     "pull": lambda result, asked: [wording.pulled(result.facts["pull"], dry_run=asked.dry_run)],
     "prune": lambda result, asked: wording.pruned(result.facts, dry_run=asked.dry_run),

@@ -19,7 +19,10 @@ from . import config, strict
 # These show everything that is configured when no name is given; the others must be told.
 SHOWING = ("list", "status", "doctor")
 OF_NONE = ("serve",)
-OF_ONE = ("restore", "find-good", "compare", "extract", "guard", "pin", "unpin", "acknowledge", "pull", "try")
+OF_ONE = (
+    *("restore", "find-good", "compare", "extract", "export", "import", "guard", "pin", "unpin", "acknowledge", "pull"),
+    "try",
+)
 
 
 @dataclass(frozen=True)

@@ -149,6 +149,29 @@ def _add_extract(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", metavar="NAME", dest="name", help="the table for it (default: result)")
 
 
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    source = "an id, latest, or live, the database itself (default: live)"
+    parser.add_argument("--backup", default="live", metavar="ID", help=source)
+    parser.add_argument("--into", metavar="FILE", required=True, help="the new file; for json a new directory")
+    table = "only this table; may be repeated (default: all, with views and triggers)"
+    parser.add_argument("--table", metavar="TABLE", dest="tables", action="append", default=[], help=table)
+    kinds = "jsonl can be imported; csv is of one table, for people; json is a document a table (default: jsonl)"
+    parser.add_argument("--format", choices=("jsonl", "csv", "json"), default="jsonl", help=kinds)
+    stored = "neither compressed nor encrypted (default: as the backups of the database)"
+    parser.add_argument("--plain", action="store_true", help=stored)
+    parser.add_argument(
+        "--force", action="store_true", help="replace a file that holds something else, but no database"
+    )
+    _add_dry_run(parser)
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from", dest="src", metavar="FILE", required=True, help="what export wrote")
+    parser.add_argument("--dest", metavar="PATH", help="the new database (default: the configured one)")
+    parser.add_argument("--force", action="store_true", help="replace a database that is there, and keep it beside")
+    _add_dry_run(parser)
+
+
 def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", metavar="COUNT", type=int, default=0, help="show so many of the newest lines, too")
 
@@ -181,6 +204,13 @@ A and B are each the id of a backup, latest, or live, the database itself
 
 A row is known by its primary key, else by its rowid; where neither tells rows
 apart, whole rows are compared. That there is a difference is not a failure."""
+_EXPORT = """\
+The format is described in docs/export.md: lines of JSON, with the schema and each value
+exactly. CSV and JSON documents are for people and for seed scripts, and cannot be imported."""
+_IMPORT = """\
+The new database is made beside its place, and compared with the export line by line
+before it is put there. What comes from outside is as any database from there: an import
+makes this one file, but does not make its content trustworthy."""
 _SERVE = """\
 /health for load balancers, /metrics for Prometheus, and a page for people. There is
 no password: on another address than one of this host alone, whoever reaches it reads
@@ -237,6 +267,26 @@ COMMANDS: dict[str, Command] = {
             "extract agent --into part.db --query 'SELECT * FROM Run WHERE id > 7' --as Run",
         ),
         "The database itself is not touched. Triggers and views are not taken.",
+    ),
+    "export": Command(
+        "Write the database, or a backup of it, as text that any program can read.",
+        _add_export,
+        (
+            "export agent --into /root/agent.jsonl.zst",
+            "export agent --backup latest --into /root/agent.jsonl --plain",
+            "export agent --format csv --table AgentRun --into /root/runs.csv --plain",
+            "export agent --format json --into /root/seed --plain",
+        ),
+        _EXPORT,
+    ),
+    "import": Command(
+        "Build a database out of an export, equal row by row.",
+        _add_import,
+        (
+            "import agent --from /root/agent.jsonl.zst --dest /root/agent.db",
+            "import agent --from agent.jsonl --dry-run",
+        ),
+        _IMPORT,
     ),
     "prune": Command(
         "Remove the backups that retention does not keep.",

@@ -251,6 +251,28 @@ def extracted(facts: Facts) -> str:
     return f"took {what} out of {facts['backup']} into {plain(facts['into'])}, {readable(facts['bytes'])}"
 
 
+def exported(facts: Facts, *, dry_run: bool) -> str:
+    """What was written as text."""
+    made = facts["export"]
+    what = f"{counted(sum(made['tables'].values()), 'row')} of {counted(len(made['tables']), 'table')}"
+    source = "" if made["backup"] == "live" else f" out of {made['backup']}"
+    if not facts["changed"]:
+        return f"{plain(made['into'])} holds just that already, {what}{source}"
+    if dry_run:
+        return f"would write {what}{source} into {plain(made['into'])}"
+    return f"wrote {what}{source} into {plain(made['into'])}, {readable(made['bytes'])}"
+
+
+def imported(facts: Facts, *, dry_run: bool) -> str:
+    """What was built out of text."""
+    made = facts["import"]
+    what = f"{counted(sum(made['tables'].values()), 'row')} of {counted(len(made['tables']), 'table')}"
+    if not facts["changed"]:
+        return f"{plain(made['dest'])} holds just that already, {what}"
+    kept = f"; what was there is in {plain(made['undo_set'])}" if made["undo_set"] else ""
+    return f"{'would build' if dry_run else 'built'} {plain(made['dest'])} with {what}{kept}"
+
+
 def diagnosed(findings: Sequence[Facts]) -> list[str]:
     """What is not well with what to do about it, then what is."""
     outcomes = [each["outcome"] for each in findings]

@@ -17,6 +17,7 @@ from typing import BinaryIO, Protocol
 
 from ..system import files, launch, places
 from ..system.errors import BackupDamagedError, EngineError, UsageError, doing
+from ..system.files import Readable
 from . import encryption as encryptions
 from . import pipeline
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys
@@ -28,11 +29,6 @@ _DEFAULT_LEVELS = {"none": 0, "gzip": 6, "xz": 6, "zstd": 3}
 _DECODE_ERRORS = (EOFError, lzma.LZMAError, zlib.error)
 _TOO_LONG = "it holds more than it should"
 _GZIP_WINDOW_BITS = 31  # zlib's number for "gzip header and trailer": https://zlib.net/manual.html#Advanced
-
-
-class Readable(Protocol):
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; none at the end."""
 
 
 def suffix(compression: str, encryption: str = "none") -> str:

@@ -13,23 +13,17 @@ from pathlib import Path
 from ..system import confined
 from ..system.clock import Deadline
 from ..system.errors import EngineError, ProgramMissingError, UsageError
-from . import database, schema
+from . import database, permits, schema, tables
 from .library import sqlite3
 from .proof import quoted
 
 _PART = "part"
 # Of SQLite's virtual machine, between two looks at the deadline.
 _STEPS = 100_000
-_ROWIDS = ("rowid", "_rowid_", "oid")
 # As SQLite stores it, whatever was written: https://www.sqlite.org/schematab.html#interpretation_of_the_schema_table
 _MAKES = re.compile(r"(CREATE TABLE |CREATE (?:UNIQUE )?INDEX )")
-# What reads, and what may be done to the new file, by the numbers of https://www.sqlite.org/c3ref/c_alter_table.html
-_READS = {"SQLITE_READ", "SQLITE_SELECT", "SQLITE_FUNCTION", "SQLITE_RECURSIVE"}
+# What may be done to the new file, by the numbers of https://www.sqlite.org/c3ref/c_alter_table.html
 _WRITES = {*("SQLITE_CREATE_TABLE", "SQLITE_CREATE_INDEX", "SQLITE_INSERT", "SQLITE_UPDATE"), "SQLITE_REINDEX"}
-# The shell of SQLite has some of them, and an application's SQLite may.
-_FORBIDDEN = ("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer")
-# The columns of a table; and what a full-text table asks for before it reads.
-_HARMLESS_PRAGMAS = ("table_xinfo", "data_version")
 
 
 class Part:
@@ -85,8 +79,8 @@ class Part:
                 connection.execute("PRAGMA ignore_check_constraints=ON")
                 connection.execute("PRAGMA foreign_keys=OFF")
                 connection.set_progress_handler(self._deadline.passed, _STEPS)
-                _begin_virtual_tables(connection)
-                connection.set_authorizer(_only_reading)
+                permits.begin_virtual_tables(connection)
+                connection.set_authorizer(permits.reading(_is_in_part))
                 yield connection
         except sqlite3.Error as error:
             raise database.from_sqlite_error(error, self._image) from error
@@ -106,28 +100,9 @@ class Part:
                 self.left_out.append(f"the index {index} of {name} is left out: {error}")
 
 
-def _begin_virtual_tables(connection: database.Connection) -> None:
-    """Let each virtual table declare itself, which is more than reading; one that cannot is of no use to a query."""
-    names = connection.execute(
-        "SELECT CAST(name AS TEXT) FROM main.sqlite_master WHERE type = 'table' AND rootpage = 0 AND name IS NOT NULL"
-    ).fetchall()
-    for (name,) in names:
-        with contextlib.suppress(sqlite3.Error, ValueError):
-            connection.execute(f"SELECT 1 FROM main.{quoted(name)} LIMIT 0")
-
-
-def _only_reading(action: int, one: str | None, two: str | None, where: str | None, _inside: str | None) -> int:
-    """Whatever a query or a schema says: the image is read, the new file is filled, nothing else is done."""
-    allowed = action in _numbers(_READS) or (action in _numbers(_WRITES) and where == _PART)
-    if action == sqlite3.SQLITE_FUNCTION:
-        allowed = str(two).lower() not in _FORBIDDEN
-    if action == sqlite3.SQLITE_PRAGMA:
-        allowed = one in _HARMLESS_PRAGMAS
-    return int(sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY)
-
-
-def _numbers(names: set[str]) -> set[int]:
-    return {getattr(sqlite3, each) for each in names}
+def _is_in_part(action: int, _what: str | None, where: str | None) -> bool:
+    """Whatever a query or a schema says: the new file is filled, nothing else is done beside reading."""
+    return where == _PART and action in permits.numbers(_WRITES)
 
 
 def _in_part(sql: str) -> str:
@@ -163,27 +138,13 @@ def _told(connection: database.Connection) -> str:
 
 def _copy_rows(connection: database.Connection, name: str) -> int:
     """Copy the rows, with their rowids where they have any that can be named; how many there are."""
-    columns = connection.execute(f"PRAGMA main.table_xinfo({quoted(name)})").fetchall()
-    taken = {each[1].lower() for each in columns}
-    stored = [quoted(each[1]) for each in columns if each[6] == 0]
-    free = [each for each in _ROWIDS if each not in taken]
-    if free and _has_rowid(connection, name, free[0]):
-        stored.insert(0, free[0])
-    chosen = ", ".join(stored)
+    stored = [quoted(each) for each, _type in tables.columns(connection, name)]
+    rowid = tables.rowid_of(connection, name)
+    chosen = ", ".join([*([rowid] if rowid else []), *stored])
     connection.execute(
         f"INSERT INTO {_PART}.{quoted(name)} ({chosen}) SELECT {chosen} FROM main.{quoted(name)} NOT INDEXED"
     )
     return _count(connection, name)
-
-
-def _has_rowid(connection: database.Connection, name: str, rowid: str) -> bool:
-    try:
-        connection.execute(f"SELECT {rowid} FROM main.{quoted(name)} LIMIT 0")
-    except sqlite3.OperationalError as error:
-        if not str(error).startswith("no such column"):
-            raise
-        return False
-    return True
 
 
 def _count(connection: database.Connection, name: str) -> int:

@@ -43,7 +43,7 @@ _SHADOW_PARTS = {
 _IDENTIFIER = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$\x80-\U0010ffff]+)"""
 _GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
 _MODULE = re.compile(
-    rf"CREATE{_GAP}VIRTUAL{_GAP}TABLE{_GAP}{_IDENTIFIER}{_GAP}USING{_GAP}({_IDENTIFIER})", re.IGNORECASE
+    rf"CREATE{_GAP}VIRTUAL{_GAP}TABLE{_GAP}({_IDENTIFIER}){_GAP}USING{_GAP}({_IDENTIFIER})", re.IGNORECASE
 )
 # With this option the rows are in a table of the application, or nowhere.
 _OWN_CONTENT = re.compile(r"[(,]\s*content\s*=", re.IGNORECASE)
@@ -127,16 +127,27 @@ def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
     ).fetchall()
     virtual = {name: sql for name, sql, table, root in rows if table and not root}
     # Creating a virtual table creates these with it.
-    shadows = {f"{name}_{part}" for name, sql in virtual.items() for part in _shadow_parts(sql)}
+    shadows = {f"{name}_{part}" for name, sql in virtual.items() for part in shadow_parts(sql)}
     told = (sql for name, sql, table, root in rows if not (table and root and name in shadows))
     return "\n".join([*lines, *(f"{sql};" for sql in told), ""])
 
 
-def _shadow_parts(sql: str) -> list[str]:
+def shadow_parts(sql: str) -> list[str]:
     """What follows the name of the virtual table ``sql`` in the names of the tables that it makes for its rows."""
-    found = _MODULE.match(sql)
-    parts = _SHADOW_PARTS.get(found[1].strip("\"'`[]").lower(), ()) if found else ()
+    parts = _SHADOW_PARTS.get(module_of(sql)[1], ())
     return [part for part in parts if part != "content" or not _OWN_CONTENT.search(sql)]
+
+
+def module_of(sql: str) -> tuple[str, str]:
+    """The name of a virtual table, and that of its module in lower case, as the SQL that makes it has them."""
+    found = _MODULE.match(sql)
+    return (_unquoted(found[1]), _unquoted(found[2]).lower()) if found else ("", "")
+
+
+def _unquoted(name: str) -> str:
+    if name[0] not in "\"'`[":
+        return name
+    return name[1:-1].replace(name[0] * 2, name[0]) if name[0] != "[" else name[1:-1]
 
 
 def schema_digest(schema: str) -> str:
@@ -163,10 +174,11 @@ def table_rows(connection: sqlite3.Connection) -> dict[str, int | None]:
         "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND rootpage > 0 "
         "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     ).fetchall()
-    return {name: _count_rows(connection, name) for (name,) in names}
+    return {name: count_rows(connection, name) for (name,) in names}
 
 
-def _count_rows(connection: sqlite3.Connection, name: str) -> int | None:
+def count_rows(connection: sqlite3.Connection, name: str) -> int | None:
+    """Rows of a table; None when this SQLite cannot parse or order it."""
     # SQLite counts in the smallest index, whose order this SQLite may not know; the table has the same rows.
     for unindexed in ("", " NOT INDEXED"):
         try:

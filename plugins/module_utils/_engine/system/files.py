@@ -21,7 +21,7 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from . import held, owners, places
 from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
@@ -33,6 +33,13 @@ PUBLIC_FILE_MODE = 0o644
 _LONG_WRITTEN_SECONDS = 3600
 _SPACE_MARGIN_BYTES = 1024 * 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+class Readable(Protocol):
+    """What can be read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -318,7 +325,7 @@ def copy_private(source: Path, dest: Path, *, alone: bool = True) -> None:
             )
 
 
-def digest_of(file: BinaryIO, kind: str = "sha256") -> str:
+def digest_of(file: Readable, kind: str = "sha256") -> str:
     """The digest of what follows in an open file, in hexadecimal; ``kind`` is a name that hashlib knows."""
     # What others made: it tells one file from another, and need not be safe against people.
     digest = hashlib.new(kind, usedforsecurity=False)
