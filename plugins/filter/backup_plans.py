@@ -268,9 +268,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     }
 
 
-def _posix_schedule(
-    content: Mapping[str, Any], schedule: Schedule, settings: Settings, where: str
-) -> dict[str, Any]:
+def _posix_schedule(content: Mapping[str, Any], schedule: Schedule, settings: Settings, where: str) -> dict[str, Any]:
     """The part that is for cron and systemd."""
     path = _database_path(content, where)
     directory = _directory(content, path)

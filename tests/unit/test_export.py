@@ -200,7 +200,9 @@ def test_a_damaged_database_leaves_nothing(host: Host, into: Path) -> None:
 
 
 def test_a_table_for_people(host: Host, into: Path) -> None:
-    script = "CREATE TABLE odd(\"a,b\", t TEXT, x BLOB); INSERT INTO odd VALUES (1.5, 'say \"hi\"', x'00ff'), (NULL, '', 7)"
+    script = (
+        "CREATE TABLE odd(\"a,b\", t TEXT, x BLOB); INSERT INTO odd VALUES (1.5, 'say \"hi\"', x'00ff'), (NULL, '', 7)"
+    )
     with contextlib.closing(sqlite3.connect(host.database(), isolation_level=None)) as connection:
         connection.executescript(script)
 

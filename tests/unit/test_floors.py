@@ -88,16 +88,17 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("difference", "permits", "pin", "tables"),
         ("proof", "switch"),
         ("processes", "schema"),
-        ("database",),
-        ("bugs", "journal", "library", "urls", "values", "wal", "workplace"),
+        ("database", "urls"),
+        ("bugs", "dotenv", "journal", "library", "values", "wal", "workplace"),
     ),
     "system": (
         ("scratch",),
         ("locks",),
         ("confined", "files", "who"),
-        ("options", "owners"),
-        ("clock", "places"),
-        ("aside", "errors", "interrupts", "mounts", "words"),
+        ("owners",),
+        ("options", "places"),
+        ("clock", "held", "launch"),
+        ("aside", "errors", "interrupts", "mounts", "windows", "words"),
     ),
 }
 LONGEST_LINES = 400
