@@ -105,9 +105,9 @@ LONGEST_LINES = 400
 
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
-    "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
-    "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html", "http",
-    "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
+    "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "ctypes",
+    "dataclasses", "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html",
+    "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
     "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3",
     "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types",
     "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
