@@ -55,7 +55,7 @@ def make() -> str:
         for wheel in Path(wheels).glob("*.whl"):
             _unpack(wheel, home)
     _compile(home)
-    wine.PREFIX.mkdir()
+    wine.install()
     said = wine.run(["-c", PROVE], home)
     if said.returncode:
         sys.exit(f"python.exe ended with {said.returncode}: {said.stderr}")
