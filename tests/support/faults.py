@@ -58,7 +58,8 @@ class Kind:
 _TAKING = "wonldts"
 _FULL = (0, 16, 23)
 # What a program hands over comes in more or fewer pieces, and the last calls may not come at all.
-_KILLED = (0, -signal.SIGKILL)
+_SIGKILL = 9  # Windows, where nothing of this runs, has no name for it.
+_KILLED = (0, -_SIGKILL)
 KINDS = {
     "no space": Kind(_FAIL, errno.ENOSPC, _TAKING, codes=_FULL),
     "no space from then on": Kind(_FAIL, errno.ENOSPC, _TAKING, lasting=True, codes=_FULL),
@@ -67,8 +68,8 @@ KINDS = {
     "input/output error while reading": Kind(_FAIL, errno.EIO, "ro", reads=True, codes=(0, 23)),
     "half of it written": Kind(_SHORT, 0, "w", codes=(0,)),
     "SIGTERM": Kind(_AFTER, signal.SIGTERM, codes=(0, 130)),
-    "SIGKILL": Kind(_AFTER, signal.SIGKILL, codes=_KILLED),
-    "SIGKILL with half of it written": Kind(_TEAR, signal.SIGKILL, "w", codes=_KILLED),
+    "SIGKILL": Kind(_AFTER, _SIGKILL, codes=_KILLED),
+    "SIGKILL with half of it written": Kind(_TEAR, _SIGKILL, "w", codes=_KILLED),
 }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 from collections.abc import Iterator
 from types import FrameType
@@ -31,6 +30,8 @@ def unprivileged() -> Iterator[None]:
 @contextlib.contextmanager
 def full_disk_after(size_bytes: int) -> Iterator[None]:
     """No file of this process grows beyond ``size_bytes`` for the block: a write fails as on a full disk (EFBIG)."""
+    import resource
+
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
     try:

@@ -25,6 +25,11 @@ needs_root = pytest.mark.skipif(
 )
 
 
+def fifo(path: Path) -> None:
+    """Make one, where the platform has them."""
+    os.mkfifo(path)
+
+
 @contextlib.contextmanager
 def open_directory() -> Iterator[Path]:
     """A temporary directory that every user may enter, unlike pytest's own."""

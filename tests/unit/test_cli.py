@@ -567,8 +567,8 @@ def test_interrupt_while_pruning_does_not_hide_the_backup(host: Host, monkeypatc
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signal_during_a_backup_leaves_nothing_half_made(host: Host, number: signal.Signals) -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_signal_during_a_backup_leaves_nothing_half_made(host: Host, name: str) -> None:
     """A real process in the middle of a copy; twice, as timeout(1) and some service managers send it."""
     host.add("large", path=_large(host.directory / "large.db"), compression="xz", compression_level=9)
     host.add("other")
@@ -576,8 +576,8 @@ def test_signal_during_a_backup_leaves_nothing_half_made(host: Host, number: sig
         host.command("backup", "large", "other"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         _wait_for_staging(host.repository("large"))
-        process.send_signal(number)
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
+        process.send_signal(getattr(signal, name))
         out, err = process.communicate(timeout=120)
 
     assert (process.returncode, out) == (130, "")

@@ -189,7 +189,7 @@ def test_file_with_the_same_settings_needs_no_redacted_one(application: Applicat
     assert not Path(f"{application.env}.redacted").exists()
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/nowhere", path)])
+@pytest.mark.parametrize("make", [processes.fifo, os.mkdir, lambda path: os.symlink("/nowhere", path)])
 def test_what_is_no_file_but_has_the_name_is_kept(application: Application, make: Any) -> None:
     application.schema.unlink()
     make(application.schema)
@@ -318,7 +318,7 @@ def _restored(ground: Ground, keys: Keys = NO_KEYS) -> restore.Outcome:
     return restore.run(restore.Request(ground.repository, dest=ground.database, with_files=True, keys=keys))
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root writes where others may play tricks")
+@processes.needs_root
 @pytest.mark.parametrize("trick", ["os.symlink(roots, theirs / 'conf')", "os.symlink(roots / 'new', theirs / 'conf')"])
 def test_root_follows_no_link_of_a_user_to_write_a_file(ground: Ground, trick: str) -> None:
     conf = ground.theirs / "conf"
@@ -334,7 +334,7 @@ def test_root_follows_no_link_of_a_user_to_write_a_file(ground: Ground, trick: s
     assert ground.state() == ground.before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@processes.needs_root
 def test_files_and_new_directories_belong_to_the_user_again(ground: Ground) -> None:
     conf = ground.theirs / "conf"
     conf.mkdir()

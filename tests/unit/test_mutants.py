@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import traceback
@@ -74,6 +73,8 @@ def raised(found: verify.Verification) -> None:
 
 def judged(work: Callable[[], Counter[str]]) -> Counter[str]:
     """What ``work`` counts, in a child with bounds."""
+    import resource
+
     reading, writing = os.pipe()
     child = os.fork()
     if not child:

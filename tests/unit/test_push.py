@@ -139,7 +139,7 @@ def test_backup_that_lacks_a_file_here_is_told(offsite: Offsite) -> None:
     assert offsite.push().warnings == [f"not sent, since it is damaged here: {full}, {incremental}"]
 
 
-@pytest.mark.parametrize("make", [lambda _path: None, os.mkfifo], ids=["missing", "fifo"])
+@pytest.mark.parametrize("make", [lambda _path: None, processes.fifo], ids=["missing", "fifo"])
 def test_rclone_does_not_wait_for_its_configuration(
     offsite: Offsite, make: Callable[[Path], None], tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ BREAKING: dict[str, Breaking] = {
     "command fails": _command("echo out; echo err >&2; exit 7", ".*/bin/sh ended with the exit code 7"),
     "status.json on a full disk": _status_on_a_full_disk,
     "directory of status.json is missing": _status_in(lambda _path: None, "there is no directory"),
-    "directory of status.json is a fifo": _status_in(os.mkfifo, "not a directory"),
+    "directory of status.json is a fifo": _status_in(processes.fifo, "not a directory"),
     "directory of status.json is a link of a user": _status_in(_link_of_a_user, "a link on the way belongs to a user"),
     "watch.json is no JSON": _watch("{", "nobody could be told of this run: "),
     "watch.json has an unknown key": _watch({"notfy": []}, "nobody could be told of this run: .*notfy"),

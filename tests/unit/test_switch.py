@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -262,7 +263,7 @@ def test_application_that_starts_while_the_image_is_staged_is_refused(
     assert restores.content() == was
 
 
-@pytest.mark.skipif(os.uname().sysname != "Linux", reason="only there a lock belongs to the open file")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a lock belongs to the open file")
 def test_nobody_can_begin_to_use_the_old_file_during_the_switch(
     restores: Restores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

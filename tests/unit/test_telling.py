@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pwd
 import signal
 import time
 from collections.abc import Callable
@@ -96,6 +95,8 @@ def test_the_user_is_who_runs_whatever_the_environment_says(
     host: Host, sink: Callable[..., None], told: Callable[[], list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`su` keeps the variables: a run by hand would be told as that of another user."""
+    import pwd
+
     sink()
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.setenv(name, "nobody")
