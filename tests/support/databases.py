@@ -62,7 +62,7 @@ def names(path: Path) -> list[str]:
 def tree(directory: Path) -> dict[str, str]:
     """Every file below ``directory`` with the digest of its bytes: to see that nothing was touched."""
     return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(directory.rglob("*"))
         if path.is_file()
     }

@@ -125,7 +125,7 @@ class Site:
 
     def tree(self) -> dict[str, tuple[int, int, str]]:
         """Every file and directory below, with its inode, the time of its last change, and the digest of a file."""
-        return {str(path.relative_to(self.directory)): _entry(path) for path in self.directory.rglob("*")}
+        return {path.relative_to(self.directory).as_posix(): _entry(path) for path in self.directory.rglob("*")}
 
 
 def _entry(path: Path) -> tuple[int, int, str]:

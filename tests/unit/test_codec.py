@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -365,7 +366,10 @@ def test_failure_of_the_reader_is_what_is_raised(tmp_path: Path, compression: st
 def test_full_disk_is_told_as_such_and_nothing_hangs(tmp_path: Path, compression: str, space: int) -> None:
     """Zstd waits for us to take its output while we wait for it to take our input: neither may wait for ever."""
     pieces = [noise(MEBIBYTE, seed) for seed in range(8)]
-    with limits.full_disk_after(space), pytest.raises(NoSpaceError, match=f"Cannot write {tmp_path}/a"):
+    with (
+        limits.full_disk_after(space),
+        pytest.raises(NoSpaceError, match=f"Cannot write {re.escape(str(tmp_path / 'a'))}"),
+    ):
         write(tmp_path / "a", pieces, compression, level=1)
 
 
@@ -497,7 +501,7 @@ def test_wrong_key_is_told_whatever_is_inside(tmp_path: Path, name: str, compres
     wanted = keys.scheme(name)[0]
     seal(tmp_path / "a", more_than_pipes_hold(compression), compression, wanted)
     wrong = keys.wrong_keys(name)
-    with pytest.raises(KeyRejectedError, match=f"Cannot decrypt {tmp_path}/a"):
+    with pytest.raises(KeyRejectedError, match=f"Cannot decrypt {re.escape(str(tmp_path / 'a'))}"):
         unseal(tmp_path / "a", compression, wanted.method, wrong)
     with pytest.raises(KeyRejectedError), open(tmp_path / "unpacked", "wb") as file:
         codec.unpack_into(
@@ -523,7 +527,7 @@ def test_damage_is_told_whatever_is_inside(tmp_path: Path, name: str, compressio
     else:
         whole[-1 if damage == "end" else len(whole) // 2] ^= 1
     (tmp_path / "a").write_bytes(whole)
-    with pytest.raises(BackupDamagedError, match=f"Cannot (decrypt|unpack) {tmp_path}/a"):
+    with pytest.raises(BackupDamagedError, match=f"Cannot (decrypt|unpack) {re.escape(str(tmp_path / 'a'))}"):
         unseal(tmp_path / "a", compression, wanted.method, given_keys)
     with pytest.raises(BackupDamagedError):
         unpack(tmp_path / "a", compression, name)
@@ -552,7 +556,7 @@ def test_reader_that_stops_at_the_expected_size_learns_that_there_was_more(
 @pytest.mark.slow
 def test_full_disk_under_an_encrypted_artifact_is_told(tmp_path: Path, name: str, compression: str, space: int) -> None:
     wanted = keys.scheme(name)[0]
-    with small_disk(space) as disk, pytest.raises(NoSpaceError, match=f"Cannot write {disk}/a"):
+    with small_disk(space) as disk, pytest.raises(NoSpaceError, match=f"Cannot write {re.escape(str(disk / 'a'))}"):
         seal(disk / "a", noise(3 * MEBIBYTE), compression, wanted)
 
 
@@ -591,7 +595,9 @@ def test_artifact_that_is_not_encrypted_as_asked_is_an_error(
 @pytest.mark.parametrize("victim", ["zstd", "age"])
 def test_program_killed_while_it_writes_is_an_error(tmp_path: Path, victim: str) -> None:
     """Killed, zstd leaves age with an input that ends, and an artifact that looks complete."""
-    with pytest.raises(EngineError, match=f"Cannot write {tmp_path}/a: {victim} was ended by signal 9"):
+    with pytest.raises(
+        EngineError, match=f"Cannot write {re.escape(str(tmp_path / 'a'))}: {victim} was ended by signal 9"
+    ):
         with codec.ArtifactWriter(tmp_path / "a", compression="zstd", encryption=keys.scheme("age")[0]) as writer:
             writer.write(noise(MEBIBYTE))
             os.kill(leftovers.children()[victim], signal.SIGKILL)
@@ -604,7 +610,7 @@ def test_program_killed_while_it_reads_is_not_called_damage(tmp_path: Path, vict
     wanted, given_keys = keys.scheme("age")
     seal(tmp_path / "a", noise(20 * MEBIBYTE), "zstd", wanted)
     with pytest.raises(
-        EngineError, match=f"Cannot (decrypt|unpack) {tmp_path}/a: {victim} was ended by signal 9"
+        EngineError, match=f"Cannot (decrypt|unpack) {re.escape(str(tmp_path / 'a'))}: {victim} was ended by signal 9"
     ) as caught:
         with codec.open_artifact(tmp_path / "a", "zstd", "age", given_keys) as stream:
             stream.read(1000)
@@ -651,5 +657,5 @@ def test_full_disk_under_what_is_unpacked_is_no_damage(tmp_path: Path, name: str
 @pytest.mark.parametrize("name", UNPACKED)
 def test_missing_artifact_is_told(tmp_path: Path, name: str) -> None:
     wanted, given_keys = keys.scheme(name)
-    with pytest.raises(EngineError, match=f"Cannot read {tmp_path}/a: no such file"):
+    with pytest.raises(EngineError, match=f"Cannot read {re.escape(str(tmp_path / 'a'))}: no such file"):
         unseal(tmp_path / "a", "none", wanted.method, given_keys)

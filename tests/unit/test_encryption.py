@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -136,11 +137,11 @@ def test_lost_or_empty_key_file_is_told_before_anything_is_written(
         lost.write_bytes(content)
     option = "passphrase_file" if wanted.passphrase_file else "recipients"
     broken = {option: lost if wanted.passphrase_file else (*wanted.recipients, str(lost))}
-    with pytest.raises(UsageError, match=f"the {option} {lost} (does not exist|is empty)"):
+    with pytest.raises(UsageError, match=f"the {option} {re.escape(str(lost))} (does not exist|is empty)"):
         dataclasses.replace(wanted, **broken).check()
     for each in dataclasses.fields(given_keys):
         if getattr(given_keys, each.name):
-            with pytest.raises(UsageError, match=f"the {each.name} {lost} (does not exist|is empty)"):
+            with pytest.raises(UsageError, match=f"the {each.name} {re.escape(str(lost))} (does not exist|is empty)"):
                 dataclasses.replace(given_keys, **{each.name: lost}).check(wanted.method)
 
 
@@ -309,7 +310,9 @@ def test_wrong_key_is_told_as_such(name: str, size: int, tmp_path: Path) -> None
     """Not as damage: the backup is good, and somebody has the key."""
     wanted = keys.scheme(name)[0]
     path = encrypted(tmp_path / "a", wanted, bytes(size))
-    with pytest.raises(KeyRejectedError, match=f"Cannot decrypt {path}: .*with the key in .*Give the key") as caught:
+    with pytest.raises(
+        KeyRejectedError, match=f"Cannot decrypt {re.escape(str(path))}: .*with the key in .*Give the key"
+    ) as caught:
         decrypted(path, wanted.method, keys.wrong_keys(name))
     assert caught.value.code == 14
     check_no_secret(caught.value)
@@ -386,7 +389,7 @@ def test_artifact_cut_anywhere_is_damage(name: str, tmp_path: Path) -> None:
     whole = encrypted(tmp_path / "a", wanted, b"x" * 300_000).read_bytes()
     for length in (0, 1, 10, 15, 40, 100, 300, 65_536, len(whole) // 2, len(whole) - 1):
         (tmp_path / "a").write_bytes(whole[:length])
-        with pytest.raises(BackupDamagedError, match=f"Cannot decrypt {tmp_path}/a: "):
+        with pytest.raises(BackupDamagedError, match=f"Cannot decrypt {re.escape(str(tmp_path / 'a'))}: "):
             decrypted(tmp_path / "a", wanted.method, given_keys)
 
 

@@ -121,7 +121,9 @@ def test_place_that_the_operator_names_counts(application: Application) -> None:
 
 def test_all_of_them_go_below_another_directory(application: Application, tmp_path: Path) -> None:
     application.restore(with_files=False, files_to=tmp_path / "look")
-    found = {str(path.relative_to(tmp_path / "look")) for path in (tmp_path / "look").rglob("*") if path.is_file()}
+    found = {
+        path.relative_to(tmp_path / "look").as_posix() for path in (tmp_path / "look").rglob("*") if path.is_file()
+    }
     assert found == {"prisma/schema.prisma", "env.redacted", "app.conf"}
     assert mode(tmp_path / "look/prisma") == 0o700
 

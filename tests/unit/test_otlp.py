@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -326,7 +327,7 @@ def test_python_without_the_sdk_is_told_with_what_to_install(tmp_path: Path) -> 
     ("python", "said"), [("/nowhere/python", "cannot be run"), ("/bin/true", "does not answer as a Python")]
 )
 def test_what_is_no_python_is_told(python: str, said: str) -> None:
-    with pytest.raises(ProgramMissingError, match=f"{python} .*{said}"):
+    with pytest.raises(ProgramMissingError, match=f"{re.escape(str(python))} .*{said}"):
         send("http://127.0.0.1:9", python=Path(python))
 
 

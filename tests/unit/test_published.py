@@ -23,7 +23,7 @@ CONTENT = b"content"
 def stored(place: Path, path: Path) -> Manifest:
     """A manifest of one artifact that has as many bytes as a look at what is at ``path`` tells."""
     digest = hashlib.sha256(CONTENT).hexdigest()
-    name = str(path.relative_to(place))
+    name = path.relative_to(place).as_posix()
     return manifests.example(files=(StoredFile(name, "image", path.lstat().st_size, digest),))
 
 

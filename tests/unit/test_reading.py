@@ -110,7 +110,7 @@ def test_artifacts_and_their_directories_are_private(tmp_path: Path) -> None:
         Storage(tmp_path / "new").write("files/deep/below/log", "include", [b"secret"])
     finally:
         os.umask(before)
-    modes = {str(each.relative_to(tmp_path)): stat.S_IMODE(each.stat().st_mode) for each in tmp_path.rglob("*")}
+    modes = {each.relative_to(tmp_path).as_posix(): stat.S_IMODE(each.stat().st_mode) for each in tmp_path.rglob("*")}
     assert modes.pop("new/files/deep/below/log") == 0o600
     assert set(modes.values()) == {0o700}
     assert len(modes) == 4

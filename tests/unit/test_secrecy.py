@@ -123,7 +123,7 @@ def test_every_file_of_a_backup_but_its_manifest_is_encrypted(telling: Site, sch
     encryption, _good = keys.scheme(scheme)
     document = telling.stored(encryption=encryption, include=words.include(telling.database))
     directory = telling.repository / document.id
-    names = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    names = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     suffix = {"age": ".age", "gpg": ".gpg"}[encryption.method]
     assert names == {
         "manifest.json",
