@@ -22,13 +22,13 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runner": (
         ("cli",),
         ("serve", "telling"),
-        ("guard", "looks"),
+        ("demo", "guard", "looks"),
         ("commands", "status"),
         ("drills", "nagios"),
         ("audit", "console", "grammar", "offsite", "portable", "recovery"),
         ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
         ("config", "manual", "watch_config"),
-        ("result", "server", "strict", "wording", "zipapp"),
+        ("demo_writer", "result", "server", "strict", "wording", "zipapp"),
     ),
     "work": (
         ("drill",),
@@ -107,10 +107,10 @@ LONGEST_LINES = 400
 STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "ctypes",
     "dataclasses", "datetime", "difflib", "errno", "fcntl", "functools", "getpass", "grp", "gzip", "hashlib", "html",
-    "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
-    "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3",
-    "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types",
-    "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
+    "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle",
+    "platform", "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver",
+    "sqlite3", "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback",
+    "types", "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 # What a room runs for, in a Python of its own that has these.
 BROUGHT = {"watch/exporter": {"opentelemetry", "requests"}}

@@ -99,7 +99,22 @@ def _serve(arguments: argparse.Namespace, console: Console) -> int:
     return serve.run(config.directory(arguments.config), arguments.listen, console, reasons=arguments.reasons)
 
 
-_OTHERS: dict[str, Callable[[argparse.Namespace, Console], int]] = {grammar.HELP: _help, "serve": _serve}
+def _demo(arguments: argparse.Namespace, console: Console) -> int:
+    library.require()
+    from . import demo
+
+    result, lines = demo.run(arguments.database)
+    console.say(*_named(result, lines))
+    console.add(arguments.command_name, result, lines[-1].strip())
+    console.document(arguments.command_name, result.code)
+    return result.code
+
+
+_OTHERS: dict[str, Callable[[argparse.Namespace, Console], int]] = {
+    grammar.HELP: _help,
+    "serve": _serve,
+    "demo": _demo,
+}
 
 
 def _command_in(words: Sequence[str]) -> str:

@@ -49,7 +49,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     arguments.names = [*arguments.names, *rest]
     arguments.words, arguments.command = given, guarded
     if arguments.command_name in OF_NONE and arguments.names:
-        raise UsageError(f"{arguments.command_name} is for all databases, it takes no name.", hint="Leave it away.")
+        raise UsageError(f"{arguments.command_name} takes no name of a database.", hint="Leave it away.")
     if arguments.command_name != "guard":
         arguments.names.extend(guarded)
         if arguments.command_name == "compare":

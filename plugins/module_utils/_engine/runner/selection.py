@@ -18,7 +18,7 @@ from . import config, strict
 
 # These show everything that is configured when no name is given; the others must be told.
 SHOWING = ("list", "status", "doctor")
-OF_NONE = ("serve",)
+OF_NONE = ("serve", "demo")
 OF_ONE = (
     *("restore", "find-good", "compare", "extract", "export", "import", "guard", "pin", "unpin", "acknowledge", "pull"),
     "try",

@@ -188,6 +188,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reasons", action="store_true", help="tell whoever asks from this host why, with paths")
 
 
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.usage = f"{PROGRAM} demo [options]"
+    parser.add_argument("--database", metavar="PATH", help="work with a copy of this database (default: one made up)")
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -215,6 +220,9 @@ _SERVE = """\
 /health for load balancers, /metrics for Prometheus, and a page for people. There is
 no password: on another address than one of this host alone, whoever reaches it reads
 the names of the databases and how they are."""
+_DEMO = """\
+It needs no configuration, and touches nothing but a temporary directory. A database
+of the operator's is only read. The exit code is 0 only when every proof held."""
 COMMANDS: dict[str, Command] = {
     "backup": Command(
         "Make a proven backup of the present content, then remove what retention does not keep.",
@@ -342,5 +350,11 @@ COMMANDS: dict[str, Command] = {
         "Do what a run with the configuration on standard input would do, and write nothing.",
         _add_try,
         ("try agent < new.json",),
+    ),
+    "demo": Command(
+        "Show a backup of a live database, its loss and its restore, and prove it.",
+        _add_demo,
+        ("demo", "demo --database /srv/agent/agent.db"),
+        _DEMO,
     ),
 }
