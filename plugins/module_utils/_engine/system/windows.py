@@ -53,12 +53,11 @@ def users_by(manager: Any, paths: Sequence[Path]) -> list[str]:
         manager.RmEndSession(session)
 
 
-def _listed(manager: Any, session: Any) -> Sequence[Any]:
+def process_info() -> Any:
+    """The type RM_PROCESS_INFO: https://learn.microsoft.com/windows/win32/api/restartmanager/ns-restartmanager-rm_process_info."""
     import ctypes
 
     class Process(ctypes.Structure):
-        """RM_PROCESS_INFO."""
-
         _fields_ = [
             ("process", ctypes.c_uint32),
             ("started", ctypes.c_uint32 * 2),
@@ -67,13 +66,19 @@ def _listed(manager: Any, session: Any) -> Sequence[Any]:
             ("rest", ctypes.c_uint32 * 4),
         ]
 
+    return Process
+
+
+def _listed(manager: Any, session: Any) -> Sequence[Any]:
+    import ctypes
+
     needed, count, reasons = ctypes.c_uint32(), ctypes.c_uint32(), ctypes.c_uint32()
     found: Any = None
     for _attempt in range(_ATTEMPTS):
         code = manager.RmGetList(session, ctypes.byref(needed), ctypes.byref(count), found, ctypes.byref(reasons))
         if code != _MORE_DATA:
             return [] if code or found is None else found[: count.value]
-        found = (Process * needed.value)()
+        found = (process_info() * needed.value)()
         count.value = needed.value
     return []
 
