@@ -96,9 +96,11 @@ def test_the_same_content_is_not_written_again(host: Host, into: Path) -> None:
     first = host.run("export", "agent", "--into", into, "--json").result
     stamp = into.stat()
 
-    again = host.run("export", "agent", "--into", into, "--plain", "--json").result
+    again = host.run("export", "agent", "--into", into, "--json").result
+    otherwise = host.run("export", "agent", "--into", into, "--plain")
 
     assert (first["changed"], again["changed"]) == (True, False)
+    assert (otherwise.code, "is stored otherwise" in otherwise.err) == (18, True)
     assert (into.stat().st_ino, into.stat().st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns)
     assert [each.name for each in into.parent.iterdir()] == [into.name]
 
@@ -133,9 +135,21 @@ def test_it_is_encrypted_as_the_backups_are(host: Host, into: Path) -> None:
 
     said = host.run("export", "agent", "--into", into)
     again = host.run("export", "agent", "--into", into, "--json").result
+    host.add("agent", encryption={**with_age, "recipients": [*with_age["recipients"], keys.age_recipient("other")]})
+    for_two = host.run("export", "agent", "--into", into)
 
     assert (said.code, into.read_bytes()[:22]) == (0, b"age-encryption.org/v1\n")
     assert not again["changed"], "with the key it is known what is in it"
+    assert for_two.code == 18, "it is for one"
+
+
+def test_plain_text_is_not_taken_for_what_is_to_be_encrypted(host: Host, into: Path) -> None:
+    host.run("export", "agent", "--into", into)
+    host.add("agent", encryption={"method": "age", "recipients": [keys.age_recipient()]})
+
+    said = host.run("export", "agent", "--into", into)
+
+    assert (said.code, "is stored otherwise" in said.err) == (18, True)
 
 
 @pytest.mark.parametrize("name", ["agent.jsonl.new", "nowhere/agent.jsonl"])
@@ -152,7 +166,7 @@ def test_what_a_killed_run_left_is_no_hindrance(host: Host, into: Path, name: st
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--table", "nowhere"], 2, "there is no table 'nowhere' in it. Its tables: item."),
+        (["--table", "nowhere"], 2, "there is no table 'nowhere' in it."),
         (["--format", "csv"], 2, "a CSV file is of one table"),
         (["--backup", "20200101T000000Z-full"], 22, "there is no backup"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..system import files, places
-from ..system.errors import doing
+from ..system.errors import SourceMissingError, doing
 from ..system.files import Readable
 from . import ciphertext, codec, pipeline
 from . import encryption as encryptions
@@ -22,22 +22,28 @@ _LONGEST_START = 16
 _AGE = b"age-encryption.org/"
 
 
+def way(path: Path, keys: Keys = NO_KEYS) -> tuple[str, str]:
+    """The compression and the encryption of a file. Raises ``KeyRejectedError`` when only a key could tell."""
+    method = _encryption(path)
+    start = _start(path) if method == "none" else _decrypted_start(path, method, keys)
+    return next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), "none"), method
+
+
 @contextlib.contextmanager
 def opened(path: Path, keys: Keys = NO_KEYS) -> Iterator[Readable]:
     """The content of a file as a stream, see ``codec.open_artifact``, whatever it was stored with."""
-    method = _encryption(path)
-    start = _start(path) if method == "none" else _decrypted_start(path, method, keys)
-    with codec.open_artifact(path, _compression(start), method, keys) as stream:
+    compression, method = way(path, keys)
+    with codec.open_artifact(path, compression, method, keys) as stream:
         yield stream
 
 
 def _start(path: Path, size: int = _LONGEST_START) -> bytes:
-    with doing(f"Cannot read {path}"), places.reading(path, alone=False) as file:
-        return files.read_exactly(file, size)
-
-
-def _compression(start: bytes) -> str:
-    return next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), "none")
+    with doing(f"Cannot read {path}"):
+        try:
+            with places.reading(path, alone=False) as file:
+                return files.read_exactly(file, size)
+        except FileNotFoundError:
+            raise SourceMissingError("the file does not exist.", hint="Check the path.") from None
 
 
 def _encryption(path: Path) -> str:

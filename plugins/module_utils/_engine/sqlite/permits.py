@@ -30,9 +30,9 @@ def numbers(names: set[str]) -> set[int]:
     return {getattr(sqlite3, each) for each in names}
 
 
-def reading(more: More = lambda _action, _what, _where: False) -> Authorizer:
-    """For ``set_authorizer``: what reads is allowed, and ``more``."""
-    reads = numbers(_READS)
+def reading(more: More = lambda _action, _what, _where: False, *, endless: bool = True) -> Authorizer:
+    """For ``set_authorizer``: what reads is allowed, and ``more``; without ``endless`` no query calls itself."""
+    reads = numbers(_READS) - (set() if endless else {sqlite3.SQLITE_RECURSIVE})
 
     def judge(action: int, one: str | None, two: str | None, where: str | None, _inside: str | None) -> int:
         if action == sqlite3.SQLITE_FUNCTION:

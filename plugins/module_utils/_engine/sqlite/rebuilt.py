@@ -16,7 +16,7 @@ from typing import Any
 
 from ..system import confined, owners, places
 from ..system.clock import Deadline
-from ..system.errors import BackupDamagedError, ProgramMissingError
+from ..system.errors import BackupDamagedError, ProgramMissingError, SourceBusyError
 from . import contents, database, permits, proof, values
 from .contents import Object
 from .library import sqlite3
@@ -57,7 +57,7 @@ def build(export: Export, path: Path, *, deadline: Deadline) -> None:
             contextlib.closing(database.connect(path, mode="rw")) as connection,
         ):
             connection.set_progress_handler(deadline.passed, contents.STEPS)
-            _Rebuilt(connection, export, path).run()
+            _Rebuilt(connection, export, path, deadline).run()
     except sqlite3.IntegrityError as error:
         raise BackupDamagedError(f"its rows do not fit its schema: {error}.", hint=_UNTRUE) from error
     except sqlite3.Error as error:
@@ -74,10 +74,11 @@ _UNTRUE = "Make the export again. If it came from somebody else, ask where it is
 class _Rebuilt:
     """The steps of it, in one transaction: tables and rows first, and last what would act on rows that come."""
 
-    def __init__(self, connection: database.Connection, export: Export, path: Path) -> None:
+    def __init__(self, connection: database.Connection, export: Export, path: Path, deadline: Deadline) -> None:
         self._connection = connection
         self._export = export
         self._path = path
+        self._deadline = deadline
         self._codec = values.CODECS[export.settings["encoding"]]
         self._allowed: set[int] = set()
         self._readable = False
@@ -86,7 +87,7 @@ class _Rebuilt:
         # SQLite opens by name, here for the first time; what it then has needs no name any more.
         with owners.acting_as_owner(self._path):
             self._prepare()
-        self._connection.set_authorizer(permits.reading(self._is_allowed))
+        self._connection.set_authorizer(permits.reading(self._is_allowed, endless=False))
         with self._doing_ourselves():
             self._connection.execute("BEGIN")
         self._make_all(contents.TABLE)
@@ -214,6 +215,9 @@ class _Rebuilt:
         names = [*([rowid] if rowid else []), *(quoted(name) for name, _type in table.columns)]
         statement = f"INSERT INTO main.{quoted(table.name)}({', '.join(names)}) VALUES "
         for batch in batches:
+            # A row takes too few steps for SQLite to ask.
+            if self._deadline.passed():
+                raise SourceBusyError("the timeout passed.", hint="Raise timeout.")
             self._insert(statement, batch)
 
     def _insert(self, statement: str, batch: list[list[Any]]) -> None:

@@ -167,7 +167,9 @@ class _Exporting:
                 self._from_backup(place)
             outcome.sha256 = outcome.sha256 or self._sha256()
             outcome.before = written.facts()
-            outcome.changed = not written.holds(self._texts, self._request.keys)
+            request = self._request
+            known = written.holds(self._texts, self._compression, request.encryption, request.keys)
+            outcome.changed = not known
             if outcome.changed:
                 written.check_is_free(force=self._request.force)
                 if not self._dry_run:

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..sealed import encryption as encryptions
 from ..sealed import recognized
-from ..sealed.encryption import Keys
+from ..sealed.encryption import Encryption, Keys
 from ..sqlite import database
 from ..system import files, places
 from ..system.errors import EngineError, RefusedError, UsageError, doing
@@ -58,12 +59,19 @@ class Written:
         """Where a file is until it has its name."""
         return self._arriving / name if self._folder else self._arriving
 
-    def holds(self, texts: Mapping[str, str], keys: Keys) -> bool:
-        """Whether these texts, by their SHA-256, are what is there already, however it is stored."""
+    def holds(self, texts: Mapping[str, str], compression: str, encryption: Encryption, keys: Keys) -> bool:
+        """Whether these texts, by their SHA-256, are what is there already, stored in just this way."""
         there = self._there()
         if set(there) != set(texts):
             return False
-        return all(_sha256(path, keys) == texts[name] for name, path in there.items())
+        with contextlib.suppress(EngineError, OSError):
+            return all(
+                recognized.way(path, keys) == (compression, encryption.method)
+                and _is_for(path, encryption)
+                and _sha256(path, keys) == texts[name]
+                for name, path in there.items()
+            )
+        return False
 
     def _there(self) -> dict[str, Path]:
         if self._folder:
@@ -77,7 +85,10 @@ class Written:
         if self._folder:
             raise RefusedError("that exists, and holds something else.", hint="Name a new directory.")
         if not force:
-            raise RefusedError("that exists, and holds something else.", hint="Name a new file, or give force.")
+            raise RefusedError(
+                "that exists, and holds something else, or is stored otherwise.",
+                hint="Name a new file, or give force.",
+            )
         if database.read_header(self.path) is not None:
             raise RefusedError("a database is there.", hint="Name a file that is none.")
 
@@ -102,10 +113,13 @@ def _folder(into: Path) -> Path:
     return path
 
 
+def _is_for(path: Path, encryption: Encryption) -> bool:
+    """Whether it can be read by as many as it should be; who they are it does not tell."""
+    encryptions.check_ciphertext(path, encryption)
+    return True
+
+
 def _sha256(path: Path, keys: Keys) -> str:
-    """The SHA-256 of the text in a file; empty when it cannot be read with these keys."""
-    try:
-        with recognized.opened(path, keys) as stream:
-            return files.digest_of(stream)
-    except (EngineError, OSError):
-        return ""
+    """The SHA-256 of the text in a file."""
+    with recognized.opened(path, keys) as stream:
+        return files.digest_of(stream)
