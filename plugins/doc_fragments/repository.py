@@ -39,6 +39,46 @@ options:
     type: path
 """
 
+    STORED = r"""
+options:
+  compression:
+    description:
+      - How to compress what is stored. V(auto) is V(zstd) where the host has the program, else V(gzip).
+      - A named method whose program is missing is an error.
+    type: str
+    choices: [auto, zstd, gzip, xz, none]
+    default: auto
+  compression_level:
+    description:
+      - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and
+        6 for the others.
+    type: int
+  encryption:
+    description:
+      - How to encrypt what is stored. Of a backup that is all but its manifest, which then tells nothing about the
+        content.
+      - A named method whose program is missing is an error. Nothing is ever stored in plain instead.
+      - For other readers than those of the newest backup the next one is a full backup.
+    type: dict
+    suboptions:
+      method:
+        description: V(age) for recipients, V(gpg) for a passphrase or public keys.
+        type: str
+        choices: [none, age, gpg]
+        default: none
+      recipients:
+        description:
+          - With V(age) the recipients, each as text (C(age1…), C(ssh-ed25519 …), C(ssh-rsa …)) or as the path of a file
+            on the host with recipients. The host can then write what it cannot read.
+          - With V(gpg) the paths of files on the host, each with one public key.
+        type: list
+        elements: str
+        default: []
+      passphrase_file:
+        description: With V(gpg), the file on the host whose first line is the passphrase, instead of recipients.
+        type: path
+"""
+
     EXPECTATIONS = r"""
 options:
   expect_tables:

@@ -30,6 +30,18 @@ KEYS: dict[str, Any] = {
     "identity_file": {"type": "path"},
     "passphrase_file": {"type": "path", "no_log": False},
 }
+STORED: dict[str, Any] = {
+    "compression": {"type": "str", "choices": ["auto", "zstd", "gzip", "xz", "none"], "default": "auto"},
+    "compression_level": {"type": "int"},
+    "encryption": {
+        "type": "dict",
+        "options": {
+            "method": {"type": "str", "choices": ["none", "age", "gpg"], "default": "none"},
+            "recipients": {"type": "list", "elements": "str", "default": []},
+            "passphrase_file": {"type": "path", "no_log": False},
+        },
+    },
+}
 EXPECTATIONS: dict[str, Any] = {
     "expect_tables": {"type": "list", "elements": "str", "default": []},
     "assertions": {

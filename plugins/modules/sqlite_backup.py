@@ -27,6 +27,7 @@ description:
   - When what the database holds collapsed since the recent backups, see O(suspect_below), the backup is stored, marked
     suspect and held apart in the same way, so that the good ones do not age out before somebody looks.
 extends_documentation_fragment:
+  - sqliteops.backup.repository.stored
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
@@ -103,41 +104,6 @@ options:
       - The most incremental backups that may build on one full backup.
     type: int
     default: 100
-  compression:
-    description:
-      - How to compress the image. V(auto) is V(zstd) where the host has the program, else V(gzip).
-      - A named method whose program is missing is an error.
-    type: str
-    choices: [auto, zstd, gzip, xz, none]
-    default: auto
-  compression_level:
-    description:
-      - The level of the compression, 1 to 19 for zstd, 1 to 9 for gzip, 0 to 9 for xz. The default is 3 for zstd and
-        6 for the others.
-    type: int
-  encryption:
-    description:
-      - How to encrypt all files of the backup but its manifest, which then tells nothing about the content.
-      - A named method whose program is missing is an error. Nothing is ever stored in plain instead.
-      - For other readers than those of the newest backup a full backup is stored.
-    type: dict
-    suboptions:
-      method:
-        description: V(age) for recipients, V(gpg) for a passphrase or public keys.
-        type: str
-        choices: [none, age, gpg]
-        default: none
-      recipients:
-        description:
-          - With V(age) the recipients, each as text (C(age1…), C(ssh-ed25519 …), C(ssh-rsa …)) or as the path of a file
-            on the host with recipients. The host can then write what it cannot read.
-          - With V(gpg) the paths of files on the host, each with one public key.
-        type: list
-        elements: str
-        default: []
-      passphrase_file:
-        description: With V(gpg), the file on the host whose first line is the passphrase, instead of recipients.
-        type: path
   check:
     description:
       - How to check the image before it is stored. V(quick) runs C(PRAGMA quick_check), V(full) runs C(PRAGMA
@@ -459,16 +425,7 @@ ARGUMENT_SPEC = {
     "type": {"type": "str", "choices": ["auto", "full", "incremental"], "default": "auto"},
     "full_every": {"type": "str", "default": "1d"},
     "max_chain": {"type": "int", "default": 100},
-    "compression": {"type": "str", "choices": ["auto", "zstd", "gzip", "xz", "none"], "default": "auto"},
-    "compression_level": {"type": "int"},
-    "encryption": {
-        "type": "dict",
-        "options": {
-            "method": {"type": "str", "choices": ["none", "age", "gpg"], "default": "none"},
-            "recipients": {"type": "list", "elements": "str", "default": []},
-            "passphrase_file": {"type": "path", "no_log": False},
-        },
-    },
+    **_module.STORED,
     "check": {"type": "str", "choices": ["none", "quick", "full"], "default": "quick"},
     "include": _module.INCLUDE,
     "reason": {"type": "str", "default": ""},

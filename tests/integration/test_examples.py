@@ -86,6 +86,8 @@ def test_every_module_has_examples_that_run(documentation: Mapping[str, Document
         "sqlite_backup_pin",
         "sqlite_backup_prune",
         "sqlite_backup_runner",
+        "sqlite_export",
+        "sqlite_import",
         "sqlite_offsite_pull",
         "sqlite_offsite_push",
         "sqlite_restore",
@@ -229,6 +231,7 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_backup_info", {**repository, "rpo": "1h"}),
         ansible.task("sqlite_backup_info", missing),
     ]
+    exports, imports = _moved(ansible, place, repository)
     verifications = [ansible.task("sqlite_verify", {**repository, "backup": "all", "level": "full"})]
     content = bytearray(place.database.read_bytes())
     content[4096:4128] = b"\xff" * 32
@@ -241,12 +244,35 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         "sqlite_backup_pin": pins,
         "sqlite_backup_prune": prunes,
         "sqlite_backup_runner": runners,
+        "sqlite_export": exports,
+        "sqlite_import": imports,
         "sqlite_offsite_pull": pulls,
         "sqlite_offsite_push": pushes,
         "sqlite_restore": restores,
         "sqlite_restore_drill": drills,
         "sqlite_verify": verifications,
     }
+
+
+def _moved(ansible: Session, place: Place, repository: Mapping[str, Any]) -> tuple[list[Result], list[Result]]:
+    """Results of an export and of an import."""
+    text, dest = place.directory / "agent.jsonl", place.directory / "moved.db"
+    written = {"path": str(place.database), **repository, "dest": str(text)}
+    built = {"src": str(text), "dest": str(dest), **repository}
+    exports = [
+        ansible.task("sqlite_export", written, check_mode=True),
+        ansible.task("sqlite_export", written),
+        ansible.task("sqlite_export", written),
+        ansible.task("sqlite_export", {**written, "tables": ["nowhere"]}),
+    ]
+    imports = [
+        ansible.task("sqlite_import", built, check_mode=True),
+        ansible.task("sqlite_import", built),
+        ansible.task("sqlite_import", built),
+        ansible.task("sqlite_import", {**built, "src": str(place.database)}),
+    ]
+    assert [each["changed"] for each in (*exports[:3], *imports[:3])] == [True, True, False] * 2
+    return exports, imports
 
 
 def _drills(ansible: Session, place: Place, repository: Mapping[str, Any]) -> list[Result]:

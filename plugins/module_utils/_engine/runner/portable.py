@@ -20,8 +20,10 @@ def export_one(settings: Database, asked: Asked, *, progress: Progress | None = 
     """Write the database, or a backup of it, as text; stored as its backups are, unless ``plain`` is asked for."""
     if asked["backup"] != export.LIVE:
         seen.opened(settings, "Cannot export a backup")
-    given = {**settings.options, **{each: asked[each] for each in ("backup", "into", "tables", "format", "force")}}
-    request = export.requested({**given, **(_PLAIN if asked["plain"] else {})}, path=settings.path)
+    given = {**settings.options, **{each: asked[each] for each in ("backup", "tables", "format", "force")}}
+    request = export.requested(
+        {**given, "dest": asked["into"], **(_PLAIN if asked["plain"] else {})}, path=settings.path
+    )
     outcome = export.run(request, dry_run=asked["dry_run"], progress=progress)
     warnings = [*filter(None, [request.keys.warning(), request.encryption.warning()]), *outcome.warnings]
     return Result(settings.name, None, warnings, {"changed": outcome.changed, "export": outcome.to_json()})

@@ -257,10 +257,10 @@ def exported(facts: Facts, *, dry_run: bool) -> str:
     what = f"{counted(sum(made['tables'].values()), 'row')} of {counted(len(made['tables']), 'table')}"
     source = "" if made["backup"] == "live" else f" out of {made['backup']}"
     if not facts["changed"]:
-        return f"{plain(made['into'])} holds just that already, {what}{source}"
+        return f"{plain(made['dest'])} holds just that already, {what}{source}"
     if dry_run:
-        return f"would write {what}{source} into {plain(made['into'])}"
-    return f"wrote {what}{source} into {plain(made['into'])}, {readable(made['bytes'])}"
+        return f"would write {what}{source} into {plain(made['dest'])}"
+    return f"wrote {what}{source} into {plain(made['dest'])}, {readable(made['bytes'])}"
 
 
 def imported(facts: Facts, *, dry_run: bool) -> str:

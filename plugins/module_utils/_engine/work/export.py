@@ -60,7 +60,7 @@ def requested(given: Options, *, path: Path | None) -> Request:
         path=path,
         repository=repository,
         backup=given["backup"] or (LIVE if path else "latest"),
-        into=Path(given["into"]),
+        into=Path(given["dest"]),
         tables=given["tables"],
         format=given["format"],
         compression=given["compression"],
@@ -93,7 +93,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         return {
             "backup": self.backup,
-            "into": str(self.into),
+            "dest": str(self.into),
             "format": self.format,
             "bytes": self.after["bytes"],
             "sha256": self.sha256,
