@@ -21,8 +21,8 @@ description:
   - How the file is compressed and encrypted is seen by its first bytes.
   - What comes from somebody else can do no more than make this one file, or fail. Its content is as trustworthy as a
     database from there.
-  - The new database has mode 0600 and belongs to whom the directory belongs to. One that replaces another has its owner,
-    group and mode.
+  - The new database has mode 0600 and belongs to whom the directory belongs to. One that replaces another has its
+    owner, group and mode.
 extends_documentation_fragment:
   - sqliteops.backup.repository.lock
   - sqliteops.backup.repository.keys

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import live
 import measure
@@ -22,6 +23,8 @@ from live import LiveDatabase
 from measure import RunFailedError, Usage
 from results import Results, Sample
 from tools import PACKED_ENGINE, Command, Site, Tool, pack_engine
+
+AnyTool = TypeVar("AnyTool", bound=Tool)
 
 GIBIBYTE = 1 << 30
 _UNITS = {"M": 1 << 20, "G": GIBIBYTE}
@@ -89,7 +92,7 @@ class Bench:
         shutil.copyfile(pristine or self.pristine, folder / "agent.db")
         return LiveDatabase(folder / "agent.db", autocheckpoint_pages=tool.autocheckpoint_pages)
 
-    def install(self, kind: type[Tool], database: LiveDatabase, folder: Path) -> Tool:
+    def install(self, kind: type[AnyTool], database: LiveDatabase, folder: Path) -> AnyTool:
         """A tool with an empty repository. Raises RunFailedError."""
         folder.mkdir(parents=True)
         tool = kind(Site(database.path, folder, self.environment()))

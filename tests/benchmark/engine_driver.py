@@ -9,6 +9,8 @@
     python3 engine_driver.py push REPOSITORY TARGET
     python3 engine_driver.py pull REPOSITORY TARGET
     python3 engine_driver.py drill REPOSITORY
+    python3 engine_driver.py export SOURCE FILE
+    python3 engine_driver.py import FILE DEST
     python3 engine_driver.py list REPOSITORY
     python3 engine_driver.py multiply REPOSITORY COUNT
     python3 engine_driver.py versions
@@ -33,6 +35,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "plugins" / "module
 from _engine.system.errors import EngineError
 
 ZSTD_LEVEL = 3  # as the pipelines that it is compared with
+_WAYS = {"identity_file": None, "passphrase_file": None, "timeout": "1h", "lock_timeout": "1m"}
 FIRST_COPY = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
@@ -100,6 +103,22 @@ def drill_latest(repository: str) -> dict[str, Any]:
     return {"durations": done.durations}
 
 
+def write_text(source: str, dest: str) -> dict[str, Any]:
+    from _engine.work import export
+
+    given: dict[str, Any] = {"repository": None, "backup": None, "dest": dest, "tables": [], "format": "jsonl"}
+    given.update(compression="zstd", compression_level=ZSTD_LEVEL, encryption=None, force=False, **_WAYS)
+    return export.run(export.requested(given, path=Path(source))).to_json()
+
+
+def read_text(source: str, dest: str) -> dict[str, Any]:
+    from _engine.work import load
+
+    return load.run(
+        load.requested({"src": source, "repository": None, "force": False, **_WAYS}, dest=Path(dest))
+    ).to_json()
+
+
 def list_all(repository: str) -> dict[str, Any]:
     from _engine.repository.repository import Repository
     from _engine.work import info
@@ -144,6 +163,8 @@ COMMANDS: dict[str, Callable[..., Mapping[str, Any]]] = {
     "push": push_all,
     "pull": pull_latest,
     "drill": drill_latest,
+    "export": write_text,
+    "import": read_text,
     "list": list_all,
     "multiply": multiply,
     "versions": versions,

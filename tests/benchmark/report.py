@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bounds import MEBIBYTE, Bound
-from results import CHAIN_FIRST, CHAIN_LAST, ROUND_WORKS, Results, wall
+from results import CHAIN_FIRST, CHAIN_LAST, EXPORT, IMPORT, ROUND_WORKS, Results, wall
 from tools import TOOLS, Ours, Tool
 
 Row = list[str]
@@ -66,7 +66,7 @@ def table(columns: Row, rows: list[Row]) -> str:
 
 
 def _works(results: Results) -> list[Row]:
-    works = (*ROUND_WORKS, CHAIN_FIRST, CHAIN_LAST)
+    works = (*ROUND_WORKS, CHAIN_FIRST, CHAIN_LAST, EXPORT, IMPORT)
     rows = [_work(results, work, tool) for work in works for tool in TOOLS]
     return [row for row in rows if row]
 
@@ -89,7 +89,7 @@ def _work(results: Results, work: str, tool: type[Tool]) -> Row:
 
     cpu_seconds = results.median(*key, lambda sample: sample.usage.cpu_seconds) or 0
     # In the other works the tools do not take turns.
-    paired = tool is not Ours and work in ROUND_WORKS
+    paired = tool is not Ours and work in (*ROUND_WORKS, EXPORT, IMPORT)
     ratio = results.ratio((work, Ours.name), key) if paired else None
     return [
         work,

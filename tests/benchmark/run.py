@@ -7,7 +7,8 @@
     make benchmark SIZE=1G DAY_SIZE=256M
     make benchmark SIZE=64M ONLY=ours,pipeline,rounds
 
-ONLY names tools (ours, pipeline, dump, restic, borg, litestream), parts (rounds, day, module, listing, provision), or
+ONLY names tools (ours, pipeline, dump, restic, borg, litestream), parts (rounds, day, module, listing, provision,
+portable), or
 both; ours is always in. It needs Linux, and fifteen times the database's size on the disk, below `.build/`.
 """
 
@@ -31,6 +32,7 @@ import day
 import listing
 import live
 import module
+import portable
 import provision
 import report
 import rounds
@@ -39,7 +41,14 @@ from results import SHARES
 from tools import SHORT_NAMES, TOOLS, Ours, Tool, missing_programs
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = {"rounds": rounds.run, "day": day.run, "module": module.run, "listing": listing.run, "provision": provision.run}
+PARTS = {
+    "rounds": rounds.run,
+    "day": day.run,
+    "module": module.run,
+    "listing": listing.run,
+    "portable": portable.run,
+    "provision": provision.run,
+}
 SPACE_FACTOR = 15
 USAGE_ERROR, INTERRUPTED = 2, 130
 

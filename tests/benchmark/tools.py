@@ -83,6 +83,23 @@ class Tool(ABC):
         """Restore the newest backup as the new file `dest`, in an empty folder."""
 
 
+class TextTool(Tool):
+    """One that can write a database as text."""
+
+    @property
+    @abstractmethod
+    def text(self) -> Path:
+        """The file with it."""
+
+    @abstractmethod
+    def write_text(self) -> Command:
+        """The command that writes it out of the live database."""
+
+    @abstractmethod
+    def read_text(self, dest: Path) -> Command:
+        """The command that makes a database of it."""
+
+
 def _script(text: str, *arguments: object) -> Command:
     """A shell script in which a failure anywhere in a pipeline fails all; the arguments are its $1, $2 and so on."""
     return ["bash", "-euo", "pipefail", "-c", text, "benchmark", *map(str, arguments)]
@@ -91,7 +108,7 @@ def _script(text: str, *arguments: object) -> Command:
 _CHECKED = '[ "$(sqlite3 "{file}" "PRAGMA {check}")" = ok ]'
 
 
-class Ours(Tool):
+class Ours(TextTool):
     name = "sqliteops.backup"
     about = (
         "the engine in one archive, as it comes to a host, in a new Python process that has to compile it;"
@@ -113,6 +130,16 @@ class Ours(Tool):
 
     def restore(self, dest: Path) -> Command:
         return self._command("restore", self.repository, "latest", dest)
+
+    @property
+    def text(self) -> Path:
+        return self.repository / "text.jsonl.zst"
+
+    def write_text(self) -> Command:
+        return self._command("export", self.site.source, self.text)
+
+    def read_text(self, dest: Path) -> Command:
+        return self._command("import", self.text, dest)
 
     def restore_first(self, dest: Path) -> Command:
         """Restore the oldest backup, a full one."""
@@ -145,7 +172,7 @@ class Pipeline(Tool):
         return _script('zstd -q -d "$1" -o "$2"; sync "$2"', self._newest, dest)
 
 
-class Dump(Tool):
+class Dump(TextTool):
     name = ".dump + zstd"
     about = (
         "`sqlite3 X .dump | zstd -3`, the way of borgmatic; verify is `zstd -t`, which looks at the compressed file"
@@ -165,6 +192,16 @@ class Dump(Tool):
 
     def restore(self, dest: Path) -> Command:
         return _script('zstd -q -d -c "$1" | sqlite3 "$2"; sync "$2"', self._newest, dest)
+
+    @property
+    def text(self) -> Path:
+        return self._newest
+
+    def write_text(self) -> Command:
+        return self.backup()
+
+    def read_text(self, dest: Path) -> Command:
+        return self.restore(dest)
 
 
 class Restic(Tool):
