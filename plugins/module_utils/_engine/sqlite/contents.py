@@ -98,7 +98,8 @@ class Contents:
         only = self.names if table.name == SEQUENCE else ()
         where = f" WHERE {_named(only)}" if only else ""
         query = f"SELECT {', '.join(words)} FROM main.{quoted(table.name)} {order}{where}"
-        found = self._connection.execute(query, only)
+        # One of SQLite's own: ours looks at each row for a message that is not UTF-8, and no name here is.
+        found = sqlite3.Connection.cursor(self._connection).execute(query, only)
         count = 0
         for row in found:
             count += 1
