@@ -23,12 +23,14 @@ NO_KEYS_OF = {
     "sqlite_restore_drill": {"target", "every", "prove_within", "scratch_dir"},
     "sqlite_verify": {"path", "level"},
     "sqlite_backup_info": {"repository"},
+    "sqlite_export": {"path", "tables", "format"},
+    "sqlite_import": {"src"},
 }
 # Only who is started by a schedule is late, and only a configuration has targets by their names.
 OF_THE_RUNNER = {"due", "targets", "drill"}
 MODULES = (
     *("sqlite_backup", "sqlite_backup_prune", "sqlite_restore", "sqlite_restore_drill", "sqlite_verify"),
-    "sqlite_backup_info",
+    *("sqlite_backup_info", "sqlite_export", "sqlite_import"),
 )
 # How long copies stay at a target, and how old they may be: the modules remove and watch nothing there.
 OF_THE_RUNNERS_TARGETS = {"rpo", "keep_within", "keep_suspect", "timezone", *retention.COUNTS}

@@ -316,6 +316,56 @@ def _undo(old: str) -> Job:
     return Job(_command("restore", "agent", "--undo"), prepare, check)
 
 
+def _export(directory: Path) -> int:
+    return _command("export", "agent", "--into", str(directory / "agent.jsonl"), "--force")(directory)
+
+
+def _import(directory: Path) -> int:
+    return _command("import", "agent", "--from", str(directory / "agent.jsonl"), "--force")(directory)
+
+
+def _prepare_export(directory: Path) -> None:
+    """The export of an older content."""
+    database = databases.make(directory / "agent.db", rows=0)
+    _configure(_site(directory))
+    _done(directory, "backup", "agent")
+    assert _export(directory) == 0
+    databases.add(database, "new")
+    databases.settle(database)
+
+
+def _check_export(directory: Path, code: int, _kind: Kind) -> None:
+    """It is the one or the other, whole."""
+    text = (directory / "agent.jsonl").read_bytes()
+    assert text.splitlines()[-1].startswith(b'{"end":true,')
+    assert (b'"new"' in text) or code != 0
+    assert _export(directory) == 0
+    assert b'"new"' in (directory / "agent.jsonl").read_bytes()
+    assert not (directory / ".agent.jsonl.new").exists()
+
+
+def _load(old: str) -> Job:
+    was = expected(old)
+
+    def prepare(directory: Path) -> None:
+        _prepare_restore(directory, "nothing")
+        _done(directory, "restore", "agent")
+        assert _export(directory) == 0
+        (directory / "agent.db").unlink()
+        OLD[old](directory / "agent.db")
+
+    def check(directory: Path, code: int, kind: Kind) -> None:
+        _check_alternatives(directory, code, kind, wanted=NEW, other=was)
+        assert _import(directory) == 0
+        assert content(directory / "agent.db") == NEW
+        assert not (directory / ".agent.db.restoring").exists()
+        if was != "missing":
+            _done(directory, "restore", "agent", "--undo")
+            assert content(directory / "agent.db") == was
+
+    return Job(_import, prepare, check)
+
+
 def _prepare_verify(directory: Path) -> None:
     site = Site(directory)
     _configure(site)
@@ -463,6 +513,8 @@ JOBS = {
     "prune": Job(_command("prune", "agent"), _prepare_prune, _check_prune),
     **{f"restore over {old}": _restore(old) for old in OLD},
     **{f"undo to {old}": _undo(old) for old in OLD if old != "nothing"},
+    "export": Job(_export, _prepare_export, _check_export),
+    **{f"import over {old}": _load(old) for old in ("a closed database", "a log", "nothing")},
     "verify": Job(_command("verify", "agent", "--backup", "all", "--level", "full"), _prepare_verify, _check_verify),
     "pin": Job(_pin, _prepare_pin, _check_pin),
     "backup without repository.json": Job(_BACKUP, _prepare_renewal, _check_renewal),
@@ -470,7 +522,10 @@ JOBS = {
     "install the runner": Job(_install, _prepare_install, _check_install),
 }
 ENCRYPTED = tuple(name for name in JOBS if name.endswith("encrypted"))
-SHORT = ("pin", "backup without repository.json", "backup with force_identity")
+SHORT = (
+    *("export", "import over a closed database", "import over a log", "import over nothing"),
+    *("pin", "backup without repository.json", "backup with force_identity"),
+)
 """What they share with others is played there: of these it is enough to play what differs most."""
 WITH_LINKS = tuple(name for name in JOBS if name.startswith(("restore", "undo")))
 """The jobs that make hard links where they can."""

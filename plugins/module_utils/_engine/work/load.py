@@ -126,6 +126,8 @@ class _Importing:
         outcome.before = outcome.after = destination.facts(dest)
         if outcome.changed and there:
             self._check_may_be_replaced()
+        if not outcome.changed and not dry_run:
+            switch.settle(dest, timeout_seconds=self._request.lock_timeout_seconds)
         if dry_run or not outcome.changed:
             return outcome
         return self._built(outcome.before)
