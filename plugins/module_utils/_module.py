@@ -56,9 +56,14 @@ INCLUDE: dict[str, Any] = {
     "elements": "dict",
     "default": [],
     "options": {
-        "src": {"type": "path", "required": True},
+        "src": {"type": "path"},
         "name": {"type": "str"},
         "redact": {"type": "bool", "default": False},
+        "kind": {"type": "str", "choices": ["file", "prisma_schema", "metrics", "logs"], "default": "file"},
+        "url": {"type": "str"},
+        "required": {"type": "bool"},
+        "limit_mib": {"type": "int"},
+        "timeout": {"type": "str", "default": "10s"},
     },
 }
 TARGET: dict[str, Any] = {

@@ -115,23 +115,58 @@ options:
     choices: [none, quick, full]
     default: quick
   include:
-    description: Further files or directories to store beside the image, in the directory C(files) of the backup.
+    description:
+      - What else to store beside the image, in the directory C(files) of the backup.
+      - What is not O(include[].required) may be missing, which is a warning.
     type: list
     elements: dict
     default: []
     suboptions:
       src:
-        description: The file, or a directory whose regular files are stored.
+        description:
+          - The file, or a directory whose regular files are stored.
+          - Of a Prisma schema, the file or the directory of its C(*.prisma) files. Without it the schema is looked for
+            beside the database, as C(schema.prisma), C(prisma/schema.prisma) or the directory C(prisma/schema).
+          - Of logs, a file, or many with C(*) and C(?) in the last part of the path.
         type: path
-        required: true
       name:
-        description: The relative name to store it as. The default is its own name.
+        description: The relative name to store it as. The default is its own name, and V(logs) for the directory of
+          logs.
         type: str
       redact:
         description: Keep the names of C(NAME=value) lines and drop every value and the text of comments, for files such
           as C(.env).
         type: bool
         default: false
+      kind:
+        description:
+          - V(file) is a file or a directory, V(prisma_schema) the schema of Prisma.
+          - V(metrics) is a snapshot of figures, in O(include[].src) or from O(include[].url).
+          - V(logs) is what is new in log files since the previous backup that was stored, in whole lines, compressed.
+            A log that was rotated since is stored to its end.
+          - Other V(metrics) and V(logs) than before are no reason to store a backup of an unchanged database, and a
+            restore puts them only below O(sqliteops.backup.sqlite_restore#module:files_to).
+        type: str
+        choices: [file, prisma_schema, metrics, logs]
+        default: file
+      url:
+        description: Where V(metrics) are asked for, by C(http) or C(https). A redirect is not followed. Messages and
+          the backup name only the host.
+        type: str
+      required:
+        description: Whether it is an error when it cannot be had. The default is V(true) for O(include[].kind=file),
+          and V(false) for the others.
+        type: bool
+      limit_mib:
+        description:
+          - The most MiB of it that are stored. The default is 64 for each log, 4 for V(metrics) and V(prisma_schema),
+            and no limit for V(file).
+          - Of a log the newest part is stored then, with a warning; anything else that is longer cannot be had.
+        type: int
+      timeout:
+        description: How long the answer of O(include[].url) may take, as a duration.
+        type: str
+        default: 10s
   reason:
     description: Why this backup is made. It is stored and listed.
     type: str
@@ -202,6 +237,10 @@ EXAMPLES = r"""
       - src: /srv/ci-fixer/.env
         name: env
         redact: true
+      - kind: logs
+        src: /var/log/ci-fixer/*.log
+      - kind: metrics
+        url: http://127.0.0.1:9100/metrics
   register: before_migration
 
 - name: Back up the database that the application's environment file names

@@ -122,7 +122,6 @@ options:
       src:
         description: The file or directory, as an absolute path.
         type: path
-        required: true
       name:
         description: Its name in the backup. The default is the last part of O(include[].src).
         type: str
@@ -130,6 +129,24 @@ options:
         description: Whether the backup has it without its secrets; only a backup of an older version is asked this.
         type: bool
         default: false
+      kind:
+        description: What it is. Logs and metrics have no place of their own.
+        type: str
+        choices: [file, prisma_schema, metrics, logs]
+        default: file
+      url:
+        description: Not used.
+        type: str
+      required:
+        description: Not used.
+        type: bool
+      limit_mib:
+        description: Not used.
+        type: int
+      timeout:
+        description: Not used.
+        type: str
+        default: 10s
   undo:
     description:
       - Bring the newest undo set back. What is there now becomes an undo set itself, so doing it twice changes

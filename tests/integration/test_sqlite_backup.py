@@ -157,6 +157,38 @@ def test_include_keeps_names_and_drops_secrets(ansible: Session, place: Place) -
     assert not [path for path in place.repository.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
+def test_environment_file_names_the_database_and_nothing_of_it_is_told(ansible: Session, place: Place) -> None:
+    env = place.srv / ".env"
+    env.write_text(f"TOKEN={SECRET}\nDATABASE_URL='file:./agent.db?connection_limit=1'\n")
+    given = {"path": None, "env_file": str(env), "chdir": str(place.srv)}
+    good, wrong = ansible.run([_task(place, **given), _task(place, **given, env_key="TOKEN")])
+    assert good["changed"]
+    assert wrong["error"]["code"] == 2
+    assert SECRET not in ansible.output
+
+
+def test_logs_metrics_and_the_schema_of_prisma(ansible: Session, place: Place) -> None:
+    (place.srv / "prisma").mkdir()
+    (place.srv / "prisma" / "schema.prisma").write_text("model Item {}\n")
+    (place.srv / "app.log").write_text("one\n")
+    include = [
+        {"kind": "prisma_schema", "required": True},
+        {"kind": "logs", "src": str(place.srv / "*.log")},
+        {"kind": "metrics", "url": "http://127.0.0.1:1/metrics", "timeout": "1s"},
+    ]
+    options = place.options(include=include, compression="none")
+    check, run = ansible.task(MODULE, options, check_mode=True), ansible.task(MODULE, options)
+    kept = place.repository / run["backup"]["id"] / "files"
+    assert {each.name: each.read_text() for each in kept.rglob("*") if each.is_file()} == {
+        "schema.prisma": "model Item {}\n",
+        "app.log": "one\n",
+    }
+    for each in (check, run):
+        (warning,) = each["backup"]["warnings"]
+        assert "not included: Cannot include metrics: 127.0.0.1:1 could not be reached" in warning
+    assert not ansible.task(MODULE, options)["changed"]
+
+
 def test_database_urls(ansible: Session, place: Place) -> None:
     place.backed_up()
     prisma = place.srv / "prisma"

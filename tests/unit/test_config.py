@@ -136,6 +136,9 @@ def test_every_key_can_be_given(tmp_path: Path) -> None:
     }
     assert set(given) == set(config.KEYS) - {"database_url", "env_file", "chdir"}
 
+    (included,) = given["include"]
+    assert isinstance(included, dict)
+    included.update(kind="file", url=None, required=None, limit_mib=None, timeout="10s")
     assert load(tmp_path, given) == {**given, "database_url": None, "env_file": None, "chdir": None}
 
 
@@ -220,7 +223,7 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path: Path, extra: dict[str, 
         ("timezone", 1, "timezone is 1, it must be a text"),
         ("expect_tables", {"a": 1}, 'expect_tables is {"a": 1}, it must be a list'),
         ("assertions", [{"sql": "SELECT 1"}], "assertions[0].equals is missing"),
-        ("include", [{}], "include[0].src is missing"),
+        ("include", [{}], "include: Cannot include file: it needs src"),
         ("repository", None, "repository is missing"),
         ("path", None, "path, database_url and env_file: exactly one of them must be given"),
         ("database_url", "file:/srv/b.db", "path, database_url and env_file: exactly one of them must be given"),

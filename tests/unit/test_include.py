@@ -18,6 +18,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import StoredFile
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Storage
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import dotenv
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     PermissionDeniedError,
@@ -324,6 +325,28 @@ def test_no_part_of_any_quoted_value_is_stored(values: list[tuple[str, str, list
     assert [line for line in result.splitlines() if "=" in line] == [
         f"{prefix}{name}=<redacted>" for name, _quote, _lines in values
     ]
+
+
+_PIECES = ["A", "B=", "\n", "\n", "\r\n", " ", "'", '"', "`", "#", "\\", "export ", ": ", "=", "${A}", "x", "\nB="]
+
+
+@given(st.lists(st.sampled_from([*_PIECES, "?", "?", "?"]), max_size=25))
+def test_no_value_that_the_application_reads_is_stored(pieces: list[str]) -> None:
+    """However odd a file is: what dotenv takes for a value, in part or whole, is not in it any more."""
+    text = "".join(f"secret{place:02}" if piece == "?" else piece for place, piece in enumerate(pieces))
+    read = dotenv.parsed(text)
+    values = {each for value in read.values() for each in re.findall(r"secret\d\d", value)}
+    names = {each for name in read for each in re.findall(r"secret\d\d", name)}
+    result = include.redacted(text.encode()).decode()
+    assert not [each for each in values - names if each in result]
+
+
+@pytest.mark.parametrize("line", [b"A" * 65 + b"=x", b"MII" + b"A" * 70 + b"=", b"# " + b"b" * 90 + b"=x"])
+def test_what_is_too_long_for_a_name_is_taken_for_a_key(line: bytes) -> None:
+    assert include.redacted(b"A=1\n" + line + b"\nB=2\n") in (
+        b"A=<redacted>\n<redacted>\nB=<redacted>\n",
+        b"A=<redacted>\n#\nB=<redacted>\n",
+    )
 
 
 # --- files without an end -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ..sqlite.snapshot import Snapshot
 from ..system import clock, files, places
 from ..system.errors import BackupDamagedError, UsageError, doing
 from . import include, manifest
+from .inclusion import MOVING
 from .manifest import INCLUDE_ROLE, PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, FileOrigin, Manifest, StoredFile
 from .published import Backup
 from .reading import Storage
@@ -143,20 +144,30 @@ class IncludedFile:
     stored: StoredFile
     origin: FileOrigin | None
 
+    @property
+    def most_bytes(self) -> int:
+        """What it can unpack to at most."""
+        origin = self.origin
+        if origin is None or origin.start is None or origin.end is None:
+            return self.stored.bytes
+        return origin.end - origin.start
+
+    @property
+    def is_moving(self) -> bool:
+        return self.origin is not None and self.origin.kind in MOVING
+
 
 def included_files(backup: Backup, keys: Keys) -> list[IncludedFile]:
     """What was included in a backup. Raises as ``proof_of``; no name leads out of a directory."""
     document = backup.trusted()
     stored = [each for each in document.files if each.role == INCLUDE_ROLE]
+    paths = {each: include.plain_path(each) for each in stored}
     sealed = _sealed_file(document)
     if sealed is None or not stored:
-        paths = {each: each.path for each in stored}
-        names = {each.path: each.path.partition("/")[2] for each in stored}
+        names = {path: path.partition("/")[2] for path in paths.values()}
         origins = document.origins
     else:
         with _reading_sealed(backup, sealed, keys) as found:
-            ending = codec.suffix("none", document.encryption)
-            paths = {each: each.path[: -len(ending)] for each in stored}
             names = {path: found["names"][path] for path in paths.values()}
             origins = manifest.origins_from(found.get("origins", []))
     by_path = {each.path: each for each in origins}

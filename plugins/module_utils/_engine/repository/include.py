@@ -14,12 +14,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from ..sealed import codec
 from ..system import files, owners, places
 from ..system.clock import Deadline
 from ..system.errors import SourceBusyError, SourceMissingError, UsageError, doing
+from .inclusion import FILE, MOVING, Include, checked_name, requested
 from .manifest import INCLUDE_ROLE, FileOrigin, Manifest, StoredFile
+
+__all__ = ["Include", "checked_name", "requested"]
 
 DIRECTORY = "files"
 Writing = Callable[[str, str, Iterable[bytes]], StoredFile]
@@ -29,28 +33,19 @@ _REDACTED = b"<redacted>"
 _COMMENT = b"#"
 _MOST_SETTINGS_BYTES = 1024 * 1024
 _NEVER = Deadline(None)
-_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]*\s*=")
+# What is longer may be a key, and no name.
+_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]{0,63}\s*=")
 # An apostrophe inside a word opens nothing.
 _OPENED = re.compile(rb"\"|(?<!\S)['`]")
 _QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\S)'[^']*'|(?<!\S)`[^`]*`")
 
 
 @dataclass(frozen=True)
-class Include:
-    """A file or a directory ``src`` to keep as ``name``; ``redact`` keeps names of settings and drops their values."""
-
-    src: Path
-    name: str = ""
-    redact: bool = False
-
-
-def requested(given: Iterable[Mapping[str, Any]]) -> tuple[Include, ...]:
-    return tuple(Include(Path(each["src"]), each["name"] or "", each["redact"]) for each in given)
-
-
-@dataclass(frozen=True)
 class Included:
-    """One regular file that will be stored as ``files/<name>``; ``given`` is its path as the operator names it."""
+    """One regular file that will be stored as ``files/<name>``; ``given`` is its path as the operator names it.
+
+    ``content`` is what a ``url`` answered, where it is no file.
+    """
 
     path: Path
     name: str
@@ -58,9 +53,14 @@ class Included:
     sha256: str
     size_bytes: int = sys.maxsize
     given: Path | None = None
+    kind: str = FILE
+    content: bytes | None = None
 
     def chunks(self) -> Iterator[bytes]:
         """What is stored of it: of a file that grew since it was gathered, what it had by then."""
+        if self.content is not None:
+            yield self.content
+            return
         with doing(f"Cannot include {self.path}"), places.reading(self.path) as file:
             if self.redact:
                 yield redacted(self._settings(file))
@@ -80,16 +80,19 @@ class Included:
         return text
 
 
-def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline = _NEVER) -> list[Included]:
-    """Every file that ``wanted`` names, by stored name. Nothing is left out silently.
+def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline = _NEVER, ending: str = "") -> list[Included]:
+    """Every file that ``wanted`` names, by stored name, and in a directory ends with ``ending``.
 
     Raises ``SourceBusyError`` when they were not read by the deadline: a file of holes can be endless.
     """
     found: dict[str, Included] = {}
     for each in wanted:
-        root = checked_name(each.name or each.src.name)
-        src = _found(each.src)
+        if each.src is None:
+            continue
+        root, src = each.stored_name, _found(each.src)
         for path in _regular_files(src):
+            if not path.name.endswith(ending):
+                continue
             # Checked again: a name deep in a directory must fit into the manifest as well.
             name = root if path == src else checked_name("/".join((root, *path.relative_to(src).parts)))
             if os.path.samefile(path, source):
@@ -97,9 +100,18 @@ def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline = _NEV
             if name in found:
                 raise UsageError(f"include names two files {name!r}.", hint="Give one of them another name.")
             given = Path(os.path.abspath(each.src)) / path.relative_to(src)
-            found[name] = _digested(Included(path, name, each.redact, "", given=given), deadline)
+            one = Included(path, name, each.redact, "", given=given, kind=each.kind)
+            found[name] = digested(one, deadline, limit_bytes=each.limit_bytes)
     _check_nesting(found)
     return [found[name] for name in sorted(found)]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ``UsageError`` unless all can be stored beside each other."""
+    twice = next((each for each in names if names.count(each) > 1), None)
+    if twice is not None:
+        raise UsageError(f"include names two files {twice!r}.", hint="Give one of them another name.")
+    _check_nesting(names)
 
 
 def _found(given: Path) -> Path:
@@ -133,16 +145,8 @@ def _regular_files(src: Path) -> list[Path]:
         return places.regular_files(src)
 
 
-def checked_name(name: str) -> str:
-    path = PurePosixPath(name)
-    if path.is_absolute() or not path.parts or ".." in path.parts or "\\" in name or ":" in name:
-        raise UsageError(
-            f"Cannot include a file as {name!r}.", action="", hint="Use a relative name without '..' and ':'."
-        )
-    return str(path)
-
-
-def _digested(included: Included, deadline: Deadline) -> Included:
+def digested(included: Included, deadline: Deadline = _NEVER, *, limit_bytes: int = sys.maxsize) -> Included:
+    """With its size and digest; raises when there is more than ``limit_bytes`` of it."""
     digest, size_bytes = hashlib.sha256(), 0
     for chunk in included.chunks():
         if deadline.passed():
@@ -152,6 +156,11 @@ def _digested(included: Included, deadline: Deadline) -> Included:
             )
         digest.update(chunk)
         size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise UsageError(
+                f"{included.path} has more than {files.readable(limit_bytes)}.",
+                hint="Raise limit_mib, or leave it out.",
+            )
     return dataclasses.replace(included, sha256=digest.hexdigest(), size_bytes=size_bytes)
 
 
@@ -200,13 +209,20 @@ def _going_on(text: bytes, before: bytes) -> bytes:
 
 
 def digests(included: Sequence[Included]) -> dict[str, str]:
-    return {each.name: each.sha256 for each in included}
+    return {each.name: each.sha256 for each in included if each.kind not in MOVING}
 
 
 def stored_digests(manifest: Manifest) -> dict[str, str]:
-    """The files that a backup holds, and the SHA-256 of each."""
+    """The files that a backup holds, but what changes all the time, and the SHA-256 of each."""
     prefix = f"{DIRECTORY}/"
-    return {each.path[len(prefix) :]: each.sha256 for each in manifest.files if each.role == INCLUDE_ROLE}
+    moving = {each.path for each in manifest.origins if each.kind in MOVING}
+    stored = [each for each in manifest.files if each.role == INCLUDE_ROLE and plain_path(each) not in moving]
+    return {each.path[len(prefix) :]: each.sha256 for each in stored}
+
+
+def plain_path(stored: StoredFile) -> str:
+    """The path of an included file without the endings that tell how to read it."""
+    return stored.path[: len(stored.path) - len(codec.suffix(stored.compression, stored.encryption))]
 
 
 @dataclass(frozen=True)
@@ -230,6 +246,9 @@ def store(included: Sequence[Included], write: Writing, *, opaque: bool) -> Stor
 
 
 def _origin(included: Included, path: str) -> FileOrigin:
+    if included.content is not None:
+        return FileOrigin(path, str(included.given), kind=included.kind)
     with doing(f"Cannot include {included.path}"), places.reading(included.path) as file:
         ownership = owners.ownership(os.fstat(file.fileno()))
-    return FileOrigin(path, str(included.given or included.path), included.redact, *ownership)
+    kind = included.kind if included.kind in MOVING else ""
+    return FileOrigin(path, str(included.given or included.path), included.redact, *ownership, kind=kind)

@@ -80,7 +80,8 @@ class Origin:
 class FileOrigin:
     """Where an included file was: ``path`` in the backup without endings, ``source`` on the host; and whose it was.
 
-    Of a ``redacted`` one the secrets are not in the backup.
+    Of a ``redacted`` one the secrets are not in the backup. ``kind`` is empty, ``metrics``, or ``logs``: then the bytes
+    from ``start`` up to ``end`` of the log were stored.
     """
 
     path: str
@@ -91,6 +92,9 @@ class FileOrigin:
     mode: str = ""
     uid: int | None = None
     gid: int | None = None
+    kind: str = ""
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True)

@@ -285,6 +285,10 @@ class Repository:
         """Where it is kept which database encrypted backups are of."""
         return self.path / _INDEX_NAME / "identity.json"
 
+    def logs_path(self) -> Path:
+        """Where it is kept up to where logs were stored."""
+        return self.path / _INDEX_NAME / "logs.json"
+
     def publish(
         self,
         staging: Path,

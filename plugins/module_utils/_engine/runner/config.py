@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..repository import anomaly, include, retention
+from ..repository import anomaly, include, inclusion, retention
 from ..repository.retention import Policy
 from ..sealed import codec, encryption
 from ..sqlite import urls
@@ -23,7 +23,7 @@ from ..system import clock
 from ..system.errors import EngineError, ProgramMissingError, doing
 from ..system.options import Options
 from ..watch import schedule
-from ..work import prune
+from ..work import contents, prune
 from . import strict
 from .strict import Key, Where
 
@@ -56,7 +56,18 @@ KEYS: Mapping[str, Key] = {
     ),
     "check": Key("text", "quick", ("none", "quick", "full")),
     "include": Key(
-        "list", (), keys={"src": Key("path", required=True), "name": Key("text"), "redact": Key("flag", default=False)}
+        "list",
+        (),
+        keys={
+            "src": Key("path"),
+            "name": Key("text"),
+            "redact": Key("flag", default=False),
+            "kind": Key("text", inclusion.FILE, inclusion.KINDS),
+            "url": Key("text"),
+            "required": Key("flag"),
+            "limit_mib": Key("number"),
+            "timeout": Key("duration", inclusion.DEFAULT_TIMEOUT),
+        },
     ),
     "tags": Key("list", ()),
     "timeout": Key("duration", "1h"),
@@ -181,6 +192,7 @@ def _check_together(values: Mapping[str, Any], where: Where) -> None:
         wrong = f" is {values['name']!r}, it must be that of the file"
         raise where.error("name", wrong, hint="Rename the file, or omit the key name.")
     strict.check_key("due", lambda: schedule.requested(values), where)
+    strict.check_key("include", lambda: include.requested(values["include"]), where)
     if values["database_url"] is not None:
         chdir = Path(values["chdir"]) if values["chdir"] else None
         strict.check_key("database_url", lambda: urls.path(values["database_url"], chdir=chdir), where)
@@ -195,7 +207,7 @@ def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
     checks: dict[str, Callable[[], object]] = {
         "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
         "encryption": doing("Cannot encrypt")(lambda: encryption.requested(given["encryption"]).check_options()),
-        "include": lambda: [include.checked_name(each["name"] or Path(each["src"]).name) for each in given["include"]],
+        "include": lambda: contents.check(include.requested(given["include"])),
         "keep_*": lambda: retention.check_rules(policy),
         "timezone": lambda: clock.zone(policy.timezone),
         "due": lambda: schedule.requested(given),

@@ -8,17 +8,20 @@ The environment's proxies hold, as ``urllib`` knows them: http_proxy, https_prox
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO
 from urllib.parse import SplitResult, urlsplit
 
 from ..repository.manifest import COLLECTION_VERSION
+from ..system import files
+from ..system.clock import Deadline
 from ..system.errors import EngineError, TargetUnreachableError, UsageError
 
 
@@ -55,6 +58,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+_PIECE_BYTES = 64 * 1024
 _HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.UnknownHandler,
@@ -66,21 +70,55 @@ _HANDLERS = (
 )
 
 
+class _NoRedirects(_Redirects):
+    """Who answers is whom the address names, and nobody else."""
+
+    def redirect_request(self, *_given: object) -> None:
+        """None: it is an error."""
+
+
 def send(url: str, *, data: bytes | None = None, headers: Mapping[str, str], seconds: float) -> None:
     """GET ``url``, or POST ``data`` there; an answer of the class 2xx is success, and what else is in it is not read.
 
     Raises for anything else. ``seconds`` is how long the other side may be silent.
     """
+    with _answered(url, data, headers, seconds, _HANDLERS):
+        pass
+
+
+def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
+    """What ``url`` answers, by itself and without a redirect, within ``seconds``.
+
+    Raises for anything else, and for more than ``limit_bytes``.
+    """
+    deadline = Deadline(seconds)
+    content = b""
+    with _answered(url, None, {}, seconds, (*_HANDLERS[:-1], _NoRedirects)) as answer:
+        while len(content) <= limit_bytes and (piece := answer.read1(_PIECE_BYTES)):
+            content += piece
+            if deadline.passed():
+                raise TargetUnreachableError(f"{parts(url).netloc} did not answer within {seconds:g} s.")
+    if len(content) > limit_bytes:
+        raise TargetUnreachableError(f"{parts(url).netloc} answers with more than {files.readable(limit_bytes)}.")
+    return content
+
+
+@contextlib.contextmanager
+def _answered(
+    url: str, data: bytes | None, headers: Mapping[str, str], seconds: float, handlers: Sequence[type]
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer of the class 2xx, for the block; what fails there, too, is told without the address."""
     host = parts(url).netloc
     request = urllib.request.Request(url, data)  # noqa: S310 - http and https only
     for name, value in {"User-Agent": f"sqlite-backup/{COLLECTION_VERSION}", **headers}.items():
         # Not for where a redirect may lead.
         request.add_unredirected_header(name, value)
     opener = urllib.request.OpenerDirector()
-    for each in _HANDLERS:
+    for each in handlers:
         opener.add_handler(each())
     try:
-        opener.open(request, timeout=seconds).close()
+        with opener.open(request, timeout=seconds) as answer:
+            yield answer
     except urllib.error.HTTPError as error:
         error.close()
         raise TargetUnreachableError(f"{host} answered {error.code}.", hint=_advice(error.code)) from None

@@ -9,14 +9,13 @@ import contextlib
 import dataclasses
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..repository import base, examination, identity, include, manifest, published
 from ..repository.base import Base
 from ..repository.description import check_new_place
-from ..repository.include import Included
 from ..repository.manifest import Manifest, Origin, StoredFile
 from ..repository.published import Backup
 from ..repository.repository import Repository
@@ -28,8 +27,9 @@ from ..sqlite.snapshot import Progress
 from ..system import clock, files, interrupts, owners
 from ..system.clock import Deadline, Phases
 from ..system.errors import EngineError, SourceCorruptError, Way, doing, explained, meaning
-from . import preview
+from . import contents, preview
 from .backup_request import Outcome, Request, requested
+from .contents import Contents
 from .draft import Draft, Drafting
 
 __all__ = ["Outcome", "Request", "requested", "run"]
@@ -73,20 +73,20 @@ def _untold(error: EngineError) -> str:
 
 def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:
     source = database.locate(request.path, allow_empty=request.allow_empty)
-    included = include.gather(request.include, source=source.path, deadline=Deadline(request.timeout_seconds))
+    beside = contents.gather(request.include, source=source.path, deadline=Deadline(request.timeout_seconds))
     compression = codec.choose_compression(request.compression)
     codec.check_level(compression, request.compression_level)
     request.encryption.check()
     if dry_run and not Repository.exists(request.repository):
         check_new_place(request.repository)
-        return preview.first(request, source)
+        return preview.first(request, source, beside.warnings)
     repository = _open_repository(request, source, dry_run=dry_run)
     with repository.locked(timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
             repository.remove_leftovers()
         backups = published.own(repository.backups())
         settled = dataclasses.replace(request, compression=compression, check=examination.level(request.check, backups))
-        job = _Job(settled, included, repository, backups, shield, dry_run=dry_run)
+        job = _Job(settled, beside, repository, backups, shield, dry_run=dry_run)
         return job.run(source, progress)
 
 
@@ -108,7 +108,7 @@ class _Job:
     def __init__(
         self,
         request: Request,
-        included: Sequence[Included],
+        beside: Contents,
         repository: Repository,
         backups: list[Backup],
         shield: interrupts.Shield,
@@ -119,7 +119,7 @@ class _Job:
         self.repository = repository
         self.backups = backups
         self.newest = backups[-1] if backups else None
-        self.included = included
+        self.beside = beside
         # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
         self.now = clock.now()
         self.shield = shield
@@ -131,7 +131,9 @@ class _Job:
         self.anomaly = ""
         self.apart = False
         self.accepted: list[str] = []
-        self.warnings = [*filter(None, [request.encryption.warning()]), *repository.warnings()]
+        self.keep_logs: Callable[[], None] = lambda: None
+        self.warnings = beside.warnings
+        self.warnings.extend([*filter(None, [request.encryption.warning()]), *repository.warnings()])
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
         files.require_space(self.repository.path, 0)
@@ -139,7 +141,7 @@ class _Job:
             with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
                 drafting = Drafting(
                     self.request,
-                    self.included,
+                    self.beside.included,
                     found,
                     staging,
                     dry_run=self.dry_run,
@@ -280,7 +282,7 @@ class _Job:
         if draft.stored is None:
             raise EngineError("nothing was staged.")
         storage = drafting.storage
-        included = include.store(self.included, storage.write, opaque=self.encrypted)
+        included, self.keep_logs = self.beside.store(storage, self.repository)
         stored = [draft.stored, *included.files]
         if draft.corruption:
             stored.extend(examination.store_sidecars(source, storage))
@@ -359,6 +361,7 @@ class _Job:
         )
         self._record_acceptance(published)
         try:
+            self.keep_logs()
             self.repository.settle(published, source.given)
         except EngineError as failure:
             self.warnings.append(failure.message)

@@ -71,6 +71,8 @@ def plan(request: Request, backup: Backup) -> list[Extra]:
     dest, source = Path(os.path.abspath(request.dest)), Path(backup.trusted().database.source)
     with doing(step="cannot put the included files back"):
         found = examination.included_files(backup, request.keys)
+        # Logs and figures of another time have no place of their own.
+        found = [each for each in found if request.files_to is not None or not each.is_moving]
         wanted = [(each, _place(each, request, dest, source)) for each in found]
         return [_planned(each, request, backup, place, dest) for each, place in wanted]
 
@@ -97,7 +99,9 @@ def _place(file: IncludedFile, request: Request, dest: Path, source: Path) -> Pa
     if request.files_to is not None:
         return request.files_to / name
     for each in request.include:
-        root = PurePosixPath(include.checked_name(each.name or each.src.name))
+        if each.src is None:
+            continue
+        root = PurePosixPath(each.stored_name)
         if root == name or root in name.parents:
             return Path(os.path.abspath(each.src)) / name.relative_to(root)
     if file.origin is None:
@@ -120,12 +124,12 @@ def _is_redacted(file: IncludedFile, request: Request) -> bool:
     if file.origin is not None:
         return file.origin.redacted
     # An older backup does not say it.
-    return any(each.redact and file.name.startswith(each.name or each.src.name) for each in request.include)
+    return any(each.redact and file.name.startswith(each.stored_name) for each in request.include)
 
 
 def _stored_digest(file: IncludedFile, backup: Backup, keys: Keys) -> str:
     """The SHA-256 of the content; raises ``BackupDamagedError`` when that is more than was stored."""
-    stored, digest, left_bytes = file.stored, hashlib.sha256(), file.stored.bytes
+    stored, digest, left_bytes = file.stored, hashlib.sha256(), file.most_bytes
     path = backup.path / stored.path
     with codec.open_artifact(path, stored.compression, stored.encryption, keys) as stream:
         while chunk := stream.read(files.CHUNK_BYTES):
@@ -169,7 +173,7 @@ def _write(file: IncludedFile, path: Path, request: Request, backup: Backup) -> 
     """Write the content beside its name, and then give it the name; says what could not be had."""
     stored, origin = file.stored, file.origin
     files.make_private_directory(path.parent)
-    files.require_space(path.parent, stored.bytes)
+    files.require_space(path.parent, file.most_bytes)
     with _temporary(path) as temporary:
         with files.create_private(temporary) as content:
             codec.unpack_into(
@@ -178,7 +182,7 @@ def _write(file: IncludedFile, path: Path, request: Request, backup: Backup) -> 
                 compression=stored.compression,
                 encryption=stored.encryption,
                 keys=request.keys,
-                limit_bytes=stored.bytes,
+                limit_bytes=file.most_bytes,
             )
         right = (True, True)
         if origin is not None:

@@ -14,7 +14,7 @@ from ..system.errors import SourceCorruptError
 from .backup_request import Outcome, Request
 
 
-def first(request: Request, source: Source) -> Outcome:
+def first(request: Request, source: Source, warnings: list[str]) -> Outcome:
     """What a first backup would find: the source is read where it is, since there is no repository to copy it to."""
     checks: list[Check] = []
     page_count = 0
@@ -31,4 +31,4 @@ def first(request: Request, source: Source) -> Outcome:
     corrupt = proof.overall(checks) == proof.FAILED
     cause = proof.first_failure(checks)
     suspicion = SourceCorruptError(f"{cause}.", action=f"The source {request.path} is corrupt") if corrupt else None
-    return Outcome(True, None, None, page_count, error=suspicion)
+    return Outcome(True, None, None, page_count, warnings=warnings, error=suspicion)
