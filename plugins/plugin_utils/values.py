@@ -17,6 +17,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import strict
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import windows as of_windows
 
 Absolute = Callable[[Any, str], str]
 
@@ -25,13 +26,7 @@ def absolute(path: Any, where: str, home: str, *, windows: bool = False) -> str:
     """``path`` with ``home`` for ``~``; of a Windows host with its own slashes, from a drive or a share."""
     text = str(path)
     if windows:
-        text = text.replace("/", "\\")
-        drive, rest = ntpath.splitdrive(text)
-        if not drive or not rest.startswith("\\") or "\0" in text:
-            raise UsageError(
-                f"{where} is {text!r}. Allowed is an absolute path of Windows, such as C:\\data\\agent.db."
-            )
-        return text
+        return of_windows.absolute(path, where)
     if home and (text == "~" or text.startswith("~/")):
         text = home + text[1:]
     if not text.startswith("/") or "\0" in text:
@@ -42,12 +37,7 @@ def absolute(path: Any, where: str, home: str, *, windows: bool = False) -> str:
 def made(path: Any, where: str, home: str, *, windows: bool = False) -> str:
     """A path that a role makes: the modules of Ansible would put a variable of the environment for a ``$``."""
     if windows:
-        text = ntpath.normpath(absolute(path, where, home, windows=True))
-        if "%" in text:
-            raise UsageError(
-                f"{where} is {text!r}. Allowed is a path without %, which Windows would take for a variable."
-            )
-        return text
+        return of_windows.made(path, where)
     text = posixpath.normpath(absolute(path, where, home))
     if "$" in text:
         raise UsageError(f"{where} is {text!r}. Allowed is a path without $, which Ansible would take for a variable.")

@@ -186,3 +186,14 @@ def test_a_key_that_stands_there_twice_and_a_directory_that_a_shell_takes_apart_
     for directory in ("/srv/a b", '/srv/"', "srv", "/srv/$HOME"):
         (problem,) = offsite_problems([], config_dir=CONFIG, hosts=hosts[:1], directory=directory)
         assert problem.startswith("sqlite_offsite_receiver_dir is ")
+
+
+def test_targets_of_a_windows_host() -> None:
+    found = plan({**S3, "credentials": "a = b"}, config_dir="C:/sqlite/config", windows=True)
+
+    assert found["config_path"] == r"C:\sqlite\config\targets.d\s3.json"
+    assert found["config"]["credentials_file"] == found["credentials_path"] == r"C:\sqlite\config\credentials\s3"
+    refused = {**S3, "credentials_file": r"C:\sqlite\config\credentials\mine"}
+    (inside, rsync) = offsite_problems([refused, NAS], r"C:\sqlite\config", windows=True)
+    assert "credentials_file is in a directory of the role" in inside
+    assert rsync.startswith("sqlite_offsite_targets: nas: its url begins with ssh:, which is for rsync")

@@ -38,7 +38,7 @@ def test_what_is_none(given: str) -> None:
 
 def test_what_a_role_makes_has_no_variable_in_it() -> None:
     assert values.made(r"C:\data\.\a\..\backups\\", "path", "", windows=True) == r"C:\data\backups"
-    with pytest.raises(UsageError, match="Allowed is a path without %"):
+    with pytest.raises(UsageError, match="Allowed is a path without % and [$]"):
         values.made(r"C:\%USERNAME%\backups", "path", "", windows=True)
 
 

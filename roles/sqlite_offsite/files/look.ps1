@@ -1,0 +1,20 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# What is there of what the role needs and makes, a line each: the program rclone, the files with credentials, and the
+# targets whose files have the line $Mark.
+[CmdletBinding()]
+param ([String]$Directory, [String]$Mark)
+
+if (Get-Command -Name rclone.exe -CommandType Application -ErrorAction SilentlyContinue) {
+    "program rclone"
+}
+foreach ($each in @(Get-ChildItem -Path "$Directory\credentials" -File -ErrorAction SilentlyContinue)) {
+    "credentials $($each.Name)"
+}
+foreach ($each in @(Get-ChildItem -Path "$Directory\targets.d" -Filter *.json -File -ErrorAction SilentlyContinue)) {
+    if (Select-String -LiteralPath $each.FullName -SimpleMatch -Pattern $Mark -Quiet) {
+        "managed $($each.BaseName)"
+    }
+}
