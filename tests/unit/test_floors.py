@@ -22,18 +22,18 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "runner": (
         ("cli",),
         ("serve", "telling"),
-        ("guard", "looks"),
+        ("demo", "guard", "looks"),
         ("commands", "status"),
         ("drills", "nagios"),
-        ("audit", "console", "grammar", "offsite", "recovery"),
+        ("audit", "console", "grammar", "offsite", "portable", "recovery"),
         ("counts", "seen", "selection", "sinks", "target_config", "vocabulary"),
         ("config", "manual", "watch_config"),
-        ("result", "server", "strict", "wording", "zipapp"),
+        ("demo_writer", "result", "server", "strict", "wording", "zipapp"),
     ),
     "work": (
         ("drill",),
         ("backup", "extract", "restore"),
-        ("doctor", "draft", "extras", "find_good", "preview"),
+        ("doctor", "draft", "export", "extras", "find_good", "preview"),
         (
             "backup_request",
             "compare",
@@ -43,11 +43,13 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
             "findings_stored",
             "findings_target",
             "info",
+            "load",
             "prune_target",
             "pull",
             "push",
             "restore_request",
             "verify",
+            "written",
         ),
         (
             "acknowledge",
@@ -85,37 +87,41 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("anomaly", "audit", "inclusion", "notes", "pages", "retention", "seal"),
     ),
     "sealed": (
+        ("recognized",),
         ("codec",),
         ("encryption",),
         ("ciphertext", "keyfiles", "pipeline"),
     ),
     "sqlite": (
-        ("snapshot",),
-        ("difference", "part", "pin"),
+        ("rebuilt",),
+        ("documents", "portable"),
+        ("contents", "part", "snapshot"),
+        ("difference", "permits", "pin", "tables"),
         ("proof", "switch"),
         ("processes", "schema"),
         ("database", "urls"),
-        ("bugs", "dotenv", "journal", "library", "wal", "workplace"),
+        ("bugs", "dotenv", "journal", "library", "values", "wal", "workplace"),
     ),
     "system": (
         ("scratch",),
         ("locks",),
         ("confined", "files", "who"),
-        ("options", "owners"),
-        ("clock", "places"),
-        ("aside", "errors", "interrupts", "mounts", "words"),
+        ("owners",),
+        ("options", "places"),
+        ("clock", "held", "launch"),
+        ("aside", "errors", "interrupts", "mounts", "windows", "words"),
     ),
 }
 LONGEST_LINES = 400
 
 # `sys.stdlib_module_names` came with Python 3.10; there it checks this list, which is what 3.9 goes by.
 STANDARD = {
-    "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "dataclasses",
-    "datetime", "difflib", "errno", "fcntl", "fnmatch", "functools", "getpass", "grp", "gzip", "hashlib", "html",
-    "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os", "pathlib", "pickle", "platform",
-    "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal", "socket", "socketserver", "sqlite3",
-    "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile", "threading", "time", "traceback", "types",
-    "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
+    "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "ctypes",
+    "dataclasses", "datetime", "difflib", "errno", "fcntl", "fnmatch", "functools", "getpass", "grp", "gzip",
+    "hashlib", "html", "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os",
+    "pathlib", "pickle", "platform", "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal",
+    "socket", "socketserver", "sqlite3", "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile",
+    "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 # What a room runs for, in a Python of its own that has these.
 BROUGHT = {"watch/exporter": {"opentelemetry", "requests"}}
