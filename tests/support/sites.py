@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -96,12 +97,15 @@ class Site:
         return path
 
     def settled(self) -> bytes:
-        """The content of the database in one file, as SQLite itself brings its log back into a copy."""
+        """The content of the database in one file, as SQLite itself brings its log back into a copy.
+
+        On Windows the engine never reads it directly, so there it is what SQLite's backup interface copies.
+        """
         scratch = self.directory / "settled.db"
         databases.copy_live(self.database, scratch)
         with contextlib.closing(sqlite3.connect(scratch, isolation_level=None)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        content = scratch.read_bytes()
+            content = databases.image_of(connection) if sys.platform == "win32" else scratch.read_bytes()
         scratch.unlink()
         return content
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import audit, base
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import processes
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from support import servers, words
@@ -80,10 +80,12 @@ def telling(site: Site) -> Site:
 
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Host]:
     """A host with the database ``agent``."""
     monkeypatch.delenv("SQLITE_BACKUP_CONFIG", raising=False)
-    return Host(tmp_path, capfd)
+    yield Host(tmp_path, capfd)
+    # A run leaves it to the next one to say who else has the audit log.
+    audit.echo_to()
 
 
 @pytest.fixture

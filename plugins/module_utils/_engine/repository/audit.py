@@ -15,6 +15,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,12 +48,18 @@ def echo_to(*echoes: Echo) -> None:
 def append(repository: Path, event: str, facts: Mapping[str, Any]) -> list[str]:
     """Add one line to the audit log in the directory ``repository``; what no echo took, as warnings."""
     path = repository / NAME
-    with doing(f"Cannot write the audit log {path}"), _held(path) as file:
-        if file.seek(0, os.SEEK_END) >= LONGEST_BYTES and _number(repository, path):
-            with _held(path) as fresh:
-                line = _append(repository, fresh, event, facts)
-        else:
-            line = _append(repository, file, event, facts)
+    with doing(f"Cannot write the audit log {path}"):
+        if sys.platform == "win32" and files.size_of(path) >= LONGEST_BYTES:
+            # What is open keeps its name there, also when another run writes to it just now.
+            with contextlib.suppress(OSError):
+                os.rename(path, _next(repository))
+        with _held(path) as file:
+            if sys.platform != "win32" and file.seek(0, os.SEEK_END) >= LONGEST_BYTES:
+                files.move_file(path, _next(repository))
+                with _held(path) as fresh:
+                    line = _append(repository, fresh, event, facts)
+            else:
+                line = _append(repository, file, event, facts)
     return _echoed({"repository": str(repository), **line})
 
 
@@ -80,14 +87,10 @@ def _append(repository: Path, file: io.FileIO, event: str, facts: Mapping[str, A
     return line
 
 
-def _number(repository: Path, path: Path) -> bool:
-    """Give the file that has grown long the next number; False where that cannot be while it is open: Windows."""
+def _next(repository: Path) -> Path:
+    """The name for the file that has grown long."""
     number = max((int(match[1]) for match in _matches(repository)), default=0) + 1
-    try:
-        files.move_file(path, repository / f"history.{number:06}.jsonl")
-    except PermissionError:
-        return False
-    return True
+    return repository / f"history.{number:06}.jsonl"
 
 
 def _matches(repository: Path) -> list[re.Match[str]]:

@@ -299,9 +299,12 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
     database; any other user must be that owner, and the directory must be writable.
     """
     wal_exists = os.path.exists(database.sidecar(source.path, WAL))
-    if os.name == "nt" or not (wal_exists or (source.header is not None and source.header.wal)):
+    if not (wal_exists or (source.header is not None and source.header.wal)):
         return True
     shm = database.sidecar(source.path, SHM)
+    if os.name == "nt":
+        # There what is made gets the rights of its directory.
+        return not traceless or (wal_exists and os.path.exists(shm))
     with owners.acting_as_owner(source.path):
         if wal_exists and os.access(shm, os.R_OK, effective_ids=True):
             return True
