@@ -431,3 +431,19 @@ def test_any_other_error_keeps_the_words_of_sqlite(tmp_path: Path) -> None:
     error = failure_of(databases.make(tmp_path / "a.db"), "SELECT * FROM missing")
     assert (error).__class__ is errors.EngineError
     assert error.message == "SQLite says: no such table: missing."
+
+
+def test_closed_connection_keeps_no_file_open_whatever_failed(tmp_path: Path) -> None:
+    """The traceback of an error names the statement; Windows would neither remove nor replace the file."""
+    path = tmp_path / "a.db"
+    path.write_bytes(b"x" * 8192)
+    connection = database.connect(path)
+    with pytest.raises(sqlite3.DatabaseError):
+        connection.execute("SELECT count(*) FROM sqlite_master")
+    cursor = connection.execute("PRAGMA trusted_schema")
+    connection.close()
+    if sys.platform == "linux":
+        opened = {os.readlink(each.path) for each in os.scandir("/proc/self/fd") if os.path.lexists(each)}
+        assert str(path) not in opened
+    path.replace(tmp_path / "b.db")
+    assert cursor is not None

@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 import urllib.parse
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -258,8 +259,23 @@ class Connection(sqlite3.Connection):
 
     trouble: object = None
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: weakref.WeakSet[_Cursor] = weakref.WeakSet()
+
     def cursor(self, *_factory: Any) -> _Cursor:  # type: ignore[override]
-        return super().cursor(_Cursor)
+        cursor = super().cursor(_Cursor)
+        self._cursors.add(cursor)
+        return cursor
+
+    def close(self) -> None:
+        """Close the file now: a statement that is left, as in the traceback of an error, would keep it open.
+
+        Windows neither removes nor replaces a file that is open.
+        """
+        for each in list(self._cursors):
+            each.close()
+        super().close()
 
     def execute(self, *arguments: Any) -> _Cursor:
         return self.cursor().execute(*arguments)
@@ -289,8 +305,12 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
         factory=Connection,
     )
     connection.text_factory = lambda data: data.decode("utf-8", errors="replace")
-    connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute("PRAGMA cell_size_check=ON")
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")
+        connection.execute("PRAGMA cell_size_check=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
