@@ -18,7 +18,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import errors
 from support import databases
 
-CHDIR = Path("/srv/app/prisma")
+# Absolute also where a path begins with a drive.
+CHDIR = Path(os.path.abspath("/srv/app/prisma"))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ CHDIR = Path("/srv/app/prisma")
     ],
 )
 def test_url_names_the_file_that_the_application_opens(url: str, path: str) -> None:
-    assert urls.path(url, chdir=CHDIR) == Path(path)
+    assert urls.path(url, chdir=CHDIR) == Path(os.path.abspath(path))
 
 
 @pytest.mark.parametrize(

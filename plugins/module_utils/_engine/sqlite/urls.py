@@ -128,6 +128,8 @@ def _named(scheme: str, name: str, chdir: Path | None) -> Path:
                 hint="Write file:///absolute.db.",
             )
         name = name[host.end() :] if host else name
+        if os.name == "nt" and re.match("/[A-Za-z]:", name):
+            name = name[1:]
     elif not name.startswith("///"):
         raise UsageError(
             "three slashes must stand behind sqlite:.",

@@ -112,10 +112,9 @@ def own_directory(path: Path) -> None:
     with places.at(path) as (name, parent):
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         around = os.stat(path.parent) if parent is None else os.fstat(parent)
-    if os.name == "nt":
-        return
-    trusted = (os.geteuid(), around.st_uid)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in trusted or status.st_mode & 0o022:
+    # Windows has no such owners and modes: there the rights are those of the directory around it.
+    closed = os.name == "nt" or (status.st_uid in (os.geteuid(), around.st_uid) and not status.st_mode & 0o022)
+    if not stat.S_ISDIR(status.st_mode) or not closed:
         raise RefusedError(
             "it is there already, and is not a directory of this user that is closed to others.",
             action=f"Cannot work in {path}",
