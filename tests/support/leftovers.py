@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -50,7 +51,7 @@ def nothing_left(seconds: float) -> Iterator[Path]:
     """A directory for temporary files, for a block that must end in time and leave nothing.
 
     No descriptor, thread, child process, temporary file or agent stays, however a block ends: a runner may write
-    thousands of artifacts.
+    thousands of artifacts. Windows tells of threads and files only; it removes no file that is open.
     """
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory() as name:
@@ -66,9 +67,11 @@ def nothing_left(seconds: float) -> Iterator[Path]:
                 gc.collect()
                 time.sleep(0.01)
             assert _open_ones() == counted
+            assert not os.listdir(name)
+            if sys.platform == "win32":
+                return
             with pytest.raises(ChildProcessError):
                 os.waitpid(-1, os.WNOHANG)
-            assert not os.listdir(name)
             while _agents(name) and time.monotonic() < end:
                 time.sleep(0.01)
             assert not _agents(name)
@@ -78,4 +81,4 @@ def nothing_left(seconds: float) -> Iterator[Path]:
 
 def _open_ones() -> tuple[set[str], int]:
     """The descriptors, and how many threads there are."""
-    return set(os.listdir("/proc/self/fd")), threading.active_count()
+    return set() if sys.platform == "win32" else set(os.listdir("/proc/self/fd")), threading.active_count()

@@ -81,7 +81,7 @@ def test_example_in_the_documentation_is_what_the_runner_says(tmp_path: Path) ->
     (line,) = re.findall(r"^agent: error 2: (.*rop.*)$", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE)
     told = refusal(tmp_path, {**GOOD, "rop": "1h"}).message
 
-    assert line == told.replace(str(tmp_path), "/etc/sqlite-backup")
+    assert line == told.replace(str(tmp_path), "/etc/sqlite-backup").replace(os.sep, "/")
 
 
 # --- what is understood --------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ def test_a_database_can_be_named_by_its_url(tmp_path: Path) -> None:
     url = {"repository": "/backups/agent", "database_url": "file:./agent.db?connection_limit=1", "chdir": "/srv/prisma"}
     write(tmp_path, url)
 
-    assert config.load(tmp_path, "agent").path == Path("/srv/prisma/agent.db")
+    assert config.load(tmp_path, "agent").path == Path(os.path.abspath("/srv/prisma/agent.db"))
 
 
 def test_a_database_can_be_named_by_the_environment_file_of_its_application(tmp_path: Path) -> None:
@@ -157,8 +157,8 @@ def test_a_database_can_be_named_by_the_environment_file_of_its_application(tmp_
     found = config.load(tmp_path, "agent")
     assert found.beside == (env, Path("/backups/agent"))
     env.write_text("DB=file:./agent.db\n")
-    assert found.path == Path("/srv/prisma/agent.db")
-    assert found.beside == (Path("/srv/prisma/agent.db"), Path("/backups/agent"))
+    assert found.path == Path(os.path.abspath("/srv/prisma/agent.db"))
+    assert found.beside == (Path(os.path.abspath("/srv/prisma/agent.db")), Path("/backups/agent"))
 
 
 def test_null_is_as_if_the_key_were_not_there(tmp_path: Path) -> None:
@@ -334,9 +334,9 @@ def test_names_are_those_of_the_files(tmp_path: Path) -> None:
 def test_directory_is_the_given_one_or_that_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SQLITE_BACKUP_CONFIG", "/from/environment")
 
-    assert config.directory("/given") == Path("/given")
+    assert config.directory("/given") == Path(os.path.abspath("/given"))
     assert config.directory("given") == Path.cwd() / "given"
-    assert config.directory() == Path("/from/environment")
+    assert config.directory() == Path(os.path.abspath("/from/environment"))
 
 
 @pytest.mark.parametrize(
