@@ -182,11 +182,7 @@ def molecule(session: nox.Session) -> None:
     if os.geteuid() != 0 or missing:
         session.skip("Only root can start hosts" if not missing else f"Not installed: {', '.join(missing)}")
     _install(session, "molecule")
-    link = BUILD / "collections" / "ansible_collections" / "sqliteops" / "backup"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    # The tests make the same link, perhaps just now.
-    with contextlib.suppress(FileExistsError):
-        link.symlink_to(Path("..", "..", "..", ".."), target_is_directory=True)
+    _link_collection()
     foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
     env: dict[str, str | None] = dict.fromkeys(foreign)
     env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD / "collections")
@@ -203,11 +199,34 @@ def molecule(session: nox.Session) -> None:
                 session.run("molecule", "destroy", "--scenario-name", scenario, env=env, silent=True)
 
 
+@nox.session(tags=["test"], venv_backend="none")
+def windows(session: nox.Session) -> None:
+    """The engine on a Windows Python, in Wine. Words after `--` are those of pytest."""
+    sys.path[:0] = [str(ROOT / "tests" / "support")]
+    import windows as listed
+    import wine
+
+    if reason := wine.missing():
+        session.skip(reason)
+    _link_collection()
+    words = session.posargs or ["-m", "not slow and not thorough", *(f"tests/unit/{name}" for name in listed.FILES)]
+    session.run(sys.executable, "tests/support/wine.py", "-m", "pytest", *PARALLEL, *words, env=HERMETIC)
+
+
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Mutation testing of the code: what no unit test would miss. Words after `--` are those of its script."""
     _install(session, "test")
     session.run("python", "tests/support/mutation.py", *session.posargs, env=HERMETIC)
+
+
+def _link_collection() -> None:
+    """Make what is here importable as a collection."""
+    link = BUILD / "collections" / "ansible_collections" / "sqliteops" / "backup"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    # The tests make the same link, perhaps just now.
+    with contextlib.suppress(FileExistsError):
+        link.symlink_to(Path("..", "..", "..", ".."), target_is_directory=True)
 
 
 def _build_artifact(session: nox.Session, checkout: Path) -> Path:

@@ -39,7 +39,7 @@ SANITY = (
     *(f"--test={each}" for each in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules")),
 )
 # What takes long begins first. The hosts of Molecule wait more than they compute, so there are three on two cores.
-ORDER = ("molecule", CLOSING, "sanity", "integration", "unit")
+ORDER = ("molecule", CLOSING, "sanity", "windows", "integration", "unit")
 BESIDE = 3
 
 

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import audit, base
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import processes
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
-from support import servers, words
+from support import servers, windows, words
 from support.hosts import Host
 from support.offsite import Offsite
 from support.restores import Restores
@@ -29,6 +30,28 @@ from support.sites import Site
 if hasattr(signal, "SIGHUP"):
     # nohup(1) has it ignored, and what the tests start would do the same.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+if sys.platform == "win32":
+    # Wine, where this is Wine, takes many times as long.
+    hypothesis.settings.register_profile("windows", deadline=None)
+    hypothesis.settings.load_profile("windows")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out on Windows what it cannot pass."""
+    for item in items if sys.platform == "win32" else ():
+        if why := windows.reason(item.nodeid.rpartition("tests/unit/")[2]):
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on Windows how many tests were left out for which reason."""
+    skipped = terminalreporter.stats.get("skipped", ()) if sys.platform == "win32" else ()
+    if skipped:
+        terminalreporter.section("left out")
+        for line in windows.counted(each.longrepr[2].removeprefix("Skipped: ") for each in skipped):
+            terminalreporter.line(line)
 
 
 @pytest.fixture(autouse=True)
