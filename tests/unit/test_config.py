@@ -310,7 +310,7 @@ def test_what_others_can_only_read_is_not(tmp_path: Path) -> None:
     assert config.load(tmp_path, "agent").name == "agent"
 
 
-@pytest.mark.parametrize("name", ["a b", "-a", "a.b", "ä", "a/b", "a\nb"])
+@pytest.mark.parametrize("name", ["a b", "-a", "a.b", "ä", "a/b", "a\nb", "con", "NUL", "Com1"])
 def test_a_name_must_do_everywhere(tmp_path: Path, name: str) -> None:
     """It becomes a part of file names, units and commands."""
     with pytest.raises(UsageError, match="cannot be the name of a database"):

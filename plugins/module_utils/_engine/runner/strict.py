@@ -25,8 +25,8 @@ from ..system.errors import RefusedError, UsageError, doing
 
 MANAGED_BY = "managed_by"
 """The key with what writes the file: nothing that is changed there by hand stays."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""What the name of a file, without its ending, may be."""
+NAME = re.compile(r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])\Z)[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What the name of a file, without its ending, may be on every system: Windows keeps some for devices."""
 _ENDING = ".json"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _CORRECT = "Correct it there."
@@ -97,7 +97,7 @@ def where(place: Path, name: str, kind: str, source: str = "") -> Where:
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be the name of a {kind} ({file}).",
-            hint="Use letters, digits, - and _, with a letter or a digit first.",
+            hint="Use letters, digits, - and _, with a letter or a digit first; not con, nul, com1 and the like.",
         )
     return Where(name, file, name, source or str(file))
 

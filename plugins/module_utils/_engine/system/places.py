@@ -146,7 +146,9 @@ def resolved(path: Path) -> Path:
 
     Whoever resolves a name in another way after a look at it may be led elsewhere.
     """
-    if sys.platform == "win32" or os.geteuid() != 0:
+    if sys.platform == "win32":
+        return windows.resolved(path)
+    if os.geteuid() != 0:
         return Path(os.path.realpath(path))
     with _way(Path(os.getcwd(), path)) as way:
         way.check_leaders(path)

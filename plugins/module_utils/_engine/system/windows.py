@@ -116,6 +116,16 @@ def allow_long_paths() -> None:
         ctypes.c_ubyte.from_address(block() + _PEB_BITS_OFFSET).value |= _IS_LONG_PATH_AWARE
 
 
+def resolved(path: Path) -> Path:
+    """``path`` without links; Wine cannot follow those of a long one, and it stays as it is."""
+    try:
+        return Path(os.path.realpath(path))
+    except OSError as error:
+        if getattr(error, "winerror", None) != _MORE_DATA:
+            raise
+        return Path(os.path.abspath(path))
+
+
 class Job:
     """What the program with the handle ``process`` starts from now on, so that it can be ended with it."""
 

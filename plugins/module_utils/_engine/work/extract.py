@@ -18,7 +18,7 @@ from ..sealed.encryption import Keys
 from ..sqlite import database
 from ..sqlite.part import Part
 from ..sqlite.snapshot import Progress
-from ..system import clock, files, options, scratch
+from ..system import clock, files, options, places, scratch
 from ..system.clock import Deadline
 from ..system.errors import RefusedError, UsageError, doing
 from ..system.options import Options
@@ -130,7 +130,7 @@ def _check(request: Request) -> None:
 def _new_file(into: Path, repository: Path) -> Path:
     """Where the new file will be. Raises ``RefusedError`` when something is there, or would belong to it."""
     path = destination.checked(into)
-    if path.is_relative_to(os.path.realpath(repository)):
+    if path.is_relative_to(places.resolved(repository)):
         raise RefusedError("that is inside the repository.", hint="Name a file in another directory.")
     for there in (*(database.sidecar(path, suffix) for suffix in ("", *database.SIDECARS)), _arriving(path)):
         _check_free(there)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,9 @@ Checks = Mapping[str, Callable[[Facts, str], Finding]]
 def existing(path: Path) -> Path:
     """``path``, or the nearest directory above it that exists."""
     return next(each for each in (path, *path.parents) if each.exists())
+
+
+def rights_of_windows(name: str, path: Path) -> Finding:
+    """What the engine does not judge."""
+    detail = f"Windows' rights are not looked at: see who may use it by: icacls {subprocess.list2cmdline([str(path)])}"
+    return Finding(name, NOTE, detail)

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..sqlite import bugs
 from ..sqlite.library import sqlite3
 from ..system import clock, launch, mounts
-from .findings import NOTE, OK, OTHERS_READ, PROBLEM, WARNING, Checks, Facts, Finding
+from .findings import NOTE, OK, OTHERS_READ, PROBLEM, WARNING, Checks, Facts, Finding, rights_of_windows
 
 
 def _python(_facts: Facts, name: str) -> Finding:
@@ -88,7 +88,9 @@ def _configuration(facts: Facts, name: str) -> Finding:
     if exposed:
         return Finding(name, PROBLEM, exposed, "Use another key from now on if others may have read it.")
     path = facts.request.configuration
-    mode = stat.S_IMODE(os.stat(path).st_mode) if path is not None and os.name != "nt" else 0
+    if path is not None and os.name == "nt":
+        return rights_of_windows(name, path.parent)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if path is not None else 0
     if mode & OTHERS_READ:
         return Finding(
             name, WARNING, f"{path} can be read by others (mode {mode:04o}).", f"chmod 0600 {shlex.quote(str(path))}"

@@ -19,7 +19,19 @@ from ..repository.repository import Repository
 from ..system import clock, owners
 from ..system.errors import BackupNotFoundError, EngineError, doing
 from ..system.files import counted, readable
-from .findings import OK, OTHERS, OTHERS_WRITE, PROBLEM, WARNING, Checks, Facts, Finding, Request, existing
+from .findings import (
+    OK,
+    OTHERS,
+    OTHERS_WRITE,
+    PROBLEM,
+    WARNING,
+    Checks,
+    Facts,
+    Finding,
+    Request,
+    existing,
+    rights_of_windows,
+)
 
 
 def look_at_repository(request: Request) -> tuple[list[Backup], Finding]:
@@ -76,7 +88,9 @@ def _repository_rights(facts: Facts, name: str) -> Finding:
     if path.exists() and not os.access(path, os.W_OK):
         detail = f"Nothing can be written to {path}: it is read-only, or this user may not."
         return Finding(name, PROBLEM, detail, "Look at its mount, its owner and its mode.")
-    mode = stat.S_IMODE(os.stat(path).st_mode) if path.exists() and os.name != "nt" else 0
+    if os.name == "nt":
+        return rights_of_windows(name, path)
+    mode = stat.S_IMODE(os.stat(path).st_mode) if path.exists() else 0
     if mode & OTHERS:
         detail = f"{path} is open to others (mode {mode:04o})."
         return Finding(name, WARNING, detail, f"chmod 0700 {shlex.quote(str(path))}")

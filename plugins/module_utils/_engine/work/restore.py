@@ -224,7 +224,7 @@ def _undo_dest(request: Request) -> Path:
 
 
 def _check_switch_is_safe(request: Request, links: Sequence[Backup], expected: Proof | None, dest: Path) -> None:
-    if request.repository is not None and dest.is_relative_to(os.path.realpath(request.repository)):
+    if request.repository is not None and dest.is_relative_to(places.resolved(request.repository)):
         raise RefusedError("that is inside the repository.", hint="Restore to another directory.")
     if dest.exists() and not request.force_identity:
         destination.check_identity(dest, links[-1].trusted(), expected)

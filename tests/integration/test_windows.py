@@ -1,0 +1,354 @@
+# Copyright: sqliteops.backup contributors
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner, one file, under a Windows Python in Wine: a live database is backed up, killed over, restored, exchanged."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import base
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import cli, zipapp
+from support import databases, wine
+
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
+
+# What a path, a URI or a pattern could take for something else.
+ODD = "a b#%41;ü.db"
+# Of a smaller one every backup is a full one.
+ROWS_FOR_INCREMENTALS = base.SMALL_BYTES // 15
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+number = 0
+while True:
+    number += 1
+    connection.execute("INSERT INTO item(name) VALUES (?)", (f"live {number}",))
+    print(number, flush=True)
+"""
+HOLD = """
+import sys, time
+file = open(sys.argv[1], "r+b")
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM item").fetchone()
+print("held", flush=True)
+sys.stdin.read()
+"""
+LOCK = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[2])
+from _engine.repository.repository import Repository
+with Repository.open_existing(pathlib.Path(sys.argv[1])).locked(timeout_seconds=0):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+WITHOUT_STREAMS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from _engine.runner.cli import main
+sys.stdin = sys.stdout = sys.stderr = None
+sys.exit(main(sys.argv[2:]))
+"""
+FAMILY = """
+import subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from _engine.system import launch
+GRANDCHILD = "import time; print(1, flush=True); time.sleep(60)"
+CHILD = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+process = launch.start([sys.executable, "-c", CHILD, GRANDCHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+family = launch.Family(process)
+process.stdout.readline()
+begin = time.monotonic()
+family.end()
+process.stdout.read()
+print(time.monotonic() - begin < 30)
+"""
+
+
+class Host:
+    """A configured database ``agent`` that a Windows Python sees, in ``directory`` of this one."""
+
+    def __init__(self, runner: Path, directory: Path, *, name: str = ODD) -> None:
+        self.runner = runner
+        self.directory = directory
+        self.database = directory / name
+        self.repository = directory / "backups"
+        self.configuration = directory / "config"
+        (self.configuration / "databases.d").mkdir(parents=True)
+        self.configure()
+
+    def configure(self, *, seen: Callable[[Path], str] = wine.seen, **options: Any) -> None:
+        content = {"path": seen(self.database), "repository": seen(self.repository), "suspect_below": 0, **options}
+        (self.configuration / "databases.d" / "agent.json").write_text(json.dumps(content), encoding="utf-8")
+
+    def words(self, *words: str) -> list[str]:
+        return [wine.seen(self.runner), *words, "--json", "--config", wine.seen(self.configuration)]
+
+    def run(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """What came of a command for the database; it must end with ``code``."""
+        return _answer(wine.run(self.words(*words), self.runner.parent), code)
+
+    def run_on_linux(self, *words: str, code: int = 0) -> dict[str, Any]:
+        command = [sys.executable, str(self.runner), *words, "--json", "--config", str(self.configuration)]
+        return _answer(subprocess.run(command, capture_output=True, check=False, encoding="utf-8"), code)
+
+    def backups(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.run("list", "agent")["repository"]["backups"]
+        return found
+
+
+def _answer(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    document = json.loads(done.stdout)
+    result: dict[str, Any] = document["results"][0] if document["results"] else document
+    return result
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    wine.python()
+    path = tmp_path_factory.mktemp("runner") / "sqlite-backup.pyz"
+    path.write_bytes(zipapp.build(cli.main))
+    return path
+
+
+@pytest.fixture
+def host(runner: Path, tmp_path: Path) -> Host:
+    made = Host(runner, tmp_path)
+    databases.make(made.database)
+    return made
+
+
+@contextlib.contextmanager
+def beside(code: str, *words: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another Windows process that has said its first word, until the end of the block."""
+    with wine.start(["-c", code, *words], cwd) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip()
+            yield process
+        finally:
+            process.kill()
+
+
+def numbers(path: Path) -> list[int]:
+    """What the writer committed to this database, by an SQLite of this system."""
+    return [int(name.split()[1]) for name in databases.names(path) if name.startswith("live")]
+
+
+def test_live_database_is_backed_up_and_comes_back(host: Host) -> None:
+    """With a writer that never pauses; and what was written on Windows is restored on Linux as well."""
+    databases.make(host.database.with_name("big"), rows=ROWS_FOR_INCREMENTALS)
+    host.database.with_name("big").replace(host.database)
+    with beside(WRITER, wine.seen(host.database), cwd=host.directory) as process:
+        first = host.run("backup", "agent")["backup"]
+        second = host.run("backup", "agent", "--type", "incremental")["backup"]
+        assert process.poll() is None
+    assert [first["type"], second["type"]] == ["full", "incremental"]
+    assert host.run("verify", "agent", "--backup", "all", "--level", "full")["verification"]["outcome"] == "passed"
+
+    back = host.directory / "back.db"
+    host.run("restore", "agent", "--dest", wine.seen(back), "--force-identity")
+    committed = numbers(back)
+    assert committed == list(range(1, len(committed) + 1))
+    assert len(committed) > 1
+    live = numbers(host.database)
+    assert live[: len(committed)] == committed
+
+    host.configure(seen=str)
+    here = host.directory / "here.db"
+    host.run_on_linux("restore", "agent", "--dest", str(here), "--force-identity")
+    assert here.read_bytes() == back.read_bytes()
+
+
+def test_what_was_backed_up_on_linux_comes_back(host: Host) -> None:
+    databases.make(host.database.with_name("big"), rows=ROWS_FOR_INCREMENTALS)
+    host.database.with_name("big").replace(host.database)
+    host.configure(seen=str, compression="gzip")
+    types = [host.run_on_linux("backup", "agent")["backup"]["type"]]
+    databases.add(host.database, "later")
+    types.append(host.run_on_linux("backup", "agent")["backup"]["type"])
+    assert types == ["full", "incremental"]
+    before = host.database.read_bytes()
+    host.database.write_bytes(b"lost")
+
+    host.configure()
+    host.run("restore", "agent", "--force-identity")
+    assert databases.masked(host.database.read_bytes()) == databases.masked(before)
+    assert databases.names(host.database)[-1] == "later"
+
+
+def test_zstd_without_its_program_is_an_error_that_says_so(host: Host) -> None:
+    host.configure(seen=str, compression="zstd")
+    host.run_on_linux("backup", "agent")
+    host.configure()
+    error = host.run("restore", "agent", "--dest", wine.seen(host.directory / "x.db"), "--force-identity", code=19)[
+        "error"
+    ]
+    assert "zstd" in error["message"]
+
+
+def test_programs_are_not_taken_from_where_it_runs(host: Host) -> None:
+    (host.directory / "zstd.exe").write_bytes(b"MZ, and what somebody else wants to be run")
+    made = host.run("backup", "agent")["backup"]
+    assert (Path(host.repository) / made["id"] / "database.sqlite.gz").exists()
+
+
+def _staged(host: Host) -> list[Path]:
+    return list(host.repository.glob(".staging-*/*"))
+
+
+def _published(host: Host) -> list[Path]:
+    return list(host.repository.glob("2*"))
+
+
+def _restoring(host: Host) -> list[Path]:
+    return list(host.directory.glob(".*.restoring/restored*"))
+
+
+def _saved(host: Host) -> list[Path]:
+    return list(host.directory.glob(".*.restoring/undo"))
+
+
+def _killed(host: Host, words: Sequence[str], moment: Callable[[Host], list[Path]]) -> bool:
+    """Kill a run at this moment; whether it was one."""
+    process = wine.start(host.words(*words), host.directory)
+    with process:
+        end = time.monotonic() + 60
+        while process.poll() is None and not moment(host):
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        was_there = process.poll() is None
+        process.kill()
+    return was_there
+
+
+def test_killed_runs_leave_what_the_next_run_puts_in_order(host: Host) -> None:
+    databases.make(host.database.with_name("big"), rows=ROWS_FOR_INCREMENTALS)
+    host.database.with_name("big").replace(host.database)
+    before = databases.names(host.database)
+    killed = [_killed(host, ("backup", "agent"), moment) for moment in (_staged, _published)]
+    assert killed[0]
+    host.run("backup", "agent", "--force")
+    assert not list(host.repository.glob(".staging-*"))
+    assert host.run("verify", "agent", "--backup", "all", "--level", "full")["verification"]["outcome"] == "passed"
+
+    databases.add(host.database, "lost")
+    killed = [_killed(host, ("restore", "agent"), moment) for moment in (_restoring, _saved)]
+    assert killed[0]
+    assert databases.names(host.database) in (before, [*before, "lost"])
+    host.run("restore", "agent")
+    assert databases.names(host.database) == before
+    assert not list(host.directory.glob(".*.restoring"))
+
+
+def test_second_run_is_told_of_the_first(host: Host) -> None:
+    host.configure(lock_timeout="1s")
+    host.run("backup", "agent")
+    with beside(LOCK, wine.seen(host.repository), wine.seen(host.runner), cwd=host.directory):
+        error = host.run("backup", "agent", "--force", code=15)["error"]
+    assert "is locked by process " in error["message"]
+    host.run("backup", "agent", "--force")
+    assert len(host.backups()) == 2
+
+
+@pytest.mark.parametrize("code", [HOLD, READ], ids=["by its name", "by SQLite"])
+def test_database_that_is_open_is_not_replaced(host: Host, code: str) -> None:
+    host.run("backup", "agent")
+    databases.add(host.database, "newer")
+    with beside(code, wine.seen(host.database), "60", cwd=host.directory):
+        error = host.run("restore", "agent", code=18)["error"]
+    assert "the database is open in" in error["message"]
+    assert databases.names(host.database)[-1] == "newer"
+    host.run("restore", "agent")
+    assert databases.names(host.database) == ["name 0", "name 1", "name 2"]
+
+
+def test_file_that_is_held_for_a_moment_keeps_nobody_out(host: Host) -> None:
+    """As a virus scanner does with each new file."""
+    made = host.run("backup", "agent")["backup"]["id"]
+    host.run("pin", "agent", "--backup", made)
+    with beside(HOLD, wine.seen(host.repository / made / "pin.json"), "3", cwd=host.directory):
+        host.run("unpin", "agent", "--backup", made)
+    assert not host.backups()[0]["pinned"]
+
+
+def test_file_that_stays_held_ends_a_run_in_bounded_time(host: Host) -> None:
+    made = host.run("backup", "agent")["backup"]["id"]
+    host.run("pin", "agent", "--backup", made)
+    with beside(HOLD, wine.seen(host.repository / made / "pin.json"), "120", cwd=host.directory):
+        begin = time.monotonic()
+        error = host.run("unpin", "agent", "--backup", made, code=11)["error"]
+        assert time.monotonic() - begin < 30
+    assert "it is open in another program" in error["message"]
+    assert host.backups()[0]["pinned"]
+    host.run("unpin", "agent", "--backup", made)
+
+
+def test_long_paths(runner: Path, tmp_path: Path) -> None:
+    directory = tmp_path.joinpath(*["long" * 30] * 3)
+    directory.mkdir(parents=True)
+    host = Host(runner, directory)
+    databases.make(host.database)
+    host.run("backup", "agent")
+    databases.add(host.database, "newer")
+    host.run("restore", "agent")
+    assert databases.names(host.database) == ["name 0", "name 1", "name 2"]
+
+
+def test_name_is_that_of_the_file_to_the_letter(host: Host) -> None:
+    """Windows finds agent.json under the name AGENT, too."""
+    assert "No database 'AGENT' is configured" in host.run("backup", "AGENT", code=2)["error"]["message"]
+    assert not host.repository.exists()
+
+
+def test_demo(runner: Path, tmp_path: Path) -> None:
+    done = wine.run([wine.seen(runner), "demo", "--json"], tmp_path)
+    assert _answer(done, 0)["demo"]["proven"]
+
+
+def test_there_need_be_no_console(host: Host) -> None:
+    """As under pythonw.exe, which a scheduled task may use."""
+    words = ["backup", "agent", "--config", wine.seen(host.configuration)]
+    done = wine.run(["-c", WITHOUT_STREAMS, wine.seen(host.runner), *words], host.directory)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert len(host.backups()) == 1
+
+
+def test_program_ends_with_what_it_started(runner: Path, tmp_path: Path) -> None:
+    done = wine.run(["-c", FAMILY, wine.seen(runner)], tmp_path)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_other_text_than_the_console_has_is_told_all_the_same(host: Host) -> None:
+    host.run("backup", "agent")
+    done = wine.run(
+        [wine.seen(host.runner), "list", "agent", "--config", wine.seen(host.configuration)],
+        host.directory,
+        env={"PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\\xfc.db" in done.stdout
+
+
+def test_doctor_says_that_it_does_not_judge_the_rights(host: Host) -> None:
+    host.run("backup", "agent")
+    found = {each["name"]: each for each in host.run("doctor", "agent")["findings"]}
+    assert not [each for each in found.values() if each["outcome"] == "problem"]
+    for name in ("repository rights", "configuration"):
+        assert (found[name]["outcome"], "Windows' rights are not looked at" in found[name]["detail"]) == ("note", True)
