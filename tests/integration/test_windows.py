@@ -1,7 +1,7 @@
 # Copyright: sqliteops.backup contributors
 # GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The runner, one file, under a Windows Python in Wine: a live database is backed up, killed over, restored, exchanged."""
+"""The runner, one file, under a Windows Python in Wine: a live database, kills, files that are held, and Linux."""
 
 from __future__ import annotations
 
@@ -62,6 +62,17 @@ sys.path.insert(0, sys.argv[1])
 from _engine.runner.cli import main
 sys.stdin = sys.stdout = sys.stderr = None
 sys.exit(main(sys.argv[2:]))
+"""
+REPLACE = """
+import pathlib, subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from _engine.system import files
+words = [sys.executable, "-c", sys.argv[3], sys.argv[2], "1"]
+holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+holder.stdout.readline()
+begin = time.monotonic()
+files.replace_private(pathlib.Path(sys.argv[2]), b"new")
+print(time.monotonic() - begin > 0.3)
 """
 FAMILY = """
 import subprocess, sys, time
@@ -197,15 +208,14 @@ def test_zstd_without_its_program_is_an_error_that_says_so(host: Host) -> None:
     host.configure(seen=str, compression="zstd")
     host.run_on_linux("backup", "agent")
     host.configure()
-    error = host.run("restore", "agent", "--dest", wine.seen(host.directory / "x.db"), "--force-identity", code=19)[
-        "error"
-    ]
+    elsewhere = wine.seen(host.directory / "x.db")
+    error = host.run("restore", "agent", "--dest", elsewhere, "--force-identity", code=19)["error"]
     assert "zstd" in error["message"]
 
 
 def test_programs_are_not_taken_from_where_it_runs(host: Host) -> None:
     (host.directory / "zstd.exe").write_bytes(b"MZ, and what somebody else wants to be run")
-    made = host.run("backup", "agent")["backup"]
+    made = _answer(wine.run(host.words("backup", "agent"), host.directory), 0)["backup"]
     assert (Path(host.repository) / made["id"] / "database.sqlite.gz").exists()
 
 
@@ -279,13 +289,13 @@ def test_database_that_is_open_is_not_replaced(host: Host, code: str) -> None:
     assert databases.names(host.database) == ["name 0", "name 1", "name 2"]
 
 
-def test_file_that_is_held_for_a_moment_keeps_nobody_out(host: Host) -> None:
+def test_file_that_is_held_for_a_moment_is_replaced(runner: Path, tmp_path: Path) -> None:
     """As a virus scanner does with each new file."""
-    made = host.run("backup", "agent")["backup"]["id"]
-    host.run("pin", "agent", "--backup", made)
-    with beside(HOLD, wine.seen(host.repository / made / "pin.json"), "3", cwd=host.directory):
-        host.run("unpin", "agent", "--backup", made)
-    assert not host.backups()[0]["pinned"]
+    held = tmp_path / "held"
+    held.write_bytes(b"old")
+    done = wine.run(["-c", REPLACE, wine.seen(runner), wine.seen(held), HOLD], tmp_path)
+    assert done.stdout.strip() == "True", done.stderr
+    assert held.read_bytes() == b"new"
 
 
 def test_file_that_stays_held_ends_a_run_in_bounded_time(host: Host) -> None:
