@@ -27,13 +27,14 @@ ODD = "a b#%41;ü.db"
 # Of a smaller one every backup is a full one.
 ROWS_FOR_INCREMENTALS = base.SMALL_BYTES // 15
 WRITER = """
-import sqlite3, sys
+import sqlite3, sys, time
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
 number = 0
 while True:
     number += 1
     connection.execute("INSERT INTO item(name) VALUES (?)", (f"live {number}",))
     print(number, flush=True)
+    time.sleep(0.002)
 """
 HOLD = """
 import sys, time
@@ -74,6 +75,23 @@ begin = time.monotonic()
 files.replace_private(pathlib.Path(sys.argv[2]), b"new")
 print(time.monotonic() - begin > 0.3)
 """
+INTERRUPT = """
+import _thread, pathlib, signal, sys, threading, time
+sys.path.insert(0, sys.argv[1])
+from _engine.runner.cli import main
+def interrupt():
+    while not list(pathlib.Path(sys.argv[2]).glob(".staging-*")):
+        time.sleep(0.001)
+    _thread.interrupt_main(signal.SIGBREAK)
+threading.Thread(target=interrupt, daemon=True).start()
+sys.exit(main(sys.argv[3:]))
+"""
+HARM = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("DELETE FROM item")
+sys.exit(3)
+"""
 FAMILY = """
 import subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -86,7 +104,7 @@ process.stdout.readline()
 begin = time.monotonic()
 family.end()
 process.stdout.read()
-print(time.monotonic() - begin < 30)
+print(time.monotonic() - begin < 120)
 """
 
 
@@ -178,8 +196,13 @@ def test_live_database_is_backed_up_and_comes_back(host: Host) -> None:
     committed = numbers(back)
     assert committed == list(range(1, len(committed) + 1))
     assert len(committed) > 1
+    assert host.database.with_name(f"{ODD}-wal").stat().st_size
+    host.run("restore", "agent")
+    assert numbers(host.database) == committed
+    host.run("restore", "agent", "--undo")
     live = numbers(host.database)
-    assert live[: len(committed)] == committed
+    assert live == list(range(1, len(live) + 1))
+    assert len(live) > len(committed)
 
     host.configure(seen=str)
     here = host.directory / "here.db"
@@ -281,7 +304,7 @@ def test_second_run_is_told_of_the_first(host: Host) -> None:
 def test_database_that_is_open_is_not_replaced(host: Host, code: str) -> None:
     host.run("backup", "agent")
     databases.add(host.database, "newer")
-    with beside(code, wine.seen(host.database), "60", cwd=host.directory):
+    with beside(code, wine.seen(host.database), "600", cwd=host.directory):
         error = host.run("restore", "agent", code=18)["error"]
     assert "the database is open in" in error["message"]
     assert databases.names(host.database)[-1] == "newer"
@@ -301,13 +324,39 @@ def test_file_that_is_held_for_a_moment_is_replaced(runner: Path, tmp_path: Path
 def test_file_that_stays_held_ends_a_run_in_bounded_time(host: Host) -> None:
     made = host.run("backup", "agent")["backup"]["id"]
     host.run("pin", "agent", "--backup", made)
-    with beside(HOLD, wine.seen(host.repository / made / "pin.json"), "120", cwd=host.directory):
+    with beside(HOLD, wine.seen(host.repository / made / "pin.json"), "600", cwd=host.directory):
         begin = time.monotonic()
         error = host.run("unpin", "agent", "--backup", made, code=11)["error"]
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < 120
     assert "it is open in another program" in error["message"]
     assert host.backups()[0]["pinned"]
     host.run("unpin", "agent", "--backup", made)
+
+
+def test_interrupted_run_ends_in_order(host: Host) -> None:
+    """As by Ctrl-Break."""
+    databases.make(host.database.with_name("big"), rows=ROWS_FOR_INCREMENTALS)
+    host.database.with_name("big").replace(host.database)
+    words = [wine.seen(host.runner), wine.seen(host.repository), *host.words("backup", "agent")[1:]]
+    assert _answer(wine.run(["-c", INTERRUPT, *words], host.directory), 130)["error"]["class"] == "CancelledError"
+    assert not _staged(host)
+    assert not _published(host)
+
+
+def test_failed_command_is_undone(host: Host) -> None:
+    words = host.words("guard", "agent", "--reason", "migration", "--restore-on-failure")
+    command = ["python", "-c", HARM, wine.seen(host.database)]
+    path = {"WINEPATH": wine.seen(wine.PYTHON.parent)}
+    error = _answer(wine.run([*words, "--", *command], host.directory, env=path), 3)["error"]
+    assert "failed with exit code 3; agent was put back to" in error["message"]
+    assert databases.names(host.database) == ["name 0", "name 1", "name 2"]
+
+
+def test_paths_with_slashes_and_a_configuration_that_is_tried(host: Host) -> None:
+    content = {"path": f"Z:{host.database}", "repository": f"Z:{host.repository}"}
+    done = wine.run(host.words("try", "agent"), host.directory, given=json.dumps(content))
+    assert _answer(done, 0)["error"] is None
+    assert not host.repository.exists()
 
 
 def test_long_paths(runner: Path, tmp_path: Path) -> None:
