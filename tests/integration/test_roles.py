@@ -194,14 +194,17 @@ def test_examples_can_be_carried_out() -> None:
         scope = "user" if variables.get("sqlite_backup_profile") == "development" else "system"
         names = ("state", "profile", "scheduler", "every", "active_hours", "defaults")
         given = {name: variables[f"sqlite_backup_{name}"] for name in names if f"sqlite_backup_{name}" in variables}
+        windows = "sqlite_backup_python" in variables
         plans = backup_plans.backup_plans(
             variables["sqlite_backup_databases"],
             host="ci-1",
             home="/home/dev" if scope == "user" else "",
             scope=scope,
-            config_dir="/etc/sqlite-backup",
-            repository_dir="/var/backups/sqlite",
-            runner_path="/usr/local/bin/sqlite-backup",
+            config_dir="C:\\config" if windows else "/etc/sqlite-backup",
+            repository_dir="C:\\repositories" if windows else "/var/backups/sqlite",
+            runner_path="C:\\sqlite-backup.pyz" if windows else "/usr/local/bin/sqlite-backup",
+            windows=windows,
+            python=variables.get("sqlite_backup_python", ""),
             **given,
         )
         assert len(plans) == len(variables["sqlite_backup_databases"])

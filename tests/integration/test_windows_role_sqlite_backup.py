@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from integration.windows_host import Played, WindowsHost
+from integration.windows_host import NAME, Played, WindowsHost
 
 ROOT = "C:\\ProgramData\\sqlite-backup"
 CONFIGURATION = f"{ROOT}\\config"
@@ -42,54 +42,79 @@ IDEMPOTENT = {
 }
 
 
+@dataclass(frozen=True)
+class Fresh:
+    host: WindowsHost
+    check: Played
+    first: Played
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> WindowsHost:
-    made = WindowsHost(tmp_path)
-    made.answer("win_stat", {"stat": {"exists": True}}, path=PYTHON)
-    return made
+    return _host(tmp_path)
 
 
-def test_a_fresh_host_then_nothing_to_do(host: WindowsHost) -> None:
-    check = _provision(host, "--check")
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """A host on which nothing was, by the playbook."""
+    host = _host(tmp_path_factory.mktemp("windows"))
+    check, first = (
+        host.run("sqliteops.backup.provision_backups", {"sqlite_backup_databases": [AGENT]}, *flags)
+        for flags in (("--check",), ())
+    )
+    return Fresh(host, check, first)
+
+
+def test_a_fresh_host_in_check_mode(fresh: Fresh) -> None:
+    check = fresh.check
 
     assert check.run.code == 0, check.run.output
     assert check.copied == {}
+    # Those only look.
     assert {each.name for each in check.sent if not each.check} == {"win_command", "win_powershell"}
+    assert _words(check) == []
+    told = {each.rpartition(" : ")[2] for each in check.run.changed}
+    assert {"Make the directories", "Copy the runner to the host", "Configure the databases"} < told
 
-    first = _provision(host)
+
+def test_a_fresh_host(fresh: Fresh) -> None:
+    first = fresh.first
 
     assert first.run.code == 0, first.run.output
-    (configuration,) = (path for path in first.copied if path != RUNNER)
-    assert configuration == f"{CONFIGURATION}\\databases.d\\agent.json"
-    content = json.loads(first.copied[configuration])
+    assert {*first.copied} == {RUNNER, f"{CONFIGURATION}\\databases.d\\agent.json"}
+    content = _configured(first)
     assert content["path"] == "C:\\Data\\agent.db"
     assert content["repository"] == f"{ROOT}\\repositories\\agent"
-    assert _words(first) == [
-        [PYTHON, RUNNER, "try", "agent", "--config", CONFIGURATION, "--if-backed-up", "--quiet"],
-        [PYTHON, RUNNER, "backup", "agent", "--config", CONFIGURATION],
-    ]
-    assert json.loads(first.of("win_command")[1]["stdin"]) == content
+    assert _words(first) == [_command("try", "--if-backed-up", "--quiet"), _command("backup")]
+    (tried,) = (each["stdin"] for each in first.of("win_command") if "stdin" in each)
+    assert json.loads(tried) == content
 
+
+def test_a_second_run_has_nothing_to_do(host: WindowsHost) -> None:
+    first = _provision(host)
     _answer_as_it_should_be(host, first)
+
     again = _provision(host)
 
     assert again.run.code == 0, again.run.output
     assert again.run.changed == []
     assert again.copied == {}
-    # All the others only look.
-    assert {each.name for each in again.sent} - IDEMPOTENT == {
-        "setup",
-        "win_command",
-        "win_find",
-        "win_powershell",
-        "win_scheduled_task_stat",
-        "win_stat",
-    }
     assert _words(again) == []
+    # All the others only look.
+    looks = {"setup", "win_command", "win_find", "win_powershell", "win_scheduled_task_stat", "win_stat"}
+    assert {each.name for each in again.sent} - IDEMPOTENT == looks
 
 
-def test_only_the_system_and_administrators_may_enter(host: WindowsHost) -> None:
-    played = _provision(host)
+def test_the_runner_is_the_one_of_the_collection(fresh: Fresh, tmp_path: Path) -> None:
+    archive = tmp_path / "runner.zip"
+    archive.write_bytes(fresh.first.copied[RUNNER])
+
+    with zipfile.ZipFile(archive) as runner:
+        assert "__main__.py" in runner.namelist()
+
+
+def test_only_the_system_and_administrators_may_enter(fresh: Fresh) -> None:
+    played = fresh.first
 
     made = [each["path"] for each in played.of("win_file")]
     below = ["bin", "config", "config\\databases.d", "config\\seen.d", "repositories", "repositories\\agent"]
@@ -97,13 +122,14 @@ def test_only_the_system_and_administrators_may_enter(host: WindowsHost) -> None
     assert played.of("win_owner") == [{"path": ROOT, "user": ADMINISTRATORS}]
     assert played.of("win_acl") == [{"path": ROOT, "user": who, **FULL} for who in (SYSTEM, ADMINISTRATORS)]
     assert played.of("win_acl_inheritance") == [{"path": ROOT, "state": "absent", "reorganize": False}]
-    order = [each.name for each in played.sent if each.name in ("win_file", "win_acl", "win_acl_inheritance")]
-    assert order[-3:] == ["win_acl", "win_acl", "win_acl_inheritance"]
-    # All that is made is below, and made before something is put there.
+    # Nobody who is to enter is without access for a moment, and nothing is put there before the others are out.
     names = [each.name for each in played.sent]
-    assert names.index("win_powershell") < names.index("win_copy")
+    order = ["win_file", "win_owner", "win_acl", "win_acl_inheritance", "win_powershell", "win_copy"]
+    assert sorted(order, key=names.index) == order
+    assert names.index("win_acl_inheritance") > max(place for place, name in enumerate(names) if name == "win_acl")
 
 
+@pytest.mark.thorough
 def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
     elsewhere = {**AGENT, "repository": "E:\\only\\this"}
     variables = {
@@ -152,25 +178,33 @@ def test_an_account_with_a_password(host: WindowsHost) -> None:
     }
     assert all(each.no_log for each in played.sent if each.name == "win_scheduled_task")
     assert secret not in played.run.output
-    assert secret not in json.dumps(list(played.run.results))
+    assert secret not in json.dumps(played.run.results)
 
 
-@pytest.mark.parametrize(
-    ("account", "username", "logon"),
-    [
-        ("SYSTEM", SYSTEM, "service_account"),
-        ("NT AUTHORITY\\LOCAL SERVICE", "S-1-5-19", "service_account"),
-        ("network service", "S-1-5-20", "service_account"),
-        ("EXAMPLE\\backup$", "EXAMPLE\\backup$", "password"),
-    ],
-)
-def test_accounts_without_a_password(host: WindowsHost, account: str, username: str, logon: str) -> None:
-    played = _provision(host, "--tags", "sqlite_backup_schedule", sqlite_backup_account=account)
+@pytest.mark.thorough
+def test_accounts_without_a_password(host: WindowsHost) -> None:
+    accounts = {
+        "SYSTEM": (SYSTEM, "service_account"),
+        "NT AUTHORITY\\LOCAL SERVICE": ("S-1-5-19", "service_account"),
+        "network service": ("S-1-5-20", "service_account"),
+        "EXAMPLE\\backup$": ("EXAMPLE\\backup$", "password"),
+    }
+    role = {"name": "sqliteops.backup.sqlite_backup"}
+    tasks = [{"ansible.builtin.import_role": role, "vars": {"sqlite_backup_account": each}} for each in accounts]
 
-    (task,) = played.of("win_scheduled_task")
-    assert (task["username"], task["logon_type"], "password" in task) == (username, logon, False)
+    played = host.play(
+        [{"hosts": NAME, "gather_facts": False, "tasks": tasks}],
+        {"sqlite_backup_databases": [AGENT]},
+        "--tags",
+        "sqlite_backup_schedule",
+    )
+
+    sent = played.of("win_scheduled_task")
+    assert [(each["username"], each["logon_type"]) for each in sent] == [*accounts.values()]
+    assert not any("password" in each for each in sent)
 
 
+@pytest.mark.thorough
 def test_an_account_that_needs_a_password_is_refused(host: WindowsHost) -> None:
     played = _provision(host, sqlite_backup_account="EXAMPLE\\backup")
 
@@ -179,6 +213,7 @@ def test_an_account_that_needs_a_password_is_refused(host: WindowsHost) -> None:
     assert {each.name for each in played.sent} == {"setup"}
 
 
+@pytest.mark.thorough
 def test_the_task_of_a_database(host: WindowsHost) -> None:
     played = _provision(host, sqlite_backup_every="1d", sqlite_backup_active_hours="3")
 
@@ -212,6 +247,7 @@ def test_the_task_of_a_database(host: WindowsHost) -> None:
     }
 
 
+@pytest.mark.thorough
 def test_a_push_has_a_task_of_its_own(host: WindowsHost) -> None:
     host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": ["agent", "push@other"]})
     with_targets = {**AGENT, "targets": ["one", "two"], "active_hours": "6-22"}
@@ -236,6 +272,7 @@ def test_a_push_has_a_task_of_its_own(host: WindowsHost) -> None:
         }
 
 
+@pytest.mark.thorough
 def test_a_refused_configuration_does_not_take_its_place(host: WindowsHost) -> None:
     said = {"rc": 2, "stdout": "", "stderr": "agent: there is no database C:\\Data\\agent.db.\n", "changed": True}
     host.answer("win_command", said, argv=_command("try", "--if-backed-up", "--quiet"))
@@ -248,6 +285,7 @@ def test_a_refused_configuration_does_not_take_its_place(host: WindowsHost) -> N
     assert played.of("win_scheduled_task") == []
 
 
+@pytest.mark.thorough
 def test_a_first_backup_that_fails_is_told(host: WindowsHost) -> None:
     host.answer("win_command", {"rc": 10, "stdout": "", "stderr": "no disk"}, argv=_command("backup"))
 
@@ -257,6 +295,7 @@ def test_a_first_backup_that_fails_is_told(host: WindowsHost) -> None:
     assert played.run.last_failure.startswith("no disk")
 
 
+@pytest.mark.thorough
 def test_what_somebody_else_made_is_refused(host: WindowsHost) -> None:
     host.answer("win_powershell", {"output": [f"{ROOT}: S-1-5-21-1-2-3-1001"]})
 
@@ -270,6 +309,7 @@ def test_what_somebody_else_made_is_refused(host: WindowsHost) -> None:
     assert look["parameters"] == {"Path": looked_at, "Account": SYSTEM}
 
 
+@pytest.mark.thorough
 def test_python_is_missing(host: WindowsHost) -> None:
     variables = {"sqlite_backup_python": "D:\\Python\\python.exe"}
     argv = ["D:\\Python\\python.exe", "-c", "import sqlite3, sys; sys.exit(sys.version_info < (3, 9))"]
@@ -283,6 +323,7 @@ def test_python_is_missing(host: WindowsHost) -> None:
         assert played.of("win_package") == played.of("win_file") == []
 
 
+@pytest.mark.thorough
 def test_python_is_installed(host: WindowsHost) -> None:
     package = {"path": "https://mirror.example/python-3.13.9-amd64.exe", "checksum": "00" * 32}
     variables = {"sqlite_backup_python": "D:\\Python\\python.exe", "sqlite_backup_python_package": package}
@@ -303,15 +344,7 @@ def test_python_is_installed(host: WindowsHost) -> None:
         ]
 
 
-def test_the_runner_is_the_one_of_the_collection(host: WindowsHost, tmp_path: Path) -> None:
-    played = _provision(host, "--tags", "sqlite_backup_runner")
-
-    archive = tmp_path / "runner.zip"
-    archive.write_bytes(played.copied[RUNNER])
-    with zipfile.ZipFile(archive) as runner:
-        assert "__main__.py" in runner.namelist()
-
-
+@pytest.mark.thorough
 def test_databases_that_are_not_listed_are_named_or_removed(host: WindowsHost) -> None:
     _answer_as_it_should_be(host, _provision(host))
     other = {**AGENT, "name": "other"}
@@ -345,6 +378,7 @@ def test_taken_away(host: WindowsHost) -> None:
     assert {each["state"] for each in played.of("win_file")} == {"absent"}
 
 
+@pytest.mark.thorough
 def test_what_others_have_there_stays(host: WindowsHost) -> None:
     _answer_as_it_should_be(host, _provision(host), "databases.d\\other.json", "key.txt")
 
@@ -353,6 +387,7 @@ def test_what_others_have_there_stays(host: WindowsHost) -> None:
     assert [each["path"] for each in played.of("win_file")] == [f"{CONFIGURATION}\\databases.d\\agent.json"]
 
 
+@pytest.mark.thorough
 def test_taken_away_where_nothing_is(host: WindowsHost) -> None:
     played = _provision(host, sqlite_backup_state="absent")
 
@@ -361,29 +396,23 @@ def test_taken_away_where_nothing_is(host: WindowsHost) -> None:
     assert played.of("win_scheduled_task") == []
 
 
-@pytest.mark.parametrize(
-    "variables", [{"ansible_shell_type": "powershell"}, {"ansible_shell_type": "cmd"}, {"ansible_connection": "psrp"}]
-)
-def test_back_up_now(host: WindowsHost, variables: Mapping[str, str]) -> None:
+def test_back_up_now(host: WindowsHost) -> None:
     results = [{"name": "agent", "error": None, "changed": True, "backup": {"id": "1", "type": "full"}}]
     answer = {"rc": 0, "stdout": json.dumps({"changed": True, "results": results, "error": None}), "stderr": ""}
     words = ["--json", "--all", "--reason=before migration 42", "--pinned"]
     host.answer("win_command", answer, argv=_command("backup", *words, name=()))
-    if "ansible_shell_type" in variables:
-        host.variables.update(variables)
 
     played = host.run("sqliteops.backup.backup_now", {"reason": "before migration 42", "pinned": True})
 
     assert played.run.code == 0, played.run.output
-    assert played.run.changed == ["sqliteops.backup.sqlite_backup : Run the runner of a Windows host"]
     assert [each["argv"] for each in played.of("win_command")] == [_command("backup", *words, name=())]
+    assert '"type": "full"' in _told(played)
 
 
-def test_provision_playbook(host: WindowsHost) -> None:
-    played = host.run("sqliteops.backup.provision_backups", {"sqlite_backup_databases": [AGENT]})
-
-    assert played.run.code == 0, played.run.output
-    assert [each["name"] for each in played.of("win_scheduled_task")] == ["agent"]
+def _host(folder: Path) -> WindowsHost:
+    made = WindowsHost(folder)
+    made.answer("win_stat", {"stat": {"exists": True}}, path=PYTHON)
+    return made
 
 
 def _provision(host: WindowsHost, *flags: str, databases: Any = (AGENT,), **variables: Any) -> Played:
@@ -395,8 +424,9 @@ def _command(verb: str, *words: str, name: tuple[str, ...] = ("agent",)) -> list
 
 
 def _words(played: Played) -> list[list[str]]:
-    """The commands for the runner."""
-    return [each["argv"] for each in played.of("win_command") if RUNNER in each["argv"]]
+    """The commands that the runner gets; in check mode the module does nothing."""
+    commands = (each.arguments["argv"] for each in played.sent if each.name == "win_command" and not each.check)
+    return [argv for argv in commands if RUNNER in argv]
 
 
 def _configured(played: Played) -> dict[str, Any]:
@@ -410,11 +440,8 @@ def _told(played: Played) -> str:
 
 def _answer_as_it_should_be(host: WindowsHost, first: Played, *more: str) -> None:
     """From now on the host is as ``first`` left it, with ``more`` files in the directory of the configuration."""
-    here = {
-        path: hashlib.sha1(data, usedforsecurity=False).hexdigest()
-        for path, data in first.copied.items()
-        if path.endswith(".json")
-    }
+    texts = {path: data for path, data in first.copied.items() if path.endswith(".json")}
+    here = {path: hashlib.sha1(data, usedforsecurity=False).hexdigest() for path, data in texts.items()}
     here |= dict.fromkeys((f"{CONFIGURATION}\\{each}" for each in more), "")
     directories = [f"{CONFIGURATION}\\databases.d", f"{CONFIGURATION}\\seen.d"]
     files = [{"path": path, "isdir": False, "checksum": checksum} for path, checksum in here.items()]
