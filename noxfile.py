@@ -42,6 +42,8 @@ CORES = {
 # What makes hosts in containers.
 HOST_PROGRAMS = ["podman", "runc", "debootstrap", "ssh"]
 SCENARIOS = ["default", "offsite", "recover", "restore"]
+# Names a Windows host of yours, which is no container.
+WINDOWS_HOST = "MOLECULE_WINDOWS_HOST"
 # What the closing pytest run of `make test` covers, in the environment that nox runs in.
 PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"
@@ -182,10 +184,7 @@ def molecule(session: nox.Session) -> None:
     if os.geteuid() != 0 or missing:
         session.skip("Only root can start hosts" if not missing else f"Not installed: {', '.join(missing)}")
     _install(session, "molecule")
-    _link_collection()
-    foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
-    env: dict[str, str | None] = dict.fromkeys(foreign)
-    env["ANSIBLE_COLLECTIONS_PATH"] = str(BUILD / "collections")
+    env = _molecule_environment()
     words = session.posargs or ["test", "--no-command-borders"]
     named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in ("-s", "--scenario-name")]
     for scenario in named or (["default"] if session.posargs else SCENARIOS):
@@ -213,6 +212,34 @@ def windows(session: nox.Session) -> None:
     session.run(sys.executable, "tests/support/wine.py", "-m", "pytest", *PARALLEL, *words, env=HERMETIC)
 
 
+@nox.session(name="molecule-windows", tags=["test"])
+def molecule_windows(session: nox.Session) -> None:
+    """The role sqlite_backup on a Windows host of yours. Words after `--` are Molecule's, such as `converge`."""
+    if not os.environ.get(WINDOWS_HOST):
+        session.skip(f"{WINDOWS_HOST} is not set")
+    _install(session, "molecule-windows")
+    collections = _windows_collections(session)
+    env = _molecule_environment()
+    env |= {name: value for name, value in os.environ.items() if name.startswith("MOLECULE_WINDOWS_")}
+    env["ANSIBLE_COLLECTIONS_PATH"] = os.pathsep.join((str(BUILD / "collections"), str(collections)))
+    env["MOLECULE_EPHEMERAL_DIRECTORY"] = str(BUILD / "molecule" / "windows")
+    words = session.posargs or ["test", "--no-command-borders"]
+    session.run("molecule", *words, "--scenario-name", "windows", env=env)
+
+
+def _molecule_environment() -> dict[str, str | None]:
+    """One in which no setting of the user counts, and the collection is this checkout."""
+    _link_collection()
+    foreign = (name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_")))
+    return {**dict.fromkeys(foreign), "ANSIBLE_COLLECTIONS_PATH": str(BUILD / "collections")}
+
+
+def _windows_collections(session: nox.Session) -> Path:
+    """Where the collections for Windows hosts are; the Makefile gets them."""
+    session.run("make", "--silent", f"{BUILD.name}/collections-windows/.ready", external=True)
+    return BUILD / "collections-windows"
+
+
 @nox.session
 def mutation(session: nox.Session) -> None:
     """Mutation testing of the code: what no unit test would miss. Words after `--` are those of its script."""
@@ -232,13 +259,14 @@ def _link_collection() -> None:
 def _build_artifact(session: nox.Session, checkout: Path) -> Path:
     """Build ``checkout``, a copy in a collections tree. What was built takes its place, and is linted and imported."""
     root = checkout.parents[2]
+    windows = _windows_collections(session)
     with session.chdir(root):
         session.run("ansible-galaxy", "collection", "build", "--force", str(checkout))
         (tarball,) = root.glob("*.tar.gz")
         shutil.rmtree(checkout)
         shutil.unpack_archive(tarball, checkout)
     with session.chdir(checkout):
-        collections = {"ANSIBLE_COLLECTIONS_PATH": str(root)}
+        collections = {"ANSIBLE_COLLECTIONS_PATH": os.pathsep.join((str(root), str(windows)))}
         session.run("ansible-lint", "--profile", "production", "--strict", "--offline", env=collections)
     with session.chdir(root):
         scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(root / "importer")}

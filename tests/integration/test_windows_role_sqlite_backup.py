@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from integration import harness
 from integration.windows_host import NAME, Played, WindowsHost
 
 ROOT = "C:\\ProgramData\\sqlite-backup"
@@ -407,6 +408,25 @@ def test_back_up_now(host: WindowsHost) -> None:
     assert played.run.code == 0, played.run.output
     assert [each["argv"] for each in played.of("win_command")] == [_command("backup", *words, name=())]
     assert '"type": "full"' in _told(played)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("step", ["prepare", "verify", "cleanup"])
+def test_the_molecule_scenario_sends_what_the_modules_know(host: WindowsHost, step: str) -> None:
+    scenario = harness.ROOT / "extensions" / "molecule" / "windows"
+    host.answer("win_powershell", {"output": [ADMINISTRATORS, SYSTEM, SYSTEM]}, parameters={"Path": ROOT})
+    task = {"state": {"status": "TASK_STATE_READY", "last_task_result": 0}}
+    settings = {"multiple_instances": 2, "start_when_available": True}
+    host.answer("win_scheduled_task_stat", {**task, "settings": settings}, name="molecule")
+    host.answer("win_command", {"rc": 0, "stdout": "42\r\n", "stderr": ""})
+    database = {"name": "molecule", "path": "C:\\ProgramData\\sqlite-backup-molecule\\molecule.db"}
+
+    played = host.run(
+        str(scenario / f"{step}.yml"), {"sqlite_backup_python": PYTHON, "sqlite_backup_databases": [database]}
+    )
+
+    assert played.run.code == 0, played.run.output
+    assert played.sent != []
 
 
 def _host(folder: Path) -> WindowsHost:
