@@ -44,6 +44,7 @@ HOST_PROGRAMS = ["podman", "runc", "debootstrap", "ssh"]
 SCENARIOS = ["default", "offsite", "recover", "restore"]
 # Names a Windows host of yours, which is no container.
 WINDOWS_HOST = "MOLECULE_WINDOWS_HOST"
+WINDOWS_SESSION = "molecule-windows"
 # What the closing pytest run of `make test` covers, in the environment that nox runs in.
 PRIMARY_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PRIMARY_CORE = "2.21" if sys.version_info >= (3, 12) else "2.19"
@@ -184,6 +185,8 @@ def molecule(session: nox.Session) -> None:
     if os.geteuid() != 0 or missing:
         session.skip("Only root can start hosts" if not missing else f"Not installed: {', '.join(missing)}")
     _install(session, "molecule")
+    if not os.environ.get(WINDOWS_HOST):
+        session.log(f"{WINDOWS_SESSION} skipped: {WINDOWS_HOST} is not set")
     env = _molecule_environment()
     words = session.posargs or ["test", "--no-command-borders"]
     named = [words[place + 1] for place, word in enumerate(words[:-1]) if word in ("-s", "--scenario-name")]
@@ -212,12 +215,12 @@ def windows(session: nox.Session) -> None:
     session.run(sys.executable, "tests/support/wine.py", "-m", "pytest", *PARALLEL, *words, env=HERMETIC)
 
 
-@nox.session(name="molecule-windows", tags=["test"])
+@nox.session(name=WINDOWS_SESSION, tags=["test"])
 def molecule_windows(session: nox.Session) -> None:
     """The role sqlite_backup on a Windows host of yours. Words after `--` are Molecule's, such as `converge`."""
     if not os.environ.get(WINDOWS_HOST):
         session.skip(f"{WINDOWS_HOST} is not set")
-    _install(session, "molecule-windows")
+    _install(session, WINDOWS_SESSION)
     collections = _windows_collections(session)
     env = _molecule_environment()
     env |= {name: value for name, value in os.environ.items() if name.startswith("MOLECULE_WINDOWS_")}
@@ -259,17 +262,18 @@ def _link_collection() -> None:
 def _build_artifact(session: nox.Session, checkout: Path) -> Path:
     """Build ``checkout``, a copy in a collections tree. What was built takes its place, and is linted and imported."""
     root = checkout.parents[2]
-    windows = _windows_collections(session)
+    # Ansible looks for collections where Python looks for modules, too, whatever path the importer sets.
+    windows = {"PYTHONPATH": str(_windows_collections(session))}
     with session.chdir(root):
         session.run("ansible-galaxy", "collection", "build", "--force", str(checkout))
         (tarball,) = root.glob("*.tar.gz")
         shutil.rmtree(checkout)
         shutil.unpack_archive(tarball, checkout)
     with session.chdir(checkout):
-        collections = {"ANSIBLE_COLLECTIONS_PATH": os.pathsep.join((str(root), str(windows)))}
+        collections = {"ANSIBLE_COLLECTIONS_PATH": str(root), **windows}
         session.run("ansible-lint", "--profile", "production", "--strict", "--offline", env=collections)
     with session.chdir(root):
-        scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(root / "importer")}
+        scratch = {"GALAXY_IMPORTER_ANSIBLE_LOCAL_TMP": str(root / "importer"), **windows}
         log = session.run("python", "-m", "galaxy_importer.main", tarball.name, env=scratch, silent=True)
     session.log(log)
     complaints = re.findall(r"^(?:WARNING|ERROR|CRITICAL).*", log, flags=re.MULTILINE)
