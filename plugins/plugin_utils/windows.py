@@ -9,7 +9,7 @@ import math
 import ntpath
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
@@ -78,10 +78,10 @@ def trigger(runs: Sequence[tuple[int, int]], delay_seconds: int = 0) -> dict[str
 def duration(seconds: float) -> str:
     """As the task scheduler itself writes it, in ISO 8601."""
     rest = math.ceil(seconds)
-    parts: Mapping[str, int] = {}
+    texts = []
     for size, unit in _UNITS:
         number, rest = divmod(rest, size)
-        parts = {**parts, unit: number}
-    days = f"{parts['D']}D" if parts["D"] else ""
-    time = "".join(f"{parts[unit]}{unit}" for unit in "HMS" if parts[unit])
-    return f"P{days}{'T' + time if time or not days else ''}" if days or time else "PT0S"
+        texts.append(f"{number}{unit}" if number else "")
+    days, *times = texts
+    time = "".join(times)
+    return f"P{days}{'T' if time else ''}{time}" if days or time else "PT0S"
