@@ -9,6 +9,7 @@ scheduler make of it is not seen here.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import json
 import zipfile
@@ -45,9 +46,9 @@ IDEMPOTENT = {
 
 @dataclass(frozen=True)
 class Fresh:
-    host: WindowsHost
     check: Played
     first: Played
+    again: Played
 
 
 @pytest.fixture
@@ -57,13 +58,12 @@ def host(tmp_path: Path) -> WindowsHost:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
-    """A host on which nothing was, by the playbook."""
+    """A host on which nothing was, by the playbook: in check mode, then really, then once more."""
     host = _host(tmp_path_factory.mktemp("windows"))
-    check, first = (
-        host.run("sqliteops.backup.provision_backups", {"sqlite_backup_databases": [AGENT]}, *flags)
-        for flags in (("--check",), ())
-    )
-    return Fresh(host, check, first)
+    given = {"sqlite_backup_databases": [AGENT]}
+    check, first = (host.run("sqliteops.backup.provision_backups", given, *flags) for flags in (("--check",), ()))
+    _answer_as_it_should_be(host, first)
+    return Fresh(check, first, host.run("sqliteops.backup.provision_backups", given))
 
 
 def test_a_fresh_host_in_check_mode(fresh: Fresh) -> None:
@@ -91,11 +91,8 @@ def test_a_fresh_host(fresh: Fresh) -> None:
     assert json.loads(tried) == content
 
 
-def test_a_second_run_has_nothing_to_do(host: WindowsHost) -> None:
-    first = _provision(host)
-    _answer_as_it_should_be(host, first)
-
-    again = _provision(host)
+def test_a_second_run_has_nothing_to_do(fresh: Fresh) -> None:
+    again = fresh.again
 
     assert again.run.code == 0, again.run.output
     assert again.run.changed == []
@@ -214,13 +211,13 @@ def test_an_account_that_needs_a_password_is_refused(host: WindowsHost) -> None:
     assert {each.name for each in played.sent} == {"setup"}
 
 
-@pytest.mark.thorough
-def test_the_task_of_a_database(host: WindowsHost) -> None:
-    played = _provision(host, sqlite_backup_every="1d", sqlite_backup_active_hours="3")
-
-    (task,) = played.of("win_scheduled_task")
-    (minute,) = {_configured(played)["due"]["minute"]}
-    assert task.pop("triggers") == [{"type": "daily", "start_boundary": f"2026-01-01T03:{int(minute):02}:00"}]
+def test_the_task_of_a_database(fresh: Fresh) -> None:
+    (given,) = fresh.first.of("win_scheduled_task")
+    task = dict(given)
+    minute = int(_configured(fresh.first)["due"]["minute"])
+    repetition = {"interval": "PT1H", "duration": "PT23H30M", "stop_at_duration_end": False}
+    start = f"2026-01-01T00:{minute:02}:00"
+    assert task.pop("triggers") == [{"type": "daily", "start_boundary": start, "repetition": repetition}]
     assert task.pop("actions") == [
         {
             "path": PYTHON,
@@ -253,7 +250,7 @@ def test_a_push_has_a_task_of_its_own(host: WindowsHost) -> None:
     host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": ["agent", "push@other"]})
     with_targets = {**AGENT, "targets": ["one", "two"], "active_hours": "6-22"}
 
-    played = _provision(host, databases=[with_targets, {**AGENT, "name": "other"}])
+    played = _provision(host, "--tags", "sqlite_backup_schedule", databases=[with_targets, {**AGENT, "name": "other"}])
 
     gone, backup, push, other = played.of("win_scheduled_task")
     assert gone == {"name": "push@other", "path": "\\sqlite-backup", "state": "absent"}
@@ -261,10 +258,9 @@ def test_a_push_has_a_task_of_its_own(host: WindowsHost) -> None:
     assert backup["actions"][0]["arguments"] == f"{RUNNER} backup agent --config {CONFIGURATION} --no-push"
     assert push["actions"][0]["arguments"] == f"{RUNNER} push agent --config {CONFIGURATION}"
     assert push["execution_time_limit"] == "P14D"
-    minute = int(_configured(played)["due"]["minute"])
-    assert backup["triggers"][0]["start_boundary"] == f"2026-01-01T06:{minute:02}:00"
-    hours, minutes = divmod(6 * 60 + minute + 10, 60)
-    assert push["triggers"][0]["start_boundary"] == f"2026-01-01T{hours:02}:{minutes:02}:00"
+    begins = [dt.datetime.fromisoformat(each["triggers"][0]["start_boundary"]) for each in (backup, push)]
+    assert begins[0].hour == 6
+    assert begins[1] - begins[0] == dt.timedelta(minutes=10)
     for each in (backup, push):
         assert each["triggers"][0]["repetition"] == {
             "interval": "PT1H",
@@ -329,7 +325,8 @@ def test_python_is_installed(host: WindowsHost) -> None:
     package = {"path": "https://mirror.example/python-3.13.9-amd64.exe", "checksum": "00" * 32}
     variables = {"sqlite_backup_python": "D:\\Python\\python.exe", "sqlite_backup_python_package": package}
 
-    check, played = (_provision(host, *flags, **variables) for flags in (("--check",), ()))
+    only = ("--tags", "sqlite_backup_packages")
+    check, played = (_provision(host, *only, *flags, **variables) for flags in (("--check",), ()))
 
     assert (check.run.code, played.run.code) == (0, 0), played.run.output
     for each in (check, played):
@@ -346,11 +343,11 @@ def test_python_is_installed(host: WindowsHost) -> None:
 
 
 @pytest.mark.thorough
-def test_databases_that_are_not_listed_are_named_or_removed(host: WindowsHost) -> None:
-    _answer_as_it_should_be(host, _provision(host))
+def test_databases_that_are_not_listed_are_named_or_removed(host: WindowsHost, fresh: Fresh) -> None:
+    _answer_as_it_should_be(host, fresh.first)
     other = {**AGENT, "name": "other"}
 
-    warned = _provision(host, databases=[other])
+    warned = _provision(host, "--tags", "sqlite_backup_schedule", databases=[other])
 
     assert "agent: configured in C:\\ProgramData\\sqlite-backup\\config\\databases.d" in _told(warned)
 
@@ -361,8 +358,8 @@ def test_databases_that_are_not_listed_are_named_or_removed(host: WindowsHost) -
     assert gone == [f"{CONFIGURATION}\\databases.d\\agent.json"]
 
 
-def test_taken_away(host: WindowsHost) -> None:
-    _answer_as_it_should_be(host, _provision(host))
+def test_taken_away(host: WindowsHost, fresh: Fresh) -> None:
+    _answer_as_it_should_be(host, fresh.first)
 
     played = _provision(host, sqlite_backup_state="absent")
 
@@ -380,8 +377,8 @@ def test_taken_away(host: WindowsHost) -> None:
 
 
 @pytest.mark.thorough
-def test_what_others_have_there_stays(host: WindowsHost) -> None:
-    _answer_as_it_should_be(host, _provision(host), "databases.d\\other.json", "key.txt")
+def test_what_others_have_there_stays(host: WindowsHost, fresh: Fresh) -> None:
+    _answer_as_it_should_be(host, fresh.first, "databases.d\\other.json", "key.txt")
 
     played = _provision(host, sqlite_backup_state="absent")
 
