@@ -118,7 +118,7 @@ def test_absent(host: WindowsHost) -> None:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"serve": True}, "The role makes no service on a Windows host."),
+        ({"serve": True}, "sqlite-backup serve does not run on Windows."),
         ({"audit_syslog": True}, "Allowed there is sqlite_monitoring_audit_syslog: false"),
         ({"otlp_endpoint": "http://127.0.0.1:4318"}, "The role makes no virtual environment on a Windows host."),
         ({"status_file": "/var/lib/status.json"}, "Allowed is an absolute path of Windows"),
