@@ -13,6 +13,8 @@ import pytest
 from integration import harness
 from integration.windows_host import NAME, Played, WindowsHost
 
+pytestmark = pytest.mark.thorough
+
 PYTHON = r"C:\Program Files\Python313\python.exe"
 RUNNER = r"C:\ProgramData\sqlite-backup\bin\sqlite-backup.pyz"
 CONFIG = r"C:\ProgramData\sqlite-backup\config"

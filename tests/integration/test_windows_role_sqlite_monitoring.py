@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from integration.windows_host import Played, WindowsHost
 
+pytestmark = pytest.mark.thorough
+
 ROOT = r"C:\ProgramData\sqlite-backup"
 METRICS = r"C:\Program Files\windows_exporter\textfile_inputs"
 WATCH = rf"{ROOT}\config\watch.json"

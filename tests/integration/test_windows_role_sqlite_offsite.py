@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from integration.windows_host import Played, WindowsHost
 
+pytestmark = pytest.mark.thorough
+
 CONFIG = r"C:\ProgramData\sqlite-backup\config"
 SECRET = "never-to-be-shown"
 S3 = {

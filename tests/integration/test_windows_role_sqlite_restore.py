@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from integration.windows_host import Played, WindowsHost
 
+pytestmark = pytest.mark.thorough
+
 PYTHON = r"C:\Program Files\Python313\python.exe"
 RUNNER = r"C:\ProgramData\sqlite-backup\bin\sqlite-backup.pyz"
 SCRATCH = r"C:\Temp\sqlite-restore.x1"
