@@ -8,6 +8,7 @@ The documentation is in restore_settings.yml.
 
 from __future__ import annotations
 
+import base64
 import json
 import ntpath
 from collections.abc import Callable, Mapping
@@ -44,7 +45,10 @@ class Settings:
 
 
 def restore_settings(settings: Mapping[str, Any], description: str = "") -> dict[str, Any]:
-    """What the runner reads, and the name of the database; ``description`` is the file of the repository, if any."""
+    """What the runner reads, and the name of the database; ``description`` is the file of the repository, in base64.
+
+    A template of an older Ansible makes a dictionary of the text itself.
+    """
     try:
         return _settings(Settings(**settings), _told(description))
     except (TypeError, UsageError) as error:
@@ -118,7 +122,7 @@ def _target(given: Mapping[str, Any], url: str, name: str) -> dict[str, Any]:
 def _told(description: str) -> dict[str, str]:
     """What the file of the repository says; of a damaged one the manifests will tell it to the runner."""
     try:
-        content = json.loads(description or "{}")
+        content = json.loads(base64.b64decode(description) or b"{}")
     except (ValueError, RecursionError):
         return {}
     found = content if isinstance(content, dict) else {}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import sqlite3
@@ -67,7 +68,8 @@ def test_the_steps_of_a_restore(host: Host) -> None:
         "expect_tables": ["item"],
         "health_assertions": [{"sql": ROWS, "equals": rows}],
     }
-    told = restore_settings(settings, (host.repository / "repository.json").read_text(encoding="utf-8"))
+    described = base64.b64encode((host.repository / "repository.json").read_bytes()).decode()
+    told = restore_settings(settings, described)
     end = ["--config", host.write("scratch", told["files"])]
     words = ["restore", told["name"], "--dest", place["path"], "--check", "full", *end]
 
