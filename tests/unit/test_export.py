@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import contents, database, portable
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import NoSpaceError
 from support import databases, keys
@@ -129,6 +129,7 @@ def test_a_dry_run_decides_and_writes_nothing(host: Host, into: Path) -> None:
     assert not host.run("export", "agent", "--into", into, "--dry-run", "--json").result["changed"]
 
 
+@keys.needs_age
 def test_it_is_encrypted_as_the_backups_are(host: Host, into: Path) -> None:
     with_age = {"method": "age", "recipients": [keys.age_recipient()]}
     host.add("agent", encryption=with_age, identity_file=str(keys.age_identity()))
@@ -143,6 +144,7 @@ def test_it_is_encrypted_as_the_backups_are(host: Host, into: Path) -> None:
     assert for_two.code == 18, "it is for one"
 
 
+@keys.needs_age
 def test_plain_text_is_not_taken_for_what_is_to_be_encrypted(host: Host, into: Path) -> None:
     host.run("export", "agent", "--into", into)
     host.add("agent", encryption={"method": "age", "recipients": [keys.age_recipient()]})
@@ -200,6 +202,20 @@ def test_a_full_disk_leaves_nothing(host: Host, into: Path, monkeypatch: pytest.
 
     assert said.code == NoSpaceError.code
     assert not list(into.parent.iterdir())
+
+
+def test_the_database_can_be_moved_after_a_failure(host: Host, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads it is closed, also where somebody still looks at the failure: Windows moves nothing that is open."""
+    closed = []
+    real = contents.Contents.close
+    monkeypatch.setattr(contents.Contents, "close", lambda self: (closed.append(self._cursor), real(self)))
+    monkeypatch.setattr(portable, "LONGEST_LINE_BYTES", 5)
+
+    assert host.run("export", "agent", "--into", into).code == 18
+
+    (cursor,) = closed
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        cursor.fetchone()
 
 
 def test_a_damaged_database_leaves_nothing(host: Host, into: Path) -> None:

@@ -87,7 +87,13 @@ class Contents:
         permits.begin_virtual_tables(connection)
         connection.set_authorizer(permits.reading())
         connection.text_factory = values.text
+        self._cursor: sqlite3.Cursor | None = None
         self.objects = self._objects()
+
+    def close(self) -> None:
+        """End what was not read to its end: until then the file stays open, whoever closes the connection."""
+        if self._cursor is not None:
+            self._cursor.close()
 
     def rows(self, table: Object) -> Iterator[tuple[Any, ...]]:
         """The rows of a table in the order of their keys; a text that is none in its encoding is ``RawText``."""
@@ -99,7 +105,8 @@ class Contents:
         where = f" WHERE {_named(only)}" if only else ""
         query = f"SELECT {', '.join(words)} FROM main.{quoted(table.name)} {order}{where}"
         # One of SQLite's own: ours looks at each row for a message that is not UTF-8, and no name here is.
-        found = sqlite3.Connection.cursor(self._connection).execute(query, only)
+        self._cursor = sqlite3.Connection.cursor(self._connection)
+        found = self._cursor.execute(query, only)
         count = 0
         for row in found:
             count += 1

@@ -229,8 +229,8 @@ class _Exporting:
         outcome = self._outcome
         with doing(self._action), confined.bounded(self._deadline.seconds):
             connection.set_progress_handler(self._deadline.passed, contents.STEPS)
-            source = Contents(connection, header, self._request.tables)
-            warnings = self._write_texts(source)
+            with contextlib.closing(Contents(connection, header, self._request.tables)) as source:
+                warnings = self._write_texts(source)
         outcome.tables = {each.name: each.rows for each in _tables(source) if each.rows is not None}
         outcome.warnings.extend([*source.warnings, *warnings])
 

@@ -221,9 +221,10 @@ def _digest(connection: Connection, header: Header | None, names: tuple[str, ...
     """The digest that an export of this database has at its end."""
     with confined.bounded(deadline.seconds):
         connection.set_progress_handler(deadline.passed, contents.STEPS)
-        lines = portable.Lines(Contents(connection, header, names))
-        for _piece in lines:
-            pass
+        with contextlib.closing(Contents(connection, header, names)) as source:
+            lines = portable.Lines(source)
+            for _piece in lines:
+                pass
     return lines.sha256
 
 
