@@ -214,7 +214,7 @@ class Export:
         if not self._line:
             self._fail("it ends here, and is not whole")
         try:
-            return json.loads(self._line, parse_constant=_no_number)
+            return _DECODER.decode(self._line.decode())
         except (ValueError, RecursionError):
             self._fail("that is no line of an export")
 
@@ -230,6 +230,9 @@ class Export:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 def _is_list_of_texts(found: Any) -> bool:

@@ -222,19 +222,14 @@ class _Rebuilt:
 
     def _insert(self, statement: str, batch: list[list[Any]]) -> None:
         """A text is bound as the bytes that the database has, where SQLite would else change it."""
-        rows = ([self._bound(each) for each in row] for row in batch)
+        rows = batch if self._codec == "utf-8" else ([_bound(each, self._codec) for each in row] for row in batch)
         for raw, some in itertools.groupby(rows, _places_of_raw):
             words = (_AS_TEXT if place in raw else "?" for place in range(len(batch[0])))
             with self._doing_ourselves():
                 self._connection.executemany(
                     f"{statement}({', '.join(words)})",
-                    ([each.data if isinstance(each, values.RawText) else each for each in row] for row in some),
+                    some if not raw else ([getattr(each, "data", each) for each in row] for row in some),
                 )
-
-    def _bound(self, value: Any) -> Any:
-        if self._codec != "utf-8" and isinstance(value, str) and _CHANGED.search(value):
-            return values.RawText(value.encode(self._codec))
-        return value
 
     def _has(self, table: Object) -> bool:
         query = "SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = ?"
@@ -242,7 +237,15 @@ class _Rebuilt:
         return ours and self._connection.execute(query, (table.name,)).fetchone() is not None
 
 
+def _bound(value: Any, codec: str) -> Any:
+    if isinstance(value, str) and _CHANGED.search(value):
+        return values.RawText(value.encode(codec))
+    return value
+
+
 def _places_of_raw(row: Sequence[Any]) -> tuple[int, ...]:
+    if values.RawText not in map(type, row):
+        return ()
     return tuple(place for place, each in enumerate(row) if isinstance(each, values.RawText))
 
 
