@@ -220,6 +220,21 @@ def test_some_tables_with_what_is_theirs(tmp_path: Path) -> None:
         assert connection.execute("SELECT * FROM sqlite_sequence").fetchall() == [("counted", 90)]
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE gone(a INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO gone VALUES (7); DROP TABLE gone",
+        "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO t VALUES (7); DELETE FROM sqlite_sequence",
+        "CREATE TABLE t(a INTEGER PRIMARY KEY AUTOINCREMENT); INSERT INTO sqlite_sequence VALUES ('nowhere', 'text')",
+    ],
+)
+def test_the_numbers_of_autoincrement_are_those_that_were_there(tmp_path: Path, script: str) -> None:
+    check_round_trip(
+        make(tmp_path / "a.db", f"{script}; CREATE TABLE t2(a DEFAULT 'autoincrement'); CREATE TABLE counted0(a)")
+    )
+    check_round_trip(tmp_path / "a.db", ["t2"])
+
+
 def test_an_index_without_texts_is_left_out_with_a_word(tmp_path: Path) -> None:
     path = make(
         tmp_path / "a.db", "CREATE VIRTUAL TABLE bare USING fts5(x, content=''); INSERT INTO bare VALUES ('a b')"

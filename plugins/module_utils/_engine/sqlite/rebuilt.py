@@ -41,7 +41,7 @@ _OWN = {
 # Where in the header stands that the file has a log: https://www.sqlite.org/fileformat2.html#file_format_version_numbers
 _VERSIONS_AT = 18
 _UNTRUE = "Make the export again. If it came from somebody else, ask where it is from."
-_LACKS = ("no such module", "no such tokenizer", "no such collation", "no such function", "unknown tokenizer", "unsafe")
+_LACKS = ("no such module", "no such tokenizer", "no such collation", "no such function", "unknown", "unsafe")
 
 # What SQLite would not turn into UTF-16 as it is.
 _CHANGED = re.compile("[\ufffe\uffff]")
@@ -206,6 +206,8 @@ class _Rebuilt:
 
     def _fill(self, table: Object, batches: Iterator[list[list[Any]]]) -> None:
         if table.type == contents.INTERNAL:
+            if table.name == contents.SEQUENCE and not self._has(table):
+                self._make_sequence()
             if not self._has(table):
                 raise _untrue(table)
             self._own(f"DELETE FROM main.{table.name}")
@@ -220,6 +222,13 @@ class _Rebuilt:
                 raise SourceBusyError("the timeout passed.", hint="Raise timeout.")
             self._insert(statement, batch)
 
+    def _make_sequence(self) -> None:
+        """Make SQLite's own table of numbers where nothing needs it: it stays when the last such table is dropped."""
+        taken = {each.name.lower() for each in self._export.objects}
+        free = next(name for number in itertools.count() if (name := f"counted{number}") not in taken)
+        self._own(f"CREATE TABLE main.{free}(a INTEGER PRIMARY KEY AUTOINCREMENT)")
+        self._own(f"DROP TABLE main.{free}")
+
     def _insert(self, statement: str, batch: list[list[Any]]) -> None:
         """A text is bound as the bytes that the database has, where SQLite would else change it."""
         rows = batch if self._codec == "utf-8" else ([_bound(each, self._codec) for each in row] for row in batch)
@@ -228,7 +237,7 @@ class _Rebuilt:
             with self._doing_ourselves():
                 self._connection.executemany(
                     f"{statement}({', '.join(words)})",
-                    some if not raw else ([getattr(each, "data", each) for each in row] for row in some),
+                    map(_without_marks, some) if raw else some,
                 )
 
     def _has(self, table: Object) -> bool:
@@ -241,6 +250,10 @@ def _bound(value: Any, codec: str) -> Any:
     if isinstance(value, str) and _CHANGED.search(value):
         return values.RawText(value.encode(codec))
     return value
+
+
+def _without_marks(row: Sequence[Any]) -> list[Any]:
+    return [each.data if isinstance(each, values.RawText) else each for each in row]
 
 
 def _places_of_raw(row: Sequence[Any]) -> tuple[int, ...]:
