@@ -237,7 +237,7 @@ class _Rebuilt:
             with self._doing_ourselves():
                 self._connection.executemany(
                     f"{statement}({', '.join(words)})",
-                    map(_without_marks, some) if raw else some,
+                    map(_without_marks if raw else list, some),
                 )
 
     def _has(self, table: Object) -> bool:
