@@ -88,6 +88,7 @@ def test_every_module_has_examples_that_run(documentation: Mapping[str, Document
         "sqlite_backup_runner",
         "sqlite_export",
         "sqlite_import",
+        "sqlite_discover_info",
         "sqlite_offsite_pull",
         "sqlite_offsite_push",
         "sqlite_restore",
@@ -232,6 +233,11 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         ansible.task("sqlite_backup_info", missing),
     ]
     exports, imports = _moved(ansible, place, repository)
+    (place.directory / "discover.json").write_text("{}", encoding="utf-8")
+    searches = [
+        ansible.task("sqlite_discover_info", {"paths": [str(place.srv)], "config": [str(place.directory)]}),
+        ansible.task("sqlite_discover_info", {"paths": [str(place.directory / "gone")]}),
+    ]
     verifications = [ansible.task("sqlite_verify", {**repository, "backup": "all", "level": "full"})]
     content = bytearray(place.database.read_bytes())
     content[4096:4128] = b"\xff" * 32
@@ -246,6 +252,7 @@ def _results(ansible: Session, place: Place) -> dict[str, list[Result]]:
         "sqlite_backup_runner": runners,
         "sqlite_export": exports,
         "sqlite_import": imports,
+        "sqlite_discover_info": searches,
         "sqlite_offsite_pull": pulls,
         "sqlite_offsite_push": pushes,
         "sqlite_restore": restores,

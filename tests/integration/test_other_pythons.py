@@ -32,6 +32,7 @@ def tasks(place: Place) -> dict[str, dict[str, Any]]:
         "sqlite_backup_runner": {"path": str(place.directory / "sqlite-backup"), "interpreter": RUNS_THE_RUNNER},
         "sqlite_export": {**repository, "dest": str(place.directory / "agent.jsonl")},
         "sqlite_import": {"src": str(place.directory / "agent.jsonl"), "dest": str(place.directory / "moved.db")},
+        "sqlite_discover_info": {"paths": [str(place.srv)]},
         "sqlite_offsite_pull": {**repository, **target},
         "sqlite_offsite_push": {**repository, **target},
         "sqlite_restore": {"dest": str(place.database), **repository},

@@ -110,10 +110,23 @@ def _demo(arguments: argparse.Namespace, console: Console) -> int:
     return result.code
 
 
+def _discover(arguments: argparse.Namespace, console: Console) -> int:
+    from . import discovery
+
+    for result in discovery.results(vars(arguments)):
+        lines = discovery.lines(result)
+        console.add("discover", result, lines[0])
+        console.say(*_named(result, lines))
+    code = code_of(console.results)
+    console.document("discover", code)
+    return code
+
+
 _OTHERS: dict[str, Callable[[argparse.Namespace, Console], int]] = {
     grammar.HELP: _help,
     "serve": _serve,
     "demo": _demo,
+    "discover": _discover,
 }
 
 

@@ -14,7 +14,7 @@ from ..repository.manifest import COLLECTION_VERSION
 from ..sqlite import library
 from ..system.errors import UsageError
 from . import manual, strict
-from .selection import OF_NONE, OF_ONE, SHOWING
+from .selection import OF_NONE, OF_ONE, OF_PATHS, SHOWING
 from .vocabulary import COMMANDS, PROGRAM, Command
 
 HELP = "help"
@@ -120,7 +120,7 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
     if name not in OF_NONE:
         metavar = _names(name).split("|", maxsplit=1)[0]
         subparser.add_argument("names", metavar=metavar, nargs="*", help=_help_on_names(name))
-    if name not in (*OF_ONE, *OF_NONE):
+    if name not in (*OF_ONE, *OF_NONE, *OF_PATHS):
         subparser.add_argument("--all", action="store_true", help="every configured database")
     _add_common(subparser)
     command.add_options(subparser)
@@ -129,11 +129,15 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
 
 
 def _names(command: str) -> str:
-    """How many databases a command takes."""
+    """How many databases, or paths, a command takes."""
+    if command in OF_PATHS:
+        return "[PATH…]"
     return "NAME" if command in OF_ONE else "[NAME…]" if command in SHOWING else "NAME…|--all"
 
 
 def _help_on_names(command: str) -> str:
+    if command in OF_PATHS:
+        return "directories to look in (default: as configured)"
     if command == "try":
         return "the name of the database; it need not be configured yet"
     if command in OF_ONE:

@@ -19,6 +19,7 @@ from . import config, strict
 # These show everything that is configured when no name is given; the others must be told.
 SHOWING = ("list", "status", "doctor")
 OF_NONE = ("serve", "demo")
+OF_PATHS = ("discover",)
 OF_ONE = (
     *("restore", "find-good", "compare", "extract", "export", "import", "guard", "pin", "unpin", "acknowledge", "pull"),
     "try",

@@ -193,6 +193,15 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--database", metavar="PATH", help="work with a copy of this database (default: one made up)")
 
 
+def _add_discover(parser: argparse.ArgumentParser) -> None:
+    exclude = "look at nothing there; a path with * and ?, may be repeated"
+    parser.add_argument("--exclude", metavar="PATTERN", action="append", default=[], help=exclude)
+    parser.add_argument("--cross-filesystems", action="store_true", help="also look at what is mounted below")
+    parser.add_argument("--limit", metavar="COUNT", type=int, help="stop at so many databases (default: 1000)")
+    lost = "end with 17 when a database is neither configured nor ignored"
+    parser.add_argument("--require-declared", action="store_true", help=lost)
+
+
 def _add_nothing(_parser: argparse.ArgumentParser) -> None:
     """No option of its own."""
 
@@ -223,6 +232,9 @@ the names of the databases and how they are."""
 _DEMO = """\
 It needs no configuration, and touches nothing but a temporary directory. A database
 of the operator's is only read. The exit code is 0 only when every proof held."""
+_DISCOVER = """\
+Only what may be a database by its size is opened, and 16 bytes of it are read. What is
+not backed up on purpose stands, with a reason, in discover.json of the configuration."""
 COMMANDS: dict[str, Command] = {
     "backup": Command(
         "Make a proven backup of the present content, then remove what retention does not keep.",
@@ -336,6 +348,12 @@ COMMANDS: dict[str, Command] = {
         _SERVE,
     ),
     "doctor": Command("Look for what could make a backup or a restore fail.", _add_nothing, ("doctor", "doctor agent")),
+    "discover": Command(
+        "Find SQLite databases below directories, and say which of them are configured here.",
+        _add_discover,
+        ("discover /srv /home", "discover /srv --exclude '*/node_modules' --require-declared"),
+        _DISCOVER,
+    ),
     "audit": Command(
         "Say whether the audit log is whole: each line has the digest of the one before it.",
         _add_audit,
