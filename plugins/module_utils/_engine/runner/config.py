@@ -23,7 +23,7 @@ from ..system import clock
 from ..system.errors import EngineError, ProgramMissingError, doing
 from ..system.options import Options
 from ..watch import schedule
-from ..work import contents, prune
+from ..work import included, prune
 from . import strict
 from .strict import Key, Where
 
@@ -207,7 +207,7 @@ def mistakes(given: Options) -> Iterator[tuple[str, EngineError]]:
     checks: dict[str, Callable[[], object]] = {
         "compression_level": lambda: codec.check_wanted_level(given["compression"], given["compression_level"]),
         "encryption": doing("Cannot encrypt")(lambda: encryption.requested(given["encryption"]).check_options()),
-        "include": lambda: contents.check(include.requested(given["include"])),
+        "include": lambda: included.check(include.requested(given["include"])),
         "keep_*": lambda: retention.check_rules(policy),
         "timezone": lambda: clock.zone(policy.timezone),
         "due": lambda: schedule.requested(given),

@@ -27,9 +27,9 @@ from ..sqlite.snapshot import Progress
 from ..system import clock, files, interrupts, owners
 from ..system.clock import Deadline, Phases
 from ..system.errors import EngineError, SourceCorruptError, Way, doing, explained, meaning
-from . import contents, preview
+from . import included, preview
 from .backup_request import Outcome, Request, requested
-from .contents import Contents
+from .included import Contents
 from .draft import Draft, Drafting
 
 __all__ = ["Outcome", "Request", "requested", "run"]
@@ -73,7 +73,7 @@ def _untold(error: EngineError) -> str:
 
 def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress: Progress | None) -> Outcome:
     source = database.locate(request.path, allow_empty=request.allow_empty)
-    beside = contents.gather(request.include, source=source.path, deadline=Deadline(request.timeout_seconds))
+    beside = included.gather(request.include, source=source.path, deadline=Deadline(request.timeout_seconds))
     compression = codec.choose_compression(request.compression)
     codec.check_level(compression, request.compression_level)
     request.encryption.check()

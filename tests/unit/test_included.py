@@ -17,7 +17,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     TargetUnreachableError,
     UsageError,
 )
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, contents, restore
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, included, restore
 from support import keys, limits, receivers
 from support.sites import Site
 
@@ -69,7 +69,7 @@ def stored(outcome: backup.Outcome) -> dict[str, bytes]:
 )
 def test_what_does_not_go_together_is_refused(given: dict[str, Any], why: str) -> None:
     with pytest.raises(UsageError) as caught:
-        contents.check(asked(**given))
+        included.check(asked(**given))
     assert why in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
@@ -193,7 +193,7 @@ def test_answer_that_is_none_is_an_error_in_time(answer: receivers.Answer, why: 
         given = {"kind": "metrics", "url": f"{receiver.url}/?token=hunter2", "limit_mib": 1, "timeout": "1s"}
         wanted = asked(**given, required=True)
         with limits.within(20), pytest.raises(TargetUnreachableError, match=why) as caught:
-            contents.gather(wanted, source=site.database, deadline=Deadline(None))
+            included.gather(wanted, source=site.database, deadline=Deadline(None))
     assert "hunter2" not in str(caught.value)
 
 
