@@ -29,8 +29,8 @@ from ..system.clock import Deadline, Phases
 from ..system.errors import EngineError, SourceCorruptError, Way, doing, explained, meaning
 from . import included, preview
 from .backup_request import Outcome, Request, requested
-from .included import Contents
 from .draft import Draft, Drafting
+from .included import Contents
 
 __all__ = ["Outcome", "Request", "requested", "run"]
 
