@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from integration.harness import Session
+from integration import harness
+from integration.harness import Result, Session
 from integration.place import Place, everything
 
 from support import databases
@@ -19,7 +20,7 @@ MODULE = "sqlite_discover_info"
 def configured(place: Place) -> Path:
     """A configuration of the runner with the database of ``place``."""
     directory = place.directory / "etc"
-    (directory / "databases.d").mkdir(mode=0o700, parents=True)
+    (directory / "databases.d").mkdir(mode=0o700, parents=True, exist_ok=True)
     content = {"path": str(place.database), "repository": str(place.repository)}
     (directory / "databases.d" / "agent.json").write_text(json.dumps(content))
     (directory / "databases.d" / "agent.json").chmod(0o600)
@@ -74,3 +75,35 @@ def test_what_is_wrong_is_said(ansible: Session, place: Place) -> None:
     assert (nothing["error"]["code"], "no path is given" in nothing["msg"]) == (2, True)
     assert gone["error"]["code"] == 10
     assert "Cannot look for databases in" in gone["msg"]
+
+
+# --- the role ------------------------------------------------------------------------------------------------------
+
+
+def _role(ansible: Session, place: Place, **variables: object) -> Result:
+    """What the last of the role's tasks on undeclared databases came to."""
+    given = {"sqlite_backup_discover_paths": [str(place.srv)], "sqlite_backup_config_dir": str(configured(place))}
+    given.update({"sqlite_backup_databases": [], "__sqlite_backup_plans": [], **variables})
+    options = {"name": f"{harness.NAMESPACE}.sqlite_backup", "tasks_from": "undeclared"}
+    return ansible.run([{"ansible.builtin.include_role": options, "vars": given}])[-1]
+
+
+def test_the_role_warns_or_fails(ansible: Session, place: Place) -> None:
+    wiki = str(databases.make(place.srv / "wiki.db"))
+
+    failed = _role(ansible, place, sqlite_backup_undeclared="fail")
+    assert failed["failed"]
+    assert failed["msg"].startswith(f"{wiki}: not backed up. List such a database in sqlite_backup_databases")
+    assert str(place.database) not in failed["msg"]
+
+
+def test_the_role_knows_what_is_ignored_and_what_it_is_about_to_configure(ansible: Session, place: Place) -> None:
+    wiki = str(databases.make(place.srv / "wiki.db"))
+
+    warned = _role(ansible, place, sqlite_backup_undeclared="warn")
+    assert not warned["failed"]
+    ignored = _role(
+        ansible, place, sqlite_backup_undeclared="fail", sqlite_backup_ignored=[{"path": wiki, "reason": "a copy"}]
+    )
+    planned = _role(ansible, place, sqlite_backup_undeclared="fail", __sqlite_backup_plans=[{"path": wiki}])
+    assert [ignored["failed"], planned["failed"]] == [False, False]
