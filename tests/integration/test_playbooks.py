@@ -121,6 +121,20 @@ def test_restore_asks_which_of_many_hosts(place: Place) -> None:
     assert everything(place.srv) == before
 
 
+def test_recovery_of_what_only_a_lost_file_names_is_refused(place: Place) -> None:
+    """Else it would not be seen whether there is such a database already."""
+    database = {"name": "agent", "env_file": str(place.srv / ".env"), "repository": str(place.repository)}
+    variables = {
+        "sqlite_backup_databases": [{**database, "targets": ["nas"]}],
+        "sqlite_offsite_targets": [{"name": "nas", "url": f"file://{place.directory}/nas"}],
+        "sqlite_backup_scope": "user",
+    }
+    run = _run(place, "recover_server", variables)
+
+    assert run.code != 0
+    assert "agent: its env_file may be lost, too. To recover it, name it with path." in run.output
+
+
 def test_verify_backups(place: Place) -> None:
     place.backed_up()
     metrics = databases.make(place.srv / "metrics.db")
