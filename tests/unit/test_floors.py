@@ -122,7 +122,7 @@ STANDARD = {
     "hashlib", "html", "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os",
     "pathlib", "pickle", "platform", "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal",
     "socket", "socketserver", "sqlite3", "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile",
-    "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "zipfile", "zlib", "zoneinfo",
+    "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "weakref", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip
 # What a room runs for, in a Python of its own that has these.
 BROUGHT = {"watch/exporter": {"opentelemetry", "requests"}}

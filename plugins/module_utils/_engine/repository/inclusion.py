@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,7 +47,7 @@ class Include:
     kind: str = FILE
     url: str = ""
     required: bool = True
-    limit_bytes: int = sys.maxsize
+    limit_bytes: int = _LIMITS_MIB[FILE] * 1024 * 1024
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
 
     @property
