@@ -12,7 +12,6 @@ import glob
 import hashlib
 import math
 import posixpath
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,29 +25,20 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
-from ansible_collections.sqliteops.backup.plugins.plugin_utils import values, windows
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import schedules, values, windows
 
-HOUR_SECONDS = 3600
-DAY_SECONDS = 86400
 # What a run may take beside what it waits for: enough to compress, prove and prune terabytes.
-RUN_SECONDS = DAY_SECONDS
+RUN_SECONDS = schedules.DAY_SECONDS
 # What a push may take for each target: each has a deadline of its own, which ends what hangs there long before.
-PUSH_SECONDS = 7 * DAY_SECONDS
+PUSH_SECONDS = 7 * schedules.DAY_SECONDS
 # How much later a task of Windows begins to push than the other one to back up: a backup takes seconds, mostly.
 PUSH_DELAY_SECONDS = 600
-_DAY_MINUTES = 1440
 
 # Keys of a database that are for the role; all others are the runner's.
 ROLE_KEYS = ("state", "profile", "every", "active_hours", "first_backup")
 # Keys that tell one database from another: they cannot be the same for all.
 OWN_KEYS = ("name", *urls.WAYS, "chdir", "repository")
 
-_HOURS = re.compile(r"(\d{1,2})(?:-(\d{1,2}))?")
-_ALLOWED_EVERY = (
-    "a number of minutes that divides an hour (1m, 5m, 10m, 15m, 20m, 30m), a number of hours that divides a day "
-    "(1h, 2h, 3h, 4h, 6h, 8h, 12h), or 1d"
-)
-_ALLOWED_HOURS = "hours from 0 to 23, such as 6-22, 22-4 across midnight, or 7"
 # Where disks are mounted that a push copies to: the role that sets up backups does not know the targets.
 _MOUNTED = ("/mnt", "/media")
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - nothing is put there; a service with PrivateTmp would not see them
@@ -116,39 +106,6 @@ class Settings:
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The ``minutes`` of the ``hours``, each day."""
-
-    minutes: tuple[int, ...]
-    hours: tuple[int, ...]
-
-    @property
-    def cron_minute(self) -> str:
-        return "*" if len(self.minutes) == 60 else ",".join(map(str, self.minutes))
-
-    @property
-    def cron_hour(self) -> str:
-        return "*" if len(self.hours) == 24 else ",".join(map(str, sorted(self.hours)))
-
-    @property
-    def on_calendar(self) -> str:
-        """The same for systemd, see systemd.time(7)."""
-        return f"*-*-* {self.cron_hour}:{self.cron_minute}:00"
-
-    @property
-    def longest_gap_seconds(self) -> int:
-        """The longest time between one run and the next."""
-        runs = sorted(60 * hour + minute for hour in self.hours for minute in self.minutes)
-        gaps = [(after - before) % _DAY_MINUTES for before, after in zip(runs, [*runs[1:], runs[0]], strict=True)]
-        return 60 * (max(gaps) or _DAY_MINUTES)
-
-    @property
-    def runs(self) -> list[tuple[int, int]]:
-        """Each hour and minute, from the first of the window on."""
-        return [(hour, minute) for hour in self.hours for minute in self.minutes]
 
 
 def backup_plans(databases: Sequence[Mapping[str, Any]], **settings: Any) -> list[dict[str, Any]]:
@@ -242,7 +199,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     """The part of a plan that a database has which stays."""
     content = _configuration(given, settings, where)
     every_seconds, schedule = _schedule(given, settings, where)
-    content.setdefault("rpo", _duration(_rpo_seconds(every_seconds, schedule)))
+    content.setdefault("rpo", schedules.duration(schedules.rpo_seconds(every_seconds, schedule)))
     content.setdefault("due", _due(every_seconds, schedule, settings))
     _check(content, settings, where)
     runner = ([settings.made(settings.python, "sqlite_backup_python")] if settings.windows else []) + [
@@ -268,7 +225,9 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     }
 
 
-def _posix_schedule(content: Mapping[str, Any], schedule: Schedule, settings: Settings, where: str) -> dict[str, Any]:
+def _posix_schedule(
+    content: Mapping[str, Any], schedule: schedules.Schedule, settings: Settings, where: str
+) -> dict[str, Any]:
     """The part that is for cron and systemd."""
     path = _database_path(content, where)
     directory = _directory(content, path)
@@ -303,7 +262,7 @@ def _posix_schedule(content: Mapping[str, Any], schedule: Schedule, settings: Se
 
 
 def _windows_schedule(
-    content: Mapping[str, Any], schedule: Schedule, every_seconds: int, command: list[str], push: list[str]
+    content: Mapping[str, Any], schedule: schedules.Schedule, every_seconds: int, command: list[str], push: list[str]
 ) -> dict[str, Any]:
     """The part that is for the task scheduler: its tasks, by name, each with what the module of Ansible is told."""
     task, push_task = _tasks(content["name"])
@@ -327,11 +286,11 @@ def _windows_schedule(
     }
 
 
-def _due(every_seconds: int, schedule: Schedule, settings: Settings) -> dict[str, str]:
+def _due(every_seconds: int, schedule: schedules.Schedule, settings: Settings) -> dict[str, str]:
     """When a run is missing: half of the time to the next one is enough for a long backup, an hour for a short one."""
     delay_seconds = 60 * math.ceil(int(_random_delay(settings)[:-1]) / 60)
-    grace_seconds = min(every_seconds, max(HOUR_SECONDS, every_seconds // 2) + delay_seconds)
-    return {"minute": schedule.cron_minute, "hour": schedule.cron_hour, "grace": _duration(grace_seconds)}
+    grace_seconds = min(every_seconds, max(schedules.HOUR_SECONDS, every_seconds // 2) + delay_seconds)
+    return {"minute": schedule.cron_minute, "hour": schedule.cron_hour, "grace": schedules.duration(grace_seconds)}
 
 
 def _check(content: Mapping[str, Any], settings: Settings, where: str) -> None:
@@ -395,48 +354,11 @@ def _chosen(given: Mapping[str, Any], settings: Settings, key: str, default: str
     return str(getattr(settings, key)) or default, f"sqlite_backup_{key}"
 
 
-def _schedule(given: Mapping[str, Any], settings: Settings, where: str) -> tuple[int, Schedule]:
+def _schedule(given: Mapping[str, Any], settings: Settings, where: str) -> tuple[int, schedules.Schedule]:
     profile = _profile(given, settings, where)
-    every_seconds = _every_seconds(*_chosen(given, settings, "every", profile.every, where))
-    hours = _hours(*_chosen(given, settings, "active_hours", profile.active_hours, where))
-    # Unlike hash(), the same in every process: the minutes of a database stay what they are.
-    seed = int.from_bytes(
-        hashlib.sha256(f"{settings.host}\0{given['name']}".encode(errors="replace")).digest()[:8], "big"
-    )
-    if every_seconds < HOUR_SECONDS:
-        step = every_seconds // 60
-        return every_seconds, Schedule(tuple(range(seed % step, 60, step)), hours)
-    return every_seconds, Schedule((seed % 60,), hours[:: every_seconds // HOUR_SECONDS])
-
-
-def _every_seconds(every: str, where: str) -> int:
-    try:
-        seconds = int(clock.parse_duration(every))
-    except UsageError:
-        seconds = 0
-    divides_hour = seconds >= 60 and seconds % 60 == 0 and HOUR_SECONDS % seconds == 0
-    divides_day = seconds >= HOUR_SECONDS and seconds % HOUR_SECONDS == 0 and DAY_SECONDS % seconds == 0
-    if not divides_hour and not divides_day:
-        raise UsageError(f"{where} is {every!r}. Allowed is {_ALLOWED_EVERY}.")
-    return seconds
-
-
-def _hours(active_hours: str, where: str) -> tuple[int, ...]:
-    """Every hour of the window, from its first to its last; it may go across midnight."""
-    match = _HOURS.fullmatch(active_hours.strip())
-    first, last = (int(match[1]), int(match[2] or match[1])) if match else (24, 24)
-    if max(first, last) > 23:
-        raise UsageError(f"{where} is {active_hours!r}. Allowed are {_ALLOWED_HOURS}.")
-    return tuple(hour % 24 for hour in range(first, (last if last >= first else last + 24) + 1))
-
-
-def _rpo_seconds(every_seconds: int, schedule: Schedule) -> int:
-    """The age of the newest backup that is worth a call: one run was missed, at the worst time of the day.
-
-    Where the schedule pauses, an hour is granted at least: so much longer is the night in which the clocks go back.
-    """
-    gap_seconds = schedule.longest_gap_seconds
-    return gap_seconds + (every_seconds if gap_seconds == every_seconds else max(every_seconds, HOUR_SECONDS))
+    every_seconds = schedules.every_seconds(*_chosen(given, settings, "every", profile.every, where))
+    hours = schedules.hours(*_chosen(given, settings, "active_hours", profile.active_hours, where))
+    return every_seconds, schedules.spread(f"{settings.host}\0{given['name']}", every_seconds, hours)
 
 
 def _run_seconds(content: Mapping[str, Any]) -> int:
@@ -445,12 +367,6 @@ def _run_seconds(content: Mapping[str, Any]) -> int:
     for key, times in (("timeout", 1), ("lock_timeout", 3)):
         seconds += times * clock.parse_duration(content.get(key, config.KEYS[key].default))
     return math.ceil(seconds)
-
-
-def _duration(seconds: int) -> str:
-    days, rest = divmod(seconds, DAY_SECONDS)
-    parts = ((days, "d"), (rest // HOUR_SECONDS, "h"), (rest % HOUR_SECONDS // 60, "m"))
-    return "".join(f"{number}{unit}" for number, unit in parts if number)
 
 
 def _database_path(content: Mapping[str, Any], where: str) -> str:
