@@ -12,6 +12,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -202,8 +203,9 @@ def test_what_the_program_itself_writes_is_read(tmp_path: Path, compression: str
 
 
 def program_named(directory: Path, name: str) -> None:
-    (directory / name).write_text("#!/bin/sh\n")
-    (directory / name).chmod(0o755)
+    program = directory / (f"{name}.exe" if sys.platform == "win32" else name)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
 
 
 def test_auto_is_zstd_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ def test_what_stays_held_fails_in_time(
 
 
 @pytest.mark.parametrize(
-    "error", [FileNotFoundError(2, "gone"), PermissionError(13, "not yours", "/x"), OSError(28, "full")]
+    "error",
+    [FileNotFoundError(2, "gone"), PermissionError(13, "a directory", str(Path(__file__).parent)), OSError(28, "full")],
 )
 def test_what_does_not_pass_fails_at_once(error: OSError) -> None:
     tried = []
