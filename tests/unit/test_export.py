@@ -218,7 +218,11 @@ def test_the_database_can_be_moved_after_a_failure(host: Host, into: Path, monke
         cursor.fetchone()
 
 
-def test_a_damaged_database_leaves_nothing(host: Host, into: Path) -> None:
+@pytest.mark.parametrize("journal_mode", ["wal", "delete"])
+def test_a_damaged_database_leaves_nothing(host: Host, into: Path, journal_mode: str) -> None:
+    """Read where it is, or in a copy."""
+    host.database().unlink()
+    databases.settle(databases.make(host.database(), journal_mode=journal_mode))
     content = bytearray(host.database().read_bytes())
     content[4096:4160] = b"\xff" * 64
     host.database().write_bytes(content)

@@ -185,8 +185,9 @@ class _Exporting:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def _from_live(self, place: Path) -> None:
-        with doing(f"Cannot read {self._request.path}"):
-            source = database.locate(Path(self._request.path or ""), allow_empty=True)
+        path = Path(self._request.path or "")
+        with doing(f"Cannot read {path}"), _explained(path):
+            source = database.locate(path, allow_empty=True)
 
             def write(image: snapshot.Snapshot) -> None:
                 if image.connection is None:
@@ -217,12 +218,9 @@ class _Exporting:
             repository, backup, image, request.keys, lock_timeout_seconds=timeout_seconds, progress=self._progress
         )
         header = database.read_header(image)
-        try:
-            with contextlib.closing(database.connect(image, immutable=True)) as connection:
-                schema.load(connection, header)
-                self._write(connection, header)
-        except sqlite3.Error as error:
-            raise database.from_sqlite_error(error, image) from error
+        with _explained(image), contextlib.closing(database.connect(image, immutable=True)) as connection:
+            schema.load(connection, header)
+            self._write(connection, header)
 
     def _write(self, connection: Connection, header: Header | None) -> None:
         """All of it, once; with ``dry_run`` only the digest is made."""
@@ -275,6 +273,15 @@ class _Exporting:
             encryption=self._request.encryption,
         ) as writer:
             yield writer
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What SQLite says of the database ``path``, as the engine's error."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise database.from_sqlite_error(error, path) from error
 
 
 def _tables(source: Contents) -> list[contents.Object]:
