@@ -9,6 +9,7 @@ import gzip
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,27 @@ def test_rotated_log_is_stored_to_its_end(tmp_path: Path, pattern: str) -> None:
     assert host.parts.warnings == []
 
 
+def test_log_that_was_rotated_twice_is_stored_as_well(host: Host) -> None:
+    host.write("one\n")
+    host.take()
+    os.utime(host.logs / "app.log", (1, 1))
+    for number, text in enumerate(("two\n", "three\n", "four\n")):
+        (host.logs / "app.log").rename(host.logs / f"app.log.{number}")
+        host.write(text)
+    (host.logs / "app.log.gz").write_bytes(b"packed")
+    (host.logs / "another.txt").write_bytes(b"no log")
+    assert host.take() == {"app.log": b"four\n", "app.log.1": b"two\n", "app.log.2": b"three\n"}
+    assert host.take() == {}
+
+
+def test_rotated_logs_of_before_the_first_backup_are_not_stored(host: Host) -> None:
+    host.write("old\n", "app.log.1")
+    host.write("one\n")
+    assert host.take() == {"app.log": b"one\n"}
+    os.utime(host.logs / "app.log.1", (1, 1))
+    assert host.take() == {}
+
+
 @pytest.mark.parametrize("later", ["four\n", "what is longer than all that was there\n"])
 def test_log_that_is_cut_is_stored_from_its_beginning(host: Host, later: str) -> None:
     host.write("one\ntwo\nthree\n")
@@ -198,7 +220,7 @@ def test_too_many_logs_are_refused(host: Host) -> None:
         host.take()
 
 
-@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/etc/passwd")])
+@pytest.mark.parametrize("make", [processes.fifo, lambda path: path.symlink_to("/etc/passwd")])
 def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path: Path, make: object) -> None:
     host = Host(tmp_path)
     make(host.logs / "app.log")  # type: ignore[operator]
@@ -211,6 +233,7 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path: Path, make
         strict.take()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a log that is open from being renamed")
 def test_no_line_is_lost_or_stored_twice_while_it_is_written_and_rotated(host: Host) -> None:
     script = """
     i=0
@@ -285,7 +308,7 @@ def ground() -> Iterator[Ground]:
         yield Ground(place, repository_is_theirs=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads where others may play tricks")
+@processes.needs_root
 @pytest.mark.parametrize(
     "trick",
     [

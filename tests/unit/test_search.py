@@ -103,7 +103,7 @@ def test_links_fifos_and_sockets_are_left_alone(tmp_path: Path) -> None:
     (top / "file").symlink_to(real / "agent.db")
     (top / "directory").symlink_to(real)
     (top / "round").symlink_to(top)
-    os.mkfifo(top / "fifo")
+    processes.fifo(top / "fifo")
     assert find(top) == Found(files=0)
     (tmp_path / "named").symlink_to(real)
     assert [each.path.name for each in find(tmp_path / "named").databases] == ["agent.db"]
@@ -178,6 +178,7 @@ def test_reading_leaves_no_trace(tmp_path: Path) -> None:
     assert {each.name for each in tmp_path.iterdir()} == {"agent.db"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_writer_keeps_its_locks(tmp_path: Path) -> None:
     """A process that closes any descriptor of a file loses its locks on it: whoever looks must be another one."""
     path = databases.make(tmp_path / "agent.db", journal_mode="delete")
@@ -216,7 +217,7 @@ def ground() -> Iterator[Ground]:
         yield Ground(place, repository_is_theirs=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks where others may play tricks")
+@processes.needs_root
 @pytest.mark.parametrize(
     "trick",
     [
@@ -243,7 +244,7 @@ def test_names_that_change_places_lead_nowhere(ground: Ground, trick: str) -> No
     assert ground.state() == before
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root looks where others may play tricks")
+@processes.needs_root
 def test_directories_that_are_too_deep_are_told(ground: Ground) -> None:
     ground.play("os.mkdir(theirs / 'd'); os.chdir(theirs / 'd'); [(os.mkdir('d'), os.chdir('d')) for _ in range(300)]")
     found = find(ground.theirs)

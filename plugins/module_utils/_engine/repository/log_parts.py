@@ -15,6 +15,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,9 @@ _HEAD_BYTES = 1024
 _LONGEST_LINE_BYTES = 1024 * 1024
 # Nobody ends a line any more that was begun as long ago.
 _QUIET_SECONDS = 3600
+# The times of files are not as exact as the clock.
+_CLOCK_SECONDS = 2
+_PACKED = (".gz", ".xz", ".zst", ".bz2")
 _MOST_FILES = 200
 _MOST_KNOWN = 1000
 _MOST_NAMES = 10_000
@@ -41,13 +45,15 @@ _MOST_NAMES = 10_000
 class Log:
     """A log file, as what ``name`` its new part is stored, and what asked for it.
 
-    One that ``is_over`` got another name, and is not written to any more: its last line is whole.
+    One that ``is_over`` got another name, and is not written to any more: its last line is whole. One that
+    ``is_strange`` was never seen under the name that it had before.
     """
 
     path: Path
     name: str
     asked: Include
     is_over: bool = False
+    is_strange: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,17 @@ def found(asked: Include) -> list[Log]:
 
 @dataclass
 class Parts:
-    """What is stored of logs. ``place`` is where it is kept up to where each was: ``known`` before, ``seen`` now."""
+    """What is stored of logs. ``place`` is where it is kept up to where each was: ``known`` before, ``seen`` now.
+
+    ``since`` is when that was, in seconds, None before the first time.
+    """
 
     storage: Storage
     place: Path
     known: dict[str, Known]
     salt: str
+    since: float | None
+    begun: float = field(default_factory=time.time)
     stored: list[StoredFile] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     origins: list[FileOrigin] = field(default_factory=list)
@@ -99,7 +110,11 @@ class Parts:
         if not self.seen:
             return
         kept = [*{**{name: each for name, each in self.known.items() if name not in self.seen}, **self.seen}.items()]
-        content = {"salt": self.salt, "files": {name: asdict(each) for name, each in kept[-_MOST_KNOWN:]}}
+        content = {
+            "salt": self.salt,
+            "time": self.begun,
+            "files": {name: asdict(each) for name, each in kept[-_MOST_KNOWN:]},
+        }
         with doing(f"Cannot note up to where logs are stored in {self.place}"):
             files.own_directory(self.place.parent)
             files.replace_private(self.place, (json.dumps(content) + "\n").encode())
@@ -118,27 +133,41 @@ def store(logs: Sequence[Log], place: Path, storage: Storage, *, number: int) ->
     return parts
 
 
-def _read(place: Path) -> tuple[dict[str, Known], str]:
+def _read(place: Path) -> tuple[dict[str, Known], str, float | None]:
     """What is kept; nothing when it is not as it was written: then all is new."""
     try:
         content = json.loads(places.read_bytes(place))
         known = {str(name): made(Known, each) for name, each in content["files"].items()}
-        return known, str(content["salt"])
+        return known, str(content["salt"]), float(content["time"])
     except (OSError, RefusedError, *MALFORMED):
-        return {}, os.urandom(16).hex()
+        return {}, os.urandom(16).hex(), None
 
 
 def _renamed(logs: Sequence[Log], parts: Parts) -> Iterator[Log]:
-    """The files beside ``logs`` that have another name since they were stored, as a rotation gives it to them."""
-    first = {each.path.parent: each for each in reversed(logs)}
+    """The files beside ``logs`` that got another name, as a rotation gives it to them: known ones, and new ones.
+
+    What was rotated twice since the previous backup was never seen under its first name.
+    """
     taken = {each.path for each in logs}
-    for directory, log in first.items():
+    for directory in dict.fromkeys(each.path.parent for each in logs):
+        here = [each for each in logs if each.path.parent == directory]
         with contextlib.suppress(OSError, EngineError):
             for name in sorted(places.names(directory))[:_MOST_NAMES]:
                 path = directory / name
-                number = _number(os.lstat(path))
-                if path not in taken and number in parts.known and number not in parts.seen:
-                    yield Log(path, f"{log.asked.stored_name}/{name}", log.asked, is_over=True)
+                status = os.lstat(path)
+                number = _number(status)
+                log = next((each for each in here if name.startswith(each.path.name)), None)
+                is_strange = log is not None and _is_of_now(name, status, parts)
+                if path not in taken and number not in parts.seen and (number in parts.known or is_strange):
+                    asked = (log or here[0]).asked
+                    yield Log(path, f"{asked.stored_name}/{name}", asked, is_over=True, is_strange=is_strange)
+
+
+def _is_of_now(name: str, status: os.stat_result, parts: Parts) -> bool:
+    """Whether it was written to since the previous backup, as far as times can tell; what is packed was before."""
+    if parts.since is None or not stat.S_ISREG(status.st_mode) or name.endswith(_PACKED):
+        return False
+    return status.st_mtime >= parts.since - _CLOCK_SECONDS
 
 
 def _number(status: os.stat_result) -> str:
@@ -175,7 +204,7 @@ def _span(file: BinaryIO, log: Log, parts: Parts) -> tuple[int, int]:
     known = parts.known.get(number)
     is_same = known is not None and known.end <= size and known.head == parts.digest(_at(file, 0, known.head_bytes))
     if known is None or not is_same:
-        if log.is_over:
+        if log.is_over and not log.is_strange:
             return 0, 0
         if known is not None and known.end:
             parts.warnings.append(f"{log.path} began anew since the previous backup: it is stored from its beginning")

@@ -93,7 +93,7 @@ class _Search:
         self.deadline = deadline
         self.found = Found()
         self.device = 0
-        patterns = [fnmatch.translate(each) for each in wanted.exclude]
+        patterns = [fnmatch.translate(os.path.normcase(each)) for each in wanted.exclude]
         self._excluded = re.compile("|".join(patterns)) if patterns else None
 
     @contextlib.contextmanager
@@ -138,7 +138,7 @@ class _Search:
         return not self.found.complete
 
     def _is_excluded(self, path: str) -> bool:
-        return self._excluded is not None and self._excluded.match(path) is not None
+        return self._excluded is not None and self._excluded.match(os.path.normcase(path)) is not None
 
     def _enter(self, entry: os.DirEntry[str], path: str, here: int | str, depth: int) -> None:
         if path in _OF_THE_SYSTEM or self._is_excluded(path) or _is_junction(entry):

@@ -89,7 +89,7 @@ def _pattern(text: str) -> str:
     """A directory means all that is in it, too."""
     if not os.path.isabs(text) and not text.startswith("*"):
         raise UsageError(f"{text!r} is no absolute path.", hint="Begin it with / or *.")
-    return text.rstrip("/") or "/"
+    return text.rstrip("/" + os.sep) or os.sep
 
 
 @dataclass
@@ -186,7 +186,7 @@ def _moment(seconds: float) -> str:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(path, pattern) or fnmatch.fnmatchcase(path, f"{pattern}/*")
+    return fnmatch.fnmatch(path, pattern) or fnmatch.fnmatch(path, f"{pattern}{os.sep}*")
 
 
 def _warnings(path: Path, found: search.Found) -> list[str]:
