@@ -101,6 +101,13 @@ CANNOT: Mapping[str, tuple[str, ...]] = {
         "test_restore.py::test_what_is_right_already_must_be_as_expected",
         "test_snapshot.py::test_log_that_ends_too_early_is_no_page",
         "test_snapshot.py::test_pages_are_read_where_they_are",
+        "test_snapshot.py::test_another_users_log_is_read_where_it_was_copied_to",
+        "test_snapshot.py::test_deadline_holds_while_pages_are_read",
+        "test_snapshot.py::test_lock_byte_page_is_passed_over",
+        "test_snapshot.py::test_page_that_is_neither_in_the_file_nor_in_the_log_is_corrupt",
+        "test_snapshot.py::test_rollback_mode_is_copied_for_work_that_takes_its_time",
+        "test_snapshot.py::test_source_that_ends_too_early_is_corrupt",
+        # The room that reads them there.
         "test_wal.py",
     ),
     "no telling whether it is this process that has a file open": (
