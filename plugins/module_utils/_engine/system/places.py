@@ -58,7 +58,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) ->
         with at(path) as (name, parent):
             descriptor = held.patiently(os.open, name, flags | _GUARDED, dir_fd=parent)
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+        # Windows opens no directory, and does not say why.
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) or (os.name == "nt" and os.path.isdir(path)):
             raise _refusal(path) from error
         raise
     status = os.fstat(descriptor)
