@@ -42,6 +42,14 @@ file = open(sys.argv[1], "r+b")
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 """
+KEEP = """
+import ctypes, sys, time
+open_file = ctypes.WinDLL("kernel32").CreateFileW
+open_file.restype = ctypes.c_void_p
+assert open_file(ctypes.c_wchar_p(sys.argv[1]), 3 << 30, 0, None, 3, 0, None) != ctypes.c_void_p(-1).value
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
 READ = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -64,15 +72,15 @@ from _engine.runner.cli import main
 sys.stdin = sys.stdout = sys.stderr = None
 sys.exit(main(sys.argv[2:]))
 """
-REPLACE = """
+WAIT = """
 import pathlib, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
-from _engine.system import files
+from _engine.system import files, places
 words = [sys.executable, "-c", sys.argv[3], sys.argv[2], "1"]
 holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 holder.stdout.readline()
 begin = time.monotonic()
-files.replace_private(pathlib.Path(sys.argv[2]), b"new")
+exec(sys.argv[4], {"files": files, "places": places, "path": pathlib.Path(sys.argv[2])})
 print(time.monotonic() - begin > 0.3)
 """
 INTERRUPT = """
@@ -312,11 +320,20 @@ def test_database_that_is_open_is_not_replaced(host: Host, code: str) -> None:
     assert databases.names(host.database) == ["name 0", "name 1", "name 2"]
 
 
-def test_file_that_is_held_for_a_moment_is_replaced(runner: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("holder", "work"),
+    [
+        (HOLD, "files.replace_private(path, b'new')"),
+        (HOLD, "files.remove_file(path); files.write_private(path, b'new')"),
+        (KEEP, "assert places.read_bytes(path) == b'old'; files.replace_private(path, b'new')"),
+    ],
+    ids=["replaced", "removed", "read"],
+)
+def test_file_that_is_held_for_a_moment_is_waited_for(runner: Path, tmp_path: Path, holder: str, work: str) -> None:
     """As a virus scanner does with each new file."""
     held = tmp_path / "held"
     held.write_bytes(b"old")
-    done = wine.run(["-c", REPLACE, wine.seen(runner), wine.seen(held), HOLD], tmp_path)
+    done = wine.run(["-c", WAIT, wine.seen(runner), wine.seen(held), holder, work], tmp_path)
     assert done.stdout.strip() == "True", done.stderr
     assert held.read_bytes() == b"new"
 

@@ -46,21 +46,16 @@ def patiently(call: Callable[..., Result], *arguments: Any, **options: Any) -> R
 def _may_pass(error: PermissionError) -> bool:
     code = getattr(error, "winerror", None)
     if code is None:
-        # open(2) of Windows keeps to itself why. A directory, or a file that is read-only, stays what it is.
-        path = error.filename
-        return os.name == "nt" and isinstance(path, (str, Path)) and not os.path.isdir(path) and _is_writable(path)
+        # open(2) of Windows keeps to itself why.
+        return isinstance(error.filename, (str, os.PathLike)) and windows.is_kept(Path(error.filename))
     return code in (_ACCESS_DENIED, _SHARING_VIOLATION, _LOCK_VIOLATION)
-
-
-def _is_writable(path: str | Path) -> bool:
-    return not os.path.exists(path) or os.access(path, os.W_OK)
 
 
 def _explained(error: PermissionError) -> OSError:
     """That it is held, and by whom; ``error`` itself where it may as well be a matter of rights."""
     paths = [Path(each) for each in (error.filename, error.filename2) if isinstance(each, (str, os.PathLike))]
     who = ", ".join(windows.holders(paths))
-    certain = getattr(error, "winerror", None) in (_SHARING_VIOLATION, _LOCK_VIOLATION)
+    certain = getattr(error, "winerror", None) != _ACCESS_DENIED
     if not who and not certain and not any(map(windows.is_open, paths)):
         return error
     return OSError(errno.EBUSY, f"it is open in {who or 'another program'}", error.filename, None, error.filename2)

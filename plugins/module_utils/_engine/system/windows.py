@@ -15,6 +15,7 @@ from typing import Any
 NO_WINDOW = 0x08000000
 """CREATE_NO_WINDOW: a program of a terminal gets none of its own."""
 _SHARING_VIOLATION = 32
+_GENERIC_READ, _SHARE_ALL, _OPEN_EXISTING = 1 << 31, 7, 3
 _MORE_DATA = 234
 # Between two questions for the users of a file their number may grow.
 _ATTEMPTS = 5
@@ -90,13 +91,23 @@ def _described(process: Any) -> str:
 
 def is_open(path: Path) -> bool:
     """Whether anybody, this process included, has ``path`` open."""
+    return _keeps_out(path, 0)
+
+
+def is_kept(path: Path) -> bool:
+    """Whether somebody has ``path`` open and lets nobody else open it, for reading at the least."""
+    return _keeps_out(path, _SHARE_ALL)
+
+
+def _keeps_out(path: Path, sharing: int) -> bool:
+    """Whether ``path`` cannot be opened, with this ``sharing``, because somebody has it open."""
     if sys.platform == "win32":
         import ctypes
 
         kernel = ctypes.WinDLL("kernel32", use_last_error=True)
         kernel.CreateFileW.restype = ctypes.c_void_p
-        # To read, sharing it with nobody, what exists.
-        handle = kernel.CreateFileW(ctypes.c_wchar_p(os.path.abspath(path)), 1 << 31, 0, None, 3, 0, None)
+        name = ctypes.c_wchar_p(os.path.abspath(path))
+        handle = kernel.CreateFileW(name, _GENERIC_READ, sharing, None, _OPEN_EXISTING, 0, None)
         if handle == ctypes.c_void_p(-1).value:
             return ctypes.get_last_error() == _SHARING_VIOLATION
         kernel.CloseHandle(ctypes.c_void_p(handle))
