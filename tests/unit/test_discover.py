@@ -47,7 +47,7 @@ def test_each_database_is_declared_ignored_or_neither(tmp_path: Path) -> None:
     assert states(outcome) == {"a.db": "declared", "b.db": "ignored", "c.db": "undeclared"}
     assert outcome.undeclared == [str(tmp_path / "c.db")]
     first, second, third = outcome.all
-    assert (first["name"], first["repository"], first["reason"]) == ("agent", "/backups/agent", "")
+    assert (first["name"], first["repository"], first["reason"]) == ("agent", str(Path("/backups/agent")), "")
     assert (second["name"], second["reason"]) == ("", "a cache")
     assert third["bytes"] == (tmp_path / "c.db").stat().st_size
     assert third["owner"]

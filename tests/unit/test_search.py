@@ -33,9 +33,10 @@ def find(top: Path, *, seconds: float | None = None, **wanted: Any) -> Found:
 
 
 def found_in(top: Path, **wanted: Any) -> list[str]:
-    return sorted(str(each.path.relative_to(top)) for each in find(top, **wanted).databases)
+    return sorted(each.path.relative_to(top).as_posix() for each in find(top, **wanted).databases)
 
 
+SHM = Path("/dev/shm")  # noqa: S108
 opened: list[str] | None = None
 
 
@@ -149,6 +150,7 @@ def test_what_is_closed_is_told(tmp_path: Path) -> None:
         assert (found.databases, [each.name for each in found.unreadable]) == ([], ["agent.db", "closed"])
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows shows no such files")
 def test_what_the_system_shows_as_files_is_not_looked_at() -> None:
     for place in ("/proc", "/sys", "/proc/self"):
         assert find(Path(place)) == Found()
@@ -157,13 +159,12 @@ def test_what_the_system_shows_as_files_is_not_looked_at() -> None:
         assert find(Path("/"), exclude=others, cross_filesystems=True).databases == []
 
 
-@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no other filesystem is mounted here")  # noqa: S108
+@pytest.mark.skipif(sys.platform == "win32" or not SHM.is_mount(), reason="no other filesystem is mounted here")
 def test_other_filesystems_are_left_out_unless_they_are_asked_for() -> None:
-    shm = Path("/dev/shm")  # noqa: S108
     others = [f"/dev/{each.name}" for each in Path("/dev").iterdir() if each.name != "shm"]
-    with tempfile.TemporaryDirectory(dir=shm) as directory:
+    with tempfile.TemporaryDirectory(dir=SHM) as directory:
         database = databases.make(Path(directory) / "agent.db")
-        assert shm in find(Path("/dev"), exclude=others).elsewhere
+        assert SHM in find(Path("/dev"), exclude=others).elsewhere
         there = find(Path("/dev"), exclude=others, cross_filesystems=True)
         assert database in [each.path for each in there.databases]
 
