@@ -220,6 +220,7 @@ def test_too_many_logs_are_refused(host: Host) -> None:
         host.take()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fifos")
 @pytest.mark.parametrize("make", [processes.fifo, lambda path: path.symlink_to("/etc/passwd")])
 def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path: Path, make: object) -> None:
     host = Host(tmp_path)

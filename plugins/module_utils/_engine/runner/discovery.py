@@ -120,6 +120,8 @@ def lines(result: Result) -> list[str]:
 
 
 def _line(database: Mapping[str, Any]) -> str:
-    why = database["reason"] or (f"as {database['name']}" if database["name"] else f"of {database['owner']}")
-    size = files.readable(database["bytes"])
-    return words.plain(f"  {database['state']}  {database['path']}  {size}, {why}")
+    # Windows has no such owners.
+    owner = database["owner"] and f"of {database['owner']}"
+    why = database["reason"] or (f"as {database['name']}" if database["name"] else owner)
+    told = ", ".join(filter(None, (files.readable(database["bytes"]), why)))
+    return words.plain(f"  {database['state']}  {database['path']}  {told}")
