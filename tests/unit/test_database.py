@@ -370,19 +370,6 @@ def test_file_that_cannot_be_opened_needs_recovery_or_the_disk_fails(tmp_path: P
     assert ("needs recovery" in error.message) == crashed
 
 
-def test_what_failed_does_not_keep_the_file_open(tmp_path: Path) -> None:
-    """Windows removes and moves nothing that is open, and a failure is looked at for a long time."""
-    path = databases.make(tmp_path / "a.db", rows=300, journal_mode="delete", page_size=512)
-    with contextlib.closing(database.connect(path, immutable=True)) as connection:
-        cursor = connection.execute("SELECT abs(CASE id WHEN 9 THEN -9223372036854775807 - 1 ELSE id END) FROM item")
-
-        with pytest.raises(sqlite3.OperationalError, match="integer overflow"):
-            list(cursor)
-
-        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-            cursor.fetchone()
-
-
 def test_message_that_is_no_utf8_does_not_hide_an_error_between_two_rows(tmp_path: Path) -> None:
     """SQLite quotes what is in the database as it is."""
     with contextlib.closing(database.connect(databases.make(tmp_path / "a.db"))) as connection:

@@ -218,18 +218,13 @@ def _describe(start: bytes, size_bytes: int) -> str:
 
 
 @contextlib.contextmanager
-def _decoded(cursor: sqlite3.Cursor) -> Iterator[None]:
-    """SQLite quotes names as they are; Python would fail to decode the message, and lose the error.
-
-    A ``cursor`` that failed is closed: the file would stay open as long as somebody looks at the failure.
-    """
+def _decoded() -> Iterator[None]:
+    """SQLite quotes names as they are; Python would fail to decode the message, and lose the error."""
     try:
         yield
     except UnicodeDecodeError as error:
-        cursor.close()
         raise sqlite3.DatabaseError(error.object.decode("utf-8", errors="replace")) from None
     except sqlite3.DatabaseError as error:
-        cursor.close()
         if str(error):
             raise
         # Before Python 3.11 such a message is lost. What quotes a name is a schema that cannot be parsed, which is
@@ -243,19 +238,19 @@ class _Cursor(sqlite3.Cursor):
     """One whose errors are SQLite's, whatever bytes are in their messages."""
 
     def execute(self, *arguments: Any) -> _Cursor:
-        with _decoded(self):
+        with _decoded():
             return super().execute(*arguments)
 
     def fetchone(self) -> Any:
-        with _decoded(self):
+        with _decoded():
             return super().fetchone()
 
     def fetchall(self) -> list[Any]:
-        with _decoded(self):
+        with _decoded():
             return super().fetchall()
 
     def __next__(self) -> Any:
-        with _decoded(self):
+        with _decoded():
             return super().__next__()
 
 
