@@ -98,6 +98,22 @@ def test_private_directories_are_private_from_the_start(tmp_path: Path) -> None:
     assert [mode_of(tmp_path / "a"), mode_of(tmp_path / "a" / "b")] == [0o700, 0o700]
 
 
+def test_directories_have_on_windows_the_rights_of_the_one_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There 0700 keeps the service out whose database is prepared in such a directory, and then moved."""
+    modes, mkdir = [], os.mkdir
+
+    def recorded(path: Path | str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+        modes.append(mode)
+        mkdir(path, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "mkdir", recorded)
+    files.make_private_directory(tmp_path / "a")
+    files.own_directory(tmp_path / "b")
+    assert modes == 2 * [0o777 if os.name == "nt" else 0o700]
+
+
 @pytest.mark.usefixtures("open_umask", "no_chmod")
 def test_written_replaced_appended_and_copied_files_are_private(tmp_path: Path) -> None:
     files.write_private(tmp_path / "written", b"x")

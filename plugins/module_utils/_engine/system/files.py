@@ -29,6 +29,9 @@ from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
 CHUNK_BYTES = 1024 * 1024
 PRIVATE_FILE_MODE = 0o600
 PUBLIC_FILE_MODE = 0o644
+# On Windows a directory has the rights of the one around it; 0700 would let in who runs this, and administrators alone:
+# https://docs.python.org/3/library/os.html#os.mkdir
+_DIRECTORY_MODE = 0o777 if os.name == "nt" else owners.PRIVATE_DIRECTORY_MODE
 # Writing a small file takes less; whoever left a new content that long ago was killed.
 _LONG_WRITTEN_SECONDS = 3600
 _SPACE_MARGIN_BYTES = 1024 * 1024
@@ -71,7 +74,7 @@ def _create(path: Path, flags: int) -> int:
 
 
 def make_private_directory(path: Path) -> None:
-    """Create ``path``, and what is missing above it, with mode 0700; the new names survive a crash."""
+    """Create ``path``, and what is missing above it, as ``create_directory``; the new names survive a crash."""
     missing = [path, *path.parents]
     missing = missing[: next(index for index, each in enumerate(missing) if each.is_dir())]
     for each in reversed(missing):
@@ -85,9 +88,9 @@ def make_private_directory(path: Path) -> None:
 
 
 def create_directory(path: Path) -> None:
-    """Create ``path`` with mode 0700; ``FileExistsError`` when it is there."""
+    """Create ``path`` with mode 0700, on Windows as the one around it; ``FileExistsError`` when it is there."""
     with places.at(path) as (name, parent):
-        os.mkdir(name, owners.PRIVATE_DIRECTORY_MODE, dir_fd=parent)
+        os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
         if parent is None:
             return
         descriptor = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
