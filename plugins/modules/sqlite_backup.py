@@ -457,7 +457,7 @@ ARGUMENT_SPEC = {
     "path": {"type": "path"},
     "database_url": {"type": "str"},
     "env_file": {"type": "path"},
-    "env_key": {"type": "str", "default": "DATABASE_URL"},
+    "env_key": {"type": "str", "default": "DATABASE_URL", "no_log": False},
     "chdir": {"type": "path"},
     "repository": {"type": "path", "required": True},
     "name": {"type": "str"},

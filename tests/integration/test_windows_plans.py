@@ -201,8 +201,8 @@ def test_durations_are_as_the_task_scheduler_writes_them(seconds: int, text: str
     assert windows.duration(seconds) == text
 
 
-def _plan(database: dict[str, Any] = AGENT, **settings: Any) -> dict[str, Any]:
-    (plan,) = backup_plans([database], **{**SETTINGS, **settings})
+def _plan(database: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
+    (plan,) = backup_plans([database or AGENT], **{**SETTINGS, **settings})
     return plan
 
 

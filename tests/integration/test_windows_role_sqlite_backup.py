@@ -140,7 +140,7 @@ def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
 
     guarded = ["D:\\Configuration", "E:\\only\\this", "D:\\Backups"]
     assert [each["path"] for each in played.of("win_acl_inheritance")] == guarded
-    assert [each["path"] for each in played.of("win_acl")] == [path for path in guarded for _ in range(2)]
+    assert [each["path"] for each in played.of("win_acl")] == [path for path in guarded for _rule in range(2)]
     made = {each["path"] for each in played.of("win_file")}
     assert made == {
         *guarded,

@@ -79,13 +79,13 @@ class WindowsHost:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.answer("setup", {"ansible_facts": FACTS})
 
-    def answer(self, name: str, answer: Mapping[str, Any], /, *, times: int = 0, **arguments: Any) -> None:
+    def answer(self, module: str, answer: Mapping[str, Any], /, *, times: int = 0, **arguments: Any) -> None:
         """Let the module of this short name answer this, when ``arguments`` are among its own; the last word counts.
 
         With ``times`` only so often.
         """
         number = len(self._answers)
-        entry = {"module": name, "arguments": arguments, "answer": dict(answer), "times": times, "id": number}
+        entry = {"module": module, "arguments": arguments, "answer": dict(answer), "times": times, "id": number}
         self._answers.insert(0, entry)
 
     def play(self, content: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], *flags: str) -> Played:

@@ -49,7 +49,7 @@ def test_what_is_not_back_fails(capsys: pytest.CaptureFixture[str], monkeypatch:
 
     def lose_a_row(settings: demo.Database, asked: dict[str, object]) -> object:
         result = restore(settings, asked)
-        with closing(sqlite3.connect(settings.path)) as connection, connection:
+        with closing(sqlite3.connect(settings.path, isolation_level=None)) as connection:
             connection.execute("DELETE FROM demo_heartbeat WHERE number = 3")
         return result
 

@@ -236,7 +236,7 @@ def test_names_that_change_places_lead_nowhere(ground: Ground, trick: str) -> No
         "(theirs / 'a' / 'f.db').write_bytes(b'x' * 512); os.symlink(roots / 'hidden.db', theirs / 'a' / 'link')"
     )
     with ground.playing(trick):
-        for _ in range(300):
+        for _time in range(300):
             assert "hidden.db" not in {each.path.name for each in find(ground.theirs).databases}
     # What a link names is that of the link, were it followed.
     inside = {(each.status.st_dev, each.status.st_ino) for each in find(ground.theirs).databases}

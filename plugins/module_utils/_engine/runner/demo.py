@@ -145,11 +145,12 @@ def _writing(path: Path) -> Iterator[_Writer]:
 
 
 def _make(path: Path) -> str:
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("CREATE TABLE run (id INTEGER PRIMARY KEY, name TEXT, output BLOB)")
         rows = ((f"run {number}",) for number in range(_ROWS))
         connection.executemany(f"INSERT INTO run (name, output) VALUES (?, randomblob({_ROW_BYTES}))", rows)
+        connection.commit()
     return f"{files.readable(path.stat().st_size)} in {_ROWS:,} rows"
 
 

@@ -27,7 +27,8 @@ def main() -> None:
         while True:
             number += 1
             connection.execute(f"INSERT INTO {TABLE} VALUES (?, ?, randomblob(200))", (number, time.time()))
-            print(number, flush=True)
+            sys.stdout.write(f"{number}\n")
+            sys.stdout.flush()
             time.sleep(_PAUSE_SECONDS)
 
 

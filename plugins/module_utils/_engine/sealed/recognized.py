@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from ..system import files, places
@@ -29,12 +28,9 @@ def way(path: Path, keys: Keys = NO_KEYS) -> tuple[str, str]:
     return next((name for magic, name in _COMPRESSED.items() if start.startswith(magic)), "none"), method
 
 
-@contextlib.contextmanager
-def opened(path: Path, keys: Keys = NO_KEYS) -> Iterator[Readable]:
+def opened(path: Path, keys: Keys = NO_KEYS) -> contextlib.AbstractContextManager[Readable]:
     """The content of a file as a stream, see ``codec.open_artifact``, whatever it was stored with."""
-    compression, method = way(path, keys)
-    with codec.open_artifact(path, compression, method, keys) as stream:
-        yield stream
+    return codec.open_artifact(path, *way(path, keys), keys)
 
 
 def _start(path: Path, size: int = _LONGEST_START) -> bytes:

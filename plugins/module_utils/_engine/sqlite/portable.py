@@ -197,7 +197,7 @@ class Export:
             and isinstance(columns, list)
             and isinstance(settings, list)
             and texts[0] in contents.ORDER
-            and (rows is None or (type(rows) is int and rows >= 0 and type(told.get("rowid")) is bool))
+            and (rows is None or (_is_whole(rows) and rows >= 0 and isinstance(told.get("rowid"), bool)))
             and all(_is_list_of_texts(each) and len(each) == 2 for each in columns)
             and all(isinstance(each, list) and len(each) == 2 and isinstance(each[0], str) for each in settings)
         ):
@@ -239,15 +239,19 @@ def _is_list_of_texts(found: Any) -> bool:
     return isinstance(found, list) and all(isinstance(each, str) for each in found)
 
 
+def _is_whole(found: Any) -> bool:
+    return isinstance(found, int) and not isinstance(found, bool)
+
+
 def _are_settings(told: Any) -> bool:
     names = {"page_size", "encoding", "journal_mode", *_WHOLE}
     return (
         set(told) == names
-        and type(told["page_size"]) is int
+        and _is_whole(told["page_size"])
         and told["page_size"] in [2**power for power in range(9, 17)]
         and told["encoding"] in _ENCODINGS
         and told["journal_mode"] in ("wal", "rollback")
-        and all(type(told[name]) is int and told[name] in allowed for name, allowed in _WHOLE.items())
+        and all(_is_whole(told[name]) and told[name] in allowed for name, allowed in _WHOLE.items())
     )
 
 
