@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -144,12 +145,25 @@ def test_what_doubles_at_each_name_is_worked_out_once(tmp_path: Path) -> None:
         assert lookup(tmp_path, f"A=x${{N0}}\n{names}N18=") == "x"
 
 
-@pytest.mark.parametrize("piece", ["\n", "A='", "A='\\'", " ", "A=", "export ", "A\n", "\\'#", '"\n', "'#\n`"])
+@pytest.mark.parametrize(
+    "piece", ["\n", "A='", "A='\\'", " ", "A=", "export ", "A\n", "\\'#", '"\n', "'#\n`", "\u2003"]
+)
 def test_no_file_takes_long(piece: str) -> None:
     """It belongs to a user, and root reads it."""
     with limits.within(10):
         dotenv.parsed(piece * (200_000 // len(piece)))
         dotenv.parsed("A='" + piece * (200_000 // len(piece)))
+        dotenv.parsed("A=x" + piece * (200_000 // len(piece)) + "x")
+
+
+def test_a_long_value_is_not_put_together_many_times(tmp_path: Path) -> None:
+    tracemalloc.start()
+    try:
+        with limits.within(10), pytest.raises(UsageError, match="more than 1.0 MiB"):
+            lookup(tmp_path, f"B={'x' * 65_000}\nA={'${B}' * 10_000}")
+        assert tracemalloc.get_traced_memory()[1] < 20 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_missing_file_is_an_error(tmp_path: Path) -> None:

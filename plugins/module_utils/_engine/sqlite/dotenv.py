@@ -20,7 +20,7 @@ from ..system import files, places
 from ..system.errors import SourceMissingError, UsageError, doing
 
 # What is white space to JavaScript.
-_BLANK = " \t\n\v\f\r\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_BLANK = " \t\n\v\f\r\u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000\ufeff"
 _S = f"[{_BLANK}]"
 # One setting, from its first letter on.
 _SETTING = re.compile(
@@ -28,7 +28,6 @@ _SETTING = re.compile(
     rf"({_S}*'(?:\\'|[^'])*'|{_S}*\"(?:\\\"|[^\"])*\"|{_S}*`(?:\\`|[^`])*`|[^#\r\n]+)?{_S}*(?:#.*)?$",
     re.MULTILINE,
 )
-_STRIPPED = re.compile(rf"^{_S}+|{_S}+\Z")
 _QUOTED = re.compile(r"^(['\"`])(.*)\1$", re.MULTILINE | re.DOTALL)
 _TAKEN = re.compile(r"(.?)\$\{([A-Za-z0-9_]*)\}")
 _FILLED = re.compile(rf"[^{_BLANK}]")
@@ -82,7 +81,7 @@ def parsed(text: str) -> dict[str, str]:
 
 
 def _plain(value: str) -> str:
-    value = _STRIPPED.sub("", value)
+    value = value.strip(_BLANK)
     plain = _QUOTED.sub(r"\2", value)
     return plain.replace("\\n", "\n").replace("\\r", "\r") if value.startswith('"') else plain
 
@@ -94,6 +93,7 @@ class _Expansion:
         self._values = values
         self._known: dict[str, str] = {}
         self._inside: list[str] = []
+        self._taken_chars = 0
 
     def value(self, name: str) -> str:
         if name not in self._known:
@@ -102,8 +102,7 @@ class _Expansion:
             self._inside.append(name)
             self._known[name] = _TAKEN.sub(self._replaced, self._values[name])
             self._inside.pop()
-        if len(self._known[name]) > _LONGEST:
-            raise UsageError(f"it has more than {files.readable(_LONGEST)}.", hint="Write a shorter one.")
+        _check_length(len(self._known[name]), _LONGEST)
         return self._known[name]
 
     def _replaced(self, match: re.Match[str]) -> str:
@@ -116,4 +115,13 @@ class _Expansion:
                 "it takes the value of another name, which the file does not set.",
                 hint="Set that one there, too: what else the environment of the application holds is not known here.",
             )
-        return before + self.value(name)
+        value = self.value(name)
+        # Before any of it is put together: a small file may take a long value many times.
+        self._taken_chars += len(value)
+        _check_length(self._taken_chars, _MOST_BYTES)
+        return before + value
+
+
+def _check_length(length: int, most: int) -> None:
+    if length > most:
+        raise UsageError(f"it has more than {files.readable(most)}.", hint="Write a shorter one.")
