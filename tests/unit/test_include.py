@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -267,6 +268,7 @@ def test_every_file_of_a_redacted_directory_is_redacted(source: Path, place: Pat
         (b"A+=hunter2\nset A=hunter2\n$A=hunter2\nA-B=hunter2\n", b"<redacted>\n" * 4),
         (b"\xef\xbb\xbfA=hunter2\n", b"<redacted>\n"),
         (b"A=\xff\xfe\nB=1\n", b"A=<redacted>\nB=<redacted>\n"),
+        (b"export DATABASE_URL_OF_THE_APPLICATION=\n", b"export DATABASE_URL_OF_THE_APPLICATION=<redacted>\n"),
     ],
 )
 def test_values_are_taken_out_and_names_stay(text: bytes, expected: bytes) -> None:
@@ -339,6 +341,27 @@ def test_no_value_that_the_application_reads_is_stored(pieces: list[str]) -> Non
     names = {each for name in read for each in re.findall(r"secret\d\d", name)}
     result = include.redacted(text.encode()).decode()
     assert not [each for each in values - names if each in result]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        base64.urlsafe_b64encode(b"hunter2" * 4),
+        base64.b64encode(b"hunter2hunter2hunt"[:17]),
+        base64.b64encode(b"hunter2hunter2h"[:13]),
+        base64.b32encode(b"hunter2hunter2"),
+        base64.b32encode(b"hunter2"),
+    ],
+)
+@pytest.mark.parametrize("start", [b"", b"A=1\n", b"\n", b"export "])
+def test_key_that_stands_alone_is_no_name(start: bytes, key: bytes) -> None:
+    assert key.endswith(b"=")
+    assert key.rstrip(b"=") not in include.redacted(start + key + b"\n")
+
+
+@pytest.mark.parametrize("start", ["A=$'", "A=('", "A={'a':'", "A=(`"])
+def test_value_that_opens_within_a_word_is_taken_out_whole(start: str) -> None:
+    assert b"hunter2" not in include.redacted(f"{start}one\nhunter2=1\n'`\n".encode())
 
 
 @pytest.mark.parametrize("line", [b"A" * 65 + b"=x", b"MII" + b"A" * 70 + b"=", b"# " + b"b" * 90 + b"=x"])

@@ -34,10 +34,11 @@ _COMMENT = b"#"
 _MOST_SETTINGS_BYTES = 1024 * 1024
 _NEVER = Deadline(None)
 # What is longer may be a key, and no name.
-_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?[A-Za-z_][A-Za-z0-9_.]{0,63}\s*=")
+_SETTING = re.compile(rb"\s*(?:#\s*)?(?:export\s+)?([A-Za-z_][A-Za-z0-9_.]{0,63})\s*=")
 # An apostrophe inside a word opens nothing.
-_OPENED = re.compile(rb"\"|(?<!\S)['`]")
-_QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\S)'[^']*'|(?<!\S)`[^`]*`")
+_OPENED = re.compile(rb"\"|(?<!\w)['`]")
+_QUOTED = re.compile(rb"\"[^\"]*\"|(?<!\w)'[^']*'|(?<!\w)`[^`]*`")
+_LONGEST_WORD = 16
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ def redacted(text: bytes) -> bytes:
         if not going_on and (not line.strip() or (comment and (bare or b"=" not in line))):
             lines.append(_COMMENT if comment else line)
             continue
-        if setting and not (behind_value and bare):
+        if setting and not (bare and (behind_value or not _is_name(setting[1]) or line[setting.end() :].strip())):
             lines.append(setting.group() + _REDACTED)
             behind_value = False
         else:
@@ -190,6 +191,12 @@ def redacted(text: bytes) -> bytes:
             behind_value = True
         going_on = _going_on(line[setting.end() :] if setting else line, going_on)
     return b"\n".join([*lines, b""])
+
+
+def _is_name(word: bytes) -> bool:
+    """Whether a word is rather the name of a setting than a key in base64 or base32."""
+    longest = max(map(len, re.split(rb"[_.]", word)))
+    return word in (word.upper(), word.lower()) and longest <= _LONGEST_WORD
 
 
 def _going_on(text: bytes, before: bytes) -> bytes:
