@@ -78,6 +78,20 @@ def trickle(handler: http.server.BaseHTTPRequestHandler) -> None:
             handler.wfile.write(b"x")
 
 
+def trickled_head(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """A good first line, and then a byte now and then."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+    trickle(handler)
+
+
+def cut(handler: http.server.BaseHTTPRequestHandler) -> None:
+    """An answer that ends before its end."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", "2000")
+    handler.end_headers()
+    handler.wfile.write(b"x" * 1000)
+
+
 def endless(handler: http.server.BaseHTTPRequestHandler) -> None:
     """A good answer that never ends, as fast as it is read."""
     ending, part = handler.server.ending, b"x" * (1 << 20)  # type: ignore[attr-defined]

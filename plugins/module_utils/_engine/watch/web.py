@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import os
 import socket
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from typing import IO
+from typing import IO, Any
 from urllib.parse import SplitResult, urlsplit
 
 from ..repository.manifest import COLLECTION_VERSION
@@ -25,12 +26,57 @@ from ..system.clock import Deadline
 from ..system.errors import EngineError, TargetUnreachableError, UsageError
 
 
+class _InTime(io.RawIOBase):
+    """What comes from a socket, all of it in the time that the socket itself has for each piece."""
+
+    def __init__(self, pieces: io.RawIOBase, seconds: float | None) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._deadline = Deadline(seconds)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._deadline.passed():
+            raise TimeoutError
+        return self._pieces.readinto(buffer)
+
+    def close(self) -> None:
+        self._pieces.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """One whose head and body do not come a byte now and then, for ever."""
+
+    def __init__(self, sock: socket.socket, *given: Any, **named: Any) -> None:
+        super().__init__(sock, *given, **named)
+        self.fp = io.BufferedReader(_InTime(self.fp.detach(), sock.gettimeout()))
+
+
+class _Connection(http.client.HTTPConnection):
+    response_class = _Answer
+
+
+class _SecureConnection(http.client.HTTPSConnection):
+    response_class = _Answer
+
+
+class _Plain(urllib.request.AbstractHTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        """As urllib calls it."""
+        return self.do_open(_Connection, req)
+
+    http_request = urllib.request.AbstractHTTPHandler.do_request_
+
+
 class _Secure(urllib.request.AbstractHTTPHandler):
     """That of urllib reads all certificates of the host at once, also where there is no TLS."""
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         """As urllib calls it; the connection checks certificate and name."""
-        return self.do_open(http.client.HTTPSConnection, req)
+        return self.do_open(_SecureConnection, req)
 
     https_request = urllib.request.AbstractHTTPHandler.do_request_
 
@@ -62,7 +108,7 @@ _PIECE_BYTES = 64 * 1024
 _HANDLERS = (
     urllib.request.ProxyHandler,
     urllib.request.UnknownHandler,
-    urllib.request.HTTPHandler,
+    _Plain,
     _Secure,
     urllib.request.HTTPDefaultErrorHandler,
     urllib.request.HTTPErrorProcessor,
@@ -80,7 +126,7 @@ class _NoRedirects(_Redirects):
 def send(url: str, *, data: bytes | None = None, headers: Mapping[str, str], seconds: float) -> None:
     """GET ``url``, or POST ``data`` there; an answer of the class 2xx is success, and what else is in it is not read.
 
-    Raises for anything else. ``seconds`` is how long the other side may be silent.
+    Raises for anything else. ``seconds`` is how long the other side may take for each step, as for its answer.
     """
     with _answered(url, data, headers, seconds, _HANDLERS):
         pass
@@ -91,15 +137,15 @@ def fetch(url: str, *, seconds: float, limit_bytes: int) -> bytes:
 
     Raises for anything else, and for more than ``limit_bytes``.
     """
-    deadline = Deadline(seconds)
     content = b""
     with _answered(url, None, {}, seconds, (*_HANDLERS[:-1], _NoRedirects)) as answer:
+        whole_bytes = answer.length or 0
         while len(content) <= limit_bytes and (piece := answer.read1(_PIECE_BYTES)):
             content += piece
-            if deadline.passed():
-                raise TargetUnreachableError(f"{parts(url).netloc} did not answer within {seconds:g} s.")
     if len(content) > limit_bytes:
         raise TargetUnreachableError(f"{parts(url).netloc} answers with more than {files.readable(limit_bytes)}.")
+    if len(content) < whole_bytes:
+        raise TargetUnreachableError(f"{parts(url).netloc} did not send all of its answer.")
     return content
 
 
