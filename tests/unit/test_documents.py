@@ -53,6 +53,8 @@ def told(path: Path, script: str, kind: str, table: str = "t") -> tuple[str, lis
         ("JSONB", "'{\"a\": [1, null]}'", {"a": [1, None]}),
         ("JSONB", "'no json'", "no json"),
         ("JSONB", "'NaN'", "NaN"),
+        ("JSONB", "'[1e999]'", "[1e999]"),
+        ("JSONB", "'[\"\\ud800\"]'", '["\\ud800"]'),
         ("TEXT", "'1'", "1"),
         ("TEXT", "CAST(x'61ff' AS TEXT)", "a\ufffd"),
     ],

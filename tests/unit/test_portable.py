@@ -12,6 +12,7 @@ import json
 import shutil
 import sqlite3
 import tempfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -300,8 +301,8 @@ FIRST = {"sqlite_export": 1, **SETTINGS, "user_version": 0, "application_id": 0}
 
 def sealed(*told: object) -> bytes:
     """Lines with the right end."""
-    data = b"".join(values.line(each) for each in told)
-    rows = sum(isinstance(each, list) for each in told)
+    data = b"".join(each if isinstance(each, bytes) else values.line(each) for each in told)
+    rows = sum(isinstance(each, list) or (isinstance(each, bytes) and each.startswith(b"[")) for each in told)
     return data + values.line({"end": True, "rows": rows, "sha256": hashlib.sha256(data).hexdigest()})
 
 
@@ -310,6 +311,10 @@ def table(sql: str, name: str = "t", rows: int = 0, columns: Any = (("a", ""),),
 
 
 GOOD = (table("CREATE TABLE t(a)", rows=1), {"rows_of": "t"}, [1, "x"])
+FULL_TEXT = (
+    b'{"type":"virtual","name":"t","sql":"CREATE VIRTUAL TABLE t USING fts5(a)","rowid":true,"columns":[["a",""]],'
+    b'"rows":0,"settings":[["rank","\\ud800"]]}\n'
+)
 
 
 def test_what_the_others_are_compared_with_is_taken(tmp_path: Path) -> None:
@@ -363,6 +368,9 @@ def test_each_changed_byte_is_told(tmp_path: Path) -> None:
         (FIRST, *GOOD[:2], [1, "x", 3]),
         (FIRST, *GOOD[:2], [1, {"what": "x"}]),
         (FIRST, *GOOD[:2], ["one", "x"]),
+        (FIRST, *GOOD[:2], b'[1,"\\ud800"]\n'),
+        (FIRST, *GOOD[:2], b'[1,"\\uDFFF"]\n'),
+        (FIRST, FULL_TEXT, {"rows_of": "t"}),
         (FIRST, {"rows_of": "t"}),
         (FIRST, {"type": "trigger", "name": "t", "sql": "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; END"}),
         (FIRST, {"type": "view", "name": "v", "sql": "CREATE VIEW v AS SELECT 1"}, GOOD[0], *GOOD[1:]),
@@ -400,6 +408,18 @@ def test_what_others_wrote_is_refused(tmp_path: Path, told: tuple[object, ...]) 
 def test_what_is_no_export(tmp_path: Path, line: bytes, told: str) -> None:
     with pytest.raises((SourceMissingError, BackupDamagedError, ProgramMissingError), match=told):
         build(line, tmp_path / "a.db")
+
+
+@pytest.mark.parametrize("piece", [b"[],", b'"",', b'{"a":"b"},', b"0,", b'"\\"\\\\",'])
+def test_a_line_of_millions_of_values_is_not_made_into_them(tmp_path: Path, piece: bytes) -> None:
+    line = b'{"type":"table","columns":[' + piece * (8_000_000 // len(piece)) + b"0]}\n"
+    tracemalloc.start()
+    try:
+        with pytest.raises(BackupDamagedError, match="line 2: that is no line of an export"):
+            build(sealed(FIRST, line), tmp_path / "a.db")
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_module_that_is_not_there_is_named(tmp_path: Path) -> None:

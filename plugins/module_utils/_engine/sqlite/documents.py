@@ -137,9 +137,12 @@ def _moment(value: Any) -> Any:
 def _document(value: Any) -> Any:
     if isinstance(value, str):
         try:
-            return json.loads(value, parse_constant=_refuse)
+            found = json.loads(value, parse_constant=_refuse)
+            # Not all that can be read can be written: 1e999, half of a pair of UTF-16.
+            values.line({"": found})
         except (ValueError, RecursionError):
             return value
+        return found
     return _plain(value)
 
 

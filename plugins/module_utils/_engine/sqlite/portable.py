@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
@@ -24,6 +25,9 @@ VERSION = 1
 LONGEST_LINE_BYTES = 256 * 1024 * 1024
 _FORMAT = "sqlite_export"
 _LONGEST_SCHEMA_BYTES = 64 * 1024 * 1024
+# What stands around the texts of a line; the widest table takes less: https://www.sqlite.org/limits.html#max_column
+_MOST_MARKS_BYTES = 1024 * 1024
+_TEXT = re.compile(rb'"[^"]*"')
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 4 * 1024 * 1024
 _ENCODINGS = tuple(values.CODECS)
@@ -214,7 +218,7 @@ class Export:
         if not self._line:
             self._fail("it ends here, and is not whole")
         try:
-            return _DECODER.decode(self._line.decode())
+            return _decoded(self._line)
         except (ValueError, RecursionError):
             self._fail("that is no line of an export")
 
@@ -226,6 +230,30 @@ class Export:
 
     def _fail(self, cause: str) -> NoReturn:
         raise BackupDamagedError(f"line {self._number}: {cause}.", hint=_AGAIN)
+
+
+def _decoded(line: bytes) -> Any:
+    if _is_bomb(line):
+        raise ValueError
+    told = _DECODER.decode(line.decode())
+    if b"\\ud" in line or b"\\uD" in line:
+        # Half of a pair of UTF-16 can be read, and is no text: it cannot be written.
+        values.line(told)
+    return told
+
+
+def _is_bomb(line: bytes) -> bool:
+    """Whether a long line is not long texts but many values, each of which takes many times as much memory."""
+    if len(line) <= _MOST_MARKS_BYTES:
+        return False
+    plain = line.replace(b"\\\\", b"").replace(b'\\"', b"")
+    marks_bytes = end = 0
+    for text in _TEXT.finditer(plain):
+        marks_bytes += text.start() - end
+        end = text.end()
+        if marks_bytes > _MOST_MARKS_BYTES:
+            return True
+    return marks_bytes + len(plain) - end > _MOST_MARKS_BYTES
 
 
 def _no_number(text: str) -> NoReturn:

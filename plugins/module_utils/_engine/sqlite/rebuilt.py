@@ -68,9 +68,6 @@ def build(export: Export, path: Path, *, deadline: Deadline) -> None:
             file.write(b"\2\2")
 
 
-_UNTRUE = "Make the export again. If it came from somebody else, ask where it is from."
-
-
 class _Rebuilt:
     """The steps of it, in one transaction: tables and rows first, and last what would act on rows that come."""
 
