@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import subprocess
@@ -136,6 +137,28 @@ def test_rotated_logs_of_before_the_first_backup_are_not_stored(host: Host) -> N
     assert host.take() == {"app.log": b"one\n"}
     os.utime(host.logs / "app.log.1", (1, 1))
     assert host.take() == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file has such a name there")
+@pytest.mark.parametrize("pattern", ["*.log", "*"])
+@pytest.mark.parametrize(
+    ("name", "stored_as"),
+    [
+        ("a:b", "a%3Ab"),
+        ("..\\b", "..%5Cb"),
+        ("a%3Ab", "a%253Ab"),
+        ("a\nb", "a%0Ab"),
+        ("\u0436" * 127, "%long-" + hashlib.sha256(b"\xd0\xb6" * 127).hexdigest()),
+    ],
+)
+def test_no_name_of_a_log_spoils_a_backup(tmp_path: Path, pattern: str, name: str, stored_as: str) -> None:
+    host = Host(tmp_path, pattern, required=True)
+    host.write("one\n")
+    host.take()
+    host.write("two\n")
+    (host.logs / "app.log").rename(host.logs / name)
+    host.write("three\n")
+    assert host.take() == {"app.log": b"three\n", stored_as: b"two\n"}
 
 
 @pytest.mark.parametrize("later", ["four\n", "what is longer than all that was there\n"])

@@ -15,6 +15,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ from typing import BinaryIO
 from ..system import files, owners, places
 from ..system.errors import EngineError, RefusedError, SourceMissingError, UsageError, doing
 from .include import DIRECTORY, Stored
-from .inclusion import LOGS, Include, checked_name
+from .inclusion import LOGS, Include
 from .manifest import INCLUDE_ROLE, MALFORMED, FileOrigin, StoredFile, made
 from .reading import Storage
 
@@ -39,6 +40,9 @@ _PACKED = (".gz", ".xz", ".zst", ".bz2")
 _MOST_FILES = 200
 _MOST_KNOWN = 1000
 _MOST_NAMES = 10_000
+# What no path of a backup may have in it; and what tells that it was such a character.
+_ODD = re.compile(r"[%:\\\x00-\x1f\x7f]")
+_LONGEST_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,15 @@ def found(asked: Include) -> list[Log]:
         raise SourceMissingError(f"there are no logs {pattern}.", hint="Correct include, or leave them out there.")
     if len(names) > _MOST_FILES:
         raise UsageError(f"{pattern} are {len(names)} files.", hint=f"Name fewer; {_MOST_FILES} are the most.")
-    return [Log(directory / each, checked_name(f"{asked.stored_name}/{each}"), asked) for each in names]
+    return [Log(directory / each, _stored_name(asked, each), asked) for each in names]
+
+
+def _stored_name(asked: Include, name: str) -> str:
+    """As what a file is stored, whatever its owner calls it; no two of a directory as the same."""
+    plain = _ODD.sub(lambda found: f"%{ord(found[0]):02X}", name)
+    if len(os.fsencode(plain)) > _LONGEST_NAME_BYTES:
+        plain = f"%long-{hashlib.sha256(os.fsencode(name)).hexdigest()}"
+    return f"{asked.stored_name}/{plain}"
 
 
 @dataclass
@@ -160,7 +172,7 @@ def _renamed(logs: Sequence[Log], parts: Parts) -> Iterator[Log]:
                 is_strange = log is not None and _is_of_now(name, status, parts)
                 if path not in taken and number not in parts.seen and (number in parts.known or is_strange):
                     asked = (log or here[0]).asked
-                    yield Log(path, f"{asked.stored_name}/{name}", asked, is_over=True, is_strange=is_strange)
+                    yield Log(path, _stored_name(asked, name), asked, is_over=True, is_strange=is_strange)
 
 
 def _is_of_now(name: str, status: os.stat_result, parts: Parts) -> bool:
