@@ -21,14 +21,10 @@ from ..system.errors import SourceMissingError, UsageError, doing
 
 # What is white space to JavaScript.
 _BLANK = " \t\n\v\f\r\u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000\ufeff"
-_S = f"[{_BLANK}]"
-# One setting, from its first letter on.
-_SETTING = re.compile(
-    rf"(?:export{_S}+)?([A-Za-z0-9_.-]+)(?:{_S}*={_S}*?|:{_S}+?)"
-    rf"({_S}*'(?:\\'|[^'])*'|{_S}*\"(?:\\\"|[^\"])*\"|{_S}*`(?:\\`|[^`])*`|[^#\r\n]+)?{_S}*(?:#.*)?$",
-    re.MULTILINE,
-)
-_QUOTED = re.compile(r"^(['\"`])(.*)\1$", re.MULTILINE | re.DOTALL)
+_QUOTES = "'\"`"
+_LINE_END = re.compile(r"\n|\Z")
+_COMMENT_OR_LINE_END = re.compile(r"[#\n]|\Z")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _TAKEN = re.compile(r"(.?)\$\{([A-Za-z0-9_]*)\}")
 _FILLED = re.compile(rf"[^{_BLANK}]")
 _MOST_BYTES = 1024 * 1024
@@ -67,22 +63,86 @@ def parsed(text: str) -> dict[str, str]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     found: dict[str, str] = {}
     place = 0
-    while first := _FILLED.search(text, place):
-        begins_line = not place or "\n" in text[place - 1 : first.start()]
-        match = _SETTING.match(text, first.start()) if begins_line else None
-        if match:
-            found[match[1]] = _plain(match[2] or "")
-            place = match.end()
+    while (first := _skipped(text, place)) < len(text):
+        begins_line = not place or "\n" in text[place - 1 : first]
+        setting = _setting(text, first) if begins_line else None
+        if setting:
+            name, value, place = setting
+            found[name] = _plain(value)
         else:
-            place = text.find("\n", first.start())
-            if place < 0:
-                break
+            place = _until(text, first, _LINE_END)
     return found
+
+
+def _setting(text: str, first: int) -> tuple[str, str, int] | None:
+    """The name, the value as it stands there, and the end of the setting that begins at ``first``."""
+    for start in _starts(text, first):
+        name = _NAME.match(text, start)
+        value_start = _behind_sign(text, name.end()) if name else None
+        if name and value_start is not None:
+            begin, end = _quoted(text, value_start) or (value_start, _until(text, value_start, _COMMENT_OR_LINE_END))
+            return name[0], text[begin:end], _ending(text, end) or end
+    return None
+
+
+def _starts(text: str, first: int) -> list[int]:
+    """Where the name may begin: behind the word export, or with it."""
+    behind = first + len("export")
+    is_word = text.startswith("export", first) and text[behind : behind + 1] in _BLANK
+    return [_skipped(text, behind), first] if is_word else [first]
+
+
+def _behind_sign(text: str, place: int) -> int | None:
+    """Where a value begins: behind "=", whatever is before it, or behind a colon and a blank."""
+    equals = _skipped(text, place)
+    if text.startswith("=", equals):
+        return equals + 1
+    return place + 2 if text.startswith(":", place) and text[place + 1 : place + 2] in [*_BLANK] else None
+
+
+def _quoted(text: str, place: int) -> tuple[int, int] | None:
+    """Where a value in quotes begins and ends, when nothing but a comment follows in its line."""
+    begin = _skipped(text, place)
+    quote = text[begin : begin + 1]
+    if not quote or quote not in _QUOTES:
+        return None
+    # The first quote that no backslash keeps from being the last one; where that cannot be, one of those before it.
+    ends = []
+    end = text.find(quote, begin + 1)
+    while end >= 0:
+        ends.append(end + 1)
+        if text[end - 1] != "\\" or end - 1 == begin:
+            break
+        end = text.find(quote, end + 1)
+    return next(((begin, each) for each in reversed(ends) if _ending(text, each) is not None), None)
+
+
+def _ending(text: str, place: int) -> int | None:
+    """Where the line ends, when only blanks and a comment are left; blank lines behind it count, too."""
+    last = _skipped(text, place)
+    if text.startswith("#", last):
+        return _until(text, last, _LINE_END)
+    if last == len(text):
+        return last
+    newline = text.rfind("\n", place, last)
+    return newline if newline >= 0 else None
+
+
+def _skipped(text: str, place: int) -> int:
+    """The next place that is not blank."""
+    found = _FILLED.search(text, place)
+    return found.start() if found else len(text)
+
+
+def _until(text: str, place: int, wanted: re.Pattern[str]) -> int:
+    found = wanted.search(text, place)
+    return found.start() if found else len(text)
 
 
 def _plain(value: str) -> str:
     value = value.strip(_BLANK)
-    plain = _QUOTED.sub(r"\2", value)
+    is_quoted = len(value) > 1 and value[0] in _QUOTES and value[0] == value[-1]
+    plain = value[1:-1] if is_quoted else value
     return plain.replace("\\n", "\n").replace("\\r", "\r") if value.startswith('"') else plain
 
 
