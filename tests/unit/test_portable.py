@@ -293,6 +293,14 @@ def test_a_row_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         build(data, tmp_path / "other.db")
 
 
+def test_a_row_of_too_many_values(tmp_path: Path) -> None:
+    columns = ", ".join(f"c{number}" for number in range(2000))
+    path = make(tmp_path / "a.db", f"CREATE TABLE t({columns}); INSERT INTO t(c0) VALUES (1)")
+
+    with pytest.raises(RefusedError, match="the table 't' has so many columns"):
+        lines_of(path)
+
+
 # What somebody else may have written.
 
 SETTINGS = {"page_size": 4096, "encoding": "UTF-8", "auto_vacuum": 0, "journal_mode": "rollback"}

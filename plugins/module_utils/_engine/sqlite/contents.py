@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..system.errors import ProgramMissingError, SourceCorruptError, UsageError
+from ..system.errors import ProgramMissingError, RefusedError, SourceCorruptError, UsageError
 from . import permits, proof, schema, tables, values
 from .database import Connection, Header
 from .library import sqlite3
@@ -32,6 +32,8 @@ MODULES = (*FULL_TEXT, *_TREES, "geopoly")
 """Those whose rows are had by reading the virtual table, and come back by writing into it."""
 # Of SQLite's virtual machine, between two looks at the deadline.
 STEPS = 100_000
+# https://www.sqlite.org/limits.html#max_column
+_MOST_COLUMNS = 2000
 _CONTENT = re.compile(r"[(,]\s*content\s*=\s*(\"\"|''|``|\[\])?", re.IGNORECASE)
 # Where nothing is said, the hidden column has this name: https://www.sqlite.org/fts3.html#the_languageid_option
 _NO_LANGUAGE = "__langid"
@@ -164,6 +166,11 @@ class Contents:
             return dataclasses.replace(found, settings=self._settings_of(found))
         try:
             columns, rowid = layout(self._connection, found)
+            if rowid and len(columns) >= _MOST_COLUMNS:
+                raise RefusedError(
+                    f"the table {found.name!r} has so many columns that no query can take its rowid, too.",
+                    hint="Name the other tables, and take this one out of a backup.",
+                )
             count = self._count(found)
         except sqlite3.OperationalError as error:
             if not str(error).startswith(("no such", "unsafe", "unknown")):
