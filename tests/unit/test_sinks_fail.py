@@ -101,7 +101,7 @@ def _link_of_a_user(path: Path) -> None:
 BREAKING: dict[str, Breaking] = {
     "webhook is down": _down,
     "webhook never answers": _webhook(receivers.never, ".*127.0.0.1:[0-9]+ did not answer within 0.8 s"),
-    "webhook trickles": _webhook(receivers.trickle, ".*it did not end in time"),
+    "webhook trickles": _webhook(receivers.trickle, ".*127.0.0.1:[0-9]+ did not answer within 0.8 s"),
     "webhook answers 500": _webhook(receivers.status(500), ".*answered 500"),
     "webhook answers nonsense": _webhook(receivers.nonsense, ".*did not answer as http asks for"),
     "ping never answers": _ping(receivers.never, ".*127.0.0.1:[0-9]+ did not answer within 0.8 s"),
