@@ -141,6 +141,10 @@ def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
     guarded = ["D:\\Configuration", "E:\\only\\this", "D:\\Backups"]
     assert [each["path"] for each in played.of("win_acl_inheritance")] == guarded
     assert [each["path"] for each in played.of("win_acl")] == [path for path in guarded for _rule in range(2)]
+    (look,) = played.of("win_powershell")
+    # An operator's rule for others there would let them read the backups.
+    assert {*guarded, "D:\\Backups\\other"} < {*look["parameters"]["Path"]}
+    assert "D:\\Tools" not in look["parameters"]["Path"]
     made = {each["path"] for each in played.of("win_file")}
     assert made == {
         *guarded,
@@ -149,6 +153,37 @@ def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
         "D:\\Configuration\\seen.d",
         "D:\\Backups\\other",
     }
+
+
+@pytest.mark.thorough
+def test_an_account_gets_one_rule_for_a_directory(host: WindowsHost) -> None:
+    """Of two for one account Windows makes one, and to set the other one again would be a change each time."""
+    variables = {"sqlite_backup_repository_dir": "D:\\Backups", "sqlite_backup_account": "EXAMPLE\\backup$"}
+
+    played = _provision(host, **variables)
+
+    rules = [(each["path"], each["user"]) for each in played.of("win_acl")]
+    assert sorted(set(rules)) == sorted(rules)
+    given = [(each["path"], each["rights"]) for each in played.of("win_acl") if each["user"] == "EXAMPLE\\backup$"]
+    assert given == [
+        (ROOT, "ReadAndExecute"),
+        (f"{CONFIGURATION}\\seen.d", "Modify"),
+        ("D:\\Backups", "Modify"),
+    ]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_link_in_the_place_of_a_directory_is_refused(host: WindowsHost, state: str) -> None:
+    """Rules for it would be rules for what it leads to, which may be Windows itself."""
+    link = {"exists": True, "isdir": True, "isjunction": True, "lnk_target": "C:\\Windows\\System32"}
+    host.answer("win_stat", {"stat": link}, path=ROOT)
+
+    played = _provision(host, sqlite_backup_state=state)
+
+    assert played.run.code != 0
+    assert f"Cannot work in {ROOT}: a link is there." in played.run.last_failure
+    assert {each.name for each in played.sent} == {"setup", "win_stat"}
 
 
 def test_an_account_with_a_password(host: WindowsHost) -> None:
@@ -302,8 +337,12 @@ def test_what_somebody_else_made_is_refused(host: WindowsHost) -> None:
     assert f"{ROOT}: S-1-5-21-1-2-3-1001" in played.run.last_failure
     assert played.of("win_copy") == []
     (look,) = played.of("win_powershell")
-    looked_at = [ROOT, f"{ROOT}\\bin", CONFIGURATION, f"{CONFIGURATION}\\databases.d"]
-    assert look["parameters"] == {"Path": looked_at, "Account": SYSTEM}
+    below = ["bin", "config", *(f"config\\{each}" for each in ("databases.d", "seen.d", "targets.d", "credentials"))]
+    looked_at = {ROOT, *(f"{ROOT}\\{each}" for each in (*below, "repositories", "repositories\\agent"))}
+    assert {*look["parameters"]["Path"]} == looked_at
+    assert look["parameters"]["Account"] == SYSTEM
+    # Nothing is made where somebody else may have put a link.
+    assert [each["path"] for each in played.of("win_file")] == [ROOT]
 
 
 @pytest.mark.thorough

@@ -381,3 +381,12 @@ class TestKilled:
         assert running.exists()
         assert other.exists()
         assert not ended.exists()
+
+
+def test_it_is_made_without_ansible_as_the_guide_for_windows_says(tmp_path: Path) -> None:
+    checkout = ENGINE.parents[2]
+    guide = (checkout / "docs" / "windows.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'^python -c "([^"\n]+)"$', guide, re.MULTILINE)
+    (tmp_path / "plugins").symlink_to(checkout / "plugins")
+    subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, check=True, timeout=60)
+    assert tmp_path.joinpath("sqlite-backup.pyz").read_bytes() == zipapp.build(cli.main)

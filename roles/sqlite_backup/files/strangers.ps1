@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Who owns a directory and the files in it, and who may reach them by a rule of their own: a line for each that is
-# neither the system, an administrator, nor the account that runs the backups.
+# neither the system, an administrator, nor the account that runs the backups; and a line for each link.
 [CmdletBinding()]
 param ([String[]]$Path, [String]$Account)
 
@@ -25,6 +25,10 @@ foreach ($each in $Path) {
     $items = @(Get-Item -LiteralPath $each -Force)
     $items += @(Get-ChildItem -LiteralPath $each -File -Force)
     foreach ($item in $items) {
+        if ($item.LinkType -in @("Junction", "SymbolicLink")) {
+            "$($item.FullName): a link"
+            continue
+        }
         $rules = Get-Acl -LiteralPath $item.FullName
         $found = @($rules.GetOwner($kind).Value)
         $found += @($rules.GetAccessRules($true, $false, $kind) | ForEach-Object { $_.IdentityReference.Value })
