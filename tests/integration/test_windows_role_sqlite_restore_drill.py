@@ -66,6 +66,13 @@ def test_the_scheduled_task(host: WindowsHost) -> None:
     assert [each["path"] for each in done.of("win_file")] == [r"C:\inetpub\Restore drills"]
 
 
+def test_a_backslash_at_the_end_of_a_word_does_not_swallow_the_next(host: WindowsHost) -> None:
+    done = drills(host, config_dir="D:\\My backups\\", names=["agent"])
+
+    (task,) = done.of("win_scheduled_task")
+    assert task["actions"][0]["arguments"] == f'{RUNNER} drill agent --config "D:\\My backups\\\\"'
+
+
 def test_a_second_run_changes_nothing(host: WindowsHost) -> None:
     first = drills(host, report=REPORT)
     again = drills(host, report=REPORT)

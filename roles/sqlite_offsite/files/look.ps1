@@ -10,10 +10,10 @@ param ([String]$Directory, [String]$Mark)
 if (Get-Command -Name rclone.exe -CommandType Application -ErrorAction SilentlyContinue) {
     "program rclone"
 }
-foreach ($each in @(Get-ChildItem -Path "$Directory\credentials" -File -ErrorAction SilentlyContinue)) {
+foreach ($each in @(Get-ChildItem -LiteralPath "$Directory\credentials" -File -ErrorAction SilentlyContinue)) {
     "credentials $($each.Name)"
 }
-foreach ($each in @(Get-ChildItem -Path "$Directory\targets.d" -Filter *.json -File -ErrorAction SilentlyContinue)) {
+foreach ($each in @(Get-ChildItem -LiteralPath "$Directory\targets.d" -Filter *.json -File -ErrorAction SilentlyContinue)) {
     if (Select-String -LiteralPath $each.FullName -SimpleMatch -Pattern $Mark -Quiet) {
         "managed $($each.BaseName)"
     }
