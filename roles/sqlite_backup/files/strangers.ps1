@@ -9,7 +9,8 @@ param ([String[]]$Path, [String]$Account)
 
 $kind = [System.Security.Principal.SecurityIdentifier]
 $current = [System.Security.Principal.WindowsIdentity]::GetCurrent().User.Value
-$allowed = @("S-1-5-18", "S-1-5-32-544", $current)
+# S-1-3-4 is whoever owns it.
+$allowed = @("S-1-5-18", "S-1-3-4", "S-1-5-32-544", $current)
 if ($Account -match "^S-1-") {
     $allowed += $Account
 }
