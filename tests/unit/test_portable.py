@@ -249,8 +249,10 @@ def test_an_index_without_texts_is_left_out_with_a_word(tmp_path: Path) -> None:
         assert connection.execute("SELECT rowid FROM bare WHERE bare MATCH 'a'").fetchall() == []
 
 
-def test_a_virtual_table_of_an_unknown_module_is_written_down(tmp_path: Path) -> None:
-    path = databases.with_missing_module(make(tmp_path / "a.db", "CREATE TABLE t(a)"))
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("others", ["", "DROP TABLE t"])
+def test_a_virtual_table_of_an_unknown_module_is_written_down(tmp_path: Path, encoding: str, others: str) -> None:
+    path = databases.with_missing_module(make(tmp_path / "a.db", f"CREATE TABLE t(a); {others}", encoding=encoding))
 
     other = check_round_trip(path)
 

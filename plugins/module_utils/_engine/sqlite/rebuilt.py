@@ -87,6 +87,9 @@ class _Rebuilt:
         self._connection.set_authorizer(permits.reading(self._is_allowed, endless=False))
         with self._doing_ourselves():
             self._connection.execute("BEGIN")
+            # Only with its first table SQLite notes the encoding in the file.
+            self._connection.execute("CREATE TABLE main.first(a)")
+            self._connection.execute("DROP TABLE main.first")
         self._make_all(contents.TABLE)
         for table, batches in self._export.tables():
             if table.type != contents.TABLE:
