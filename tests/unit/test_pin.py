@@ -583,7 +583,9 @@ def test_copy_aside_beside_which_a_journal_appears_is_made_again(
         ("crashed", False, False, True),
         ("crashed", True, False, False),
         ("open", True, False, True),
-        ("crashed", True, True, True),
+        ("crashed", False, True, True),
+        ("crashed", True, True, False),
+        ("open", True, True, True),
     ],
 )
 def test_only_what_leaves_no_sidecar_is_opened_in_place(
