@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -44,6 +45,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import agent_db, databases
 
+CHINOOK = Path(__file__).resolve().parents[1] / "support" / "chinook.sqlite.gz"
 ENCODINGS = ("UTF-8", "UTF-16le", "UTF-16be")
 ODD = """
 CREATE TABLE plain(x);
@@ -203,6 +205,23 @@ def test_the_example_database(tmp_path: Path) -> None:
     agent_db.create(tmp_path / "agent.db", runs=20)
 
     check_round_trip(tmp_path / "agent.db")
+
+
+def test_a_real_database(tmp_path: Path) -> None:
+    """Chinook: the sample database of a shop, with keys of two columns, numbers and texts in many languages."""
+    (tmp_path / "chinook.db").write_bytes(gzip.decompress(CHINOOK.read_bytes()))
+
+    other = check_round_trip(tmp_path / "chinook.db")
+
+    # The rows themselves, by a query that has nothing to do with the export.
+    with contextlib.closing(sqlite3.connect(other)) as connection:
+        connection.execute("ATTACH ? AS old", (str(tmp_path / "chinook.db"),))
+        tables = [name for (name,) in connection.execute("SELECT name FROM old.sqlite_master WHERE type = 'table'")]
+        assert "Track" in tables
+        for name in tables:
+            for one, two in (("main", "old"), ("old", "main")):
+                only = f'SELECT rowid, * FROM {one}."{name}" EXCEPT SELECT rowid, * FROM {two}."{name}"'
+                assert connection.execute(only).fetchall() == []
 
 
 @pytest.mark.parametrize("content", ["", "PRAGMA user_version=3; CREATE TABLE t(a); DROP TABLE t"])
