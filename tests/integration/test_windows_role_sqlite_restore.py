@@ -309,7 +309,7 @@ def test_an_undo(host: Host) -> None:
         ({"sqlite_restore_services_scope": "user"}, "are for systemd"),
         (
             {"sqlite_restore_dest": "/srv/agent.db"},
-            "sqlite_restore_dest is '\\\\srv\\\\agent.db'. Allowed is an absolute path",
+            "sqlite_restore_dest is '/srv/agent.db'. Allowed is an absolute path",
         ),
         ({"sqlite_restore_target": {"url": "ssh://nas/agent"}}, "its url begins with ssh:"),
         ({"sqlite_restore_target": {"url": "s3://backups"}}, "the last part of its url"),

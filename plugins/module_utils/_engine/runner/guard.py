@@ -26,6 +26,7 @@ _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 # A terminal sends these to every process in front of it, so the command has got them already.
 _FROM_TERMINAL = ("SIGINT", "SIGQUIT", "SIGBREAK")
 _KILLED = 128
+_WAIT_SECONDS = 1.0
 
 
 class CommandFailedError(EngineError):
@@ -111,8 +112,15 @@ def _run_command(command: Sequence[str], *, apart: bool) -> int:
                 hint="Look at the first line of the script.",
             ) from None
         follow(process)
-        code = process.wait()
+        code = _waited_for(process)
     return _KILLED - code if code < 0 else code
+
+
+def _waited_for(process: subprocess.Popen[Any]) -> int:
+    """Its exit code. A signal that comes right before a wait begins is seen when that ends: so none is long."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_WAIT_SECONDS)
 
 
 def _file_of(program: str) -> str:
