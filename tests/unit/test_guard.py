@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -241,6 +241,23 @@ def test_signals_are_for_the_command(host: Host, name: str) -> None:
     assert process.returncode == 7
     assert out == f"got {name}\n"
     assert "failed with exit code 7; agent is as it left it." in err
+
+
+def test_no_wait_is_long() -> None:
+    """A signal that comes right before one is seen when that ends."""
+
+    class Process:
+        waits: ClassVar[list[float]] = []
+
+        def wait(self, timeout: float) -> int:
+            self.waits.append(timeout)
+            if len(self.waits) < 3:
+                raise subprocess.TimeoutExpired([], timeout)
+            return 7
+
+    assert guard._waited_for(Process()) == 7
+    assert len(Process.waits) == 3
+    assert max(Process.waits) <= 1
 
 
 @pytest.mark.thorough
