@@ -89,20 +89,12 @@ class Settings:
     python: str = ""
 
     @property
-    def separator(self) -> str:
-        return "\\" if self.windows else "/"
-
-    def absolute(self, path: Any, where: str) -> str:
-        """``path`` with the home of the user for ``~``."""
-        return windows.absolute(path, where) if self.windows else values.absolute(path, where, self.home)
-
-    def made(self, path: Any, where: str) -> str:
-        """The same of what the role makes."""
-        return windows.made(path, where) if self.windows else values.made(path, where, self.home)
+    def paths(self) -> values.Paths:
+        return values.Paths(self.home, self.windows)
 
     def place(self, variable: str) -> str:
         """The directory or file of the role that ``variable`` names; a crontab must hold it in a line."""
-        text = self.made(getattr(self, variable), f"sqlite_backup_{variable}")
+        text = self.paths.made(getattr(self, variable), f"sqlite_backup_{variable}")
         if not text.isprintable():
             raise UsageError(f"sqlite_backup_{variable} is {text!r}. Allowed is a path without control characters.")
         return text
@@ -179,7 +171,9 @@ def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     plan = {
         "name": name,
         "state": _state(given, settings, where),
-        "config_path": settings.separator.join((settings.place("config_dir"), config.DATABASES_NAME, f"{name}.json")),
+        "config_path": settings.paths.names.sep.join(
+            (settings.place("config_dir"), config.DATABASES_NAME, f"{name}.json")
+        ),
         **({"tasks": _tasks(name)} if settings.windows else {"schedule_files": _schedule_files(name)}),
     }
     if plan["state"] == "absent":
@@ -202,7 +196,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
     content.setdefault("rpo", schedules.duration(schedules.rpo_seconds(every_seconds, schedule)))
     content.setdefault("due", _due(every_seconds, schedule, settings))
     _check(content, settings, where)
-    runner = ([settings.made(settings.python, "sqlite_backup_python")] if settings.windows else []) + [
+    runner = ([settings.paths.made(settings.python, "sqlite_backup_python")] if settings.windows else []) + [
         settings.place("runner_path")
     ]
     command = [given["name"], "--config", settings.place("config_dir")]
@@ -215,7 +209,7 @@ def _living(given: Mapping[str, Any], settings: Settings, where: str) -> dict[st
         "repository": repository,
         "command": apart,
         "try_command": [*runner, "try", *command, "--if-backed-up", "--quiet"],
-        "directories": [*([base] if repository.startswith(f"{base}{settings.separator}") else []), repository],
+        "directories": [*([base] if repository.startswith(f"{base}{settings.paths.names.sep}") else []), repository],
         "first_backup": values.flag(given.get("first_backup", settings.first_backup), f"{where}: first_backup"),
         **(
             _windows_schedule(content, schedule, every_seconds, apart, [*runner, "push", *command])
@@ -297,7 +291,7 @@ def _check(content: Mapping[str, Any], settings: Settings, where: str) -> None:
     """By the rules of the engine: with what it refuses, every run would fail."""
     file = Path("/", content["name"])
     if settings.windows:
-        # No path of that host is absolute here.
+        # The rules take paths apart, too, and here that is done as on the controller.
         content = values.typed_object(content, config.KEYS, windows.stand_in, where)
         if windows.is_absolute_url(content.get("database_url", "")):
             content.setdefault("chdir", "/")
@@ -331,9 +325,9 @@ def _configuration(given: Mapping[str, Any], settings: Settings, where: str) -> 
     own = {key: value for key, value in given.items() if key not in ROLE_KEYS}
     merged = {**_profile(given, settings, where).keep, **settings.defaults, **own}
     base = settings.place("repository_dir")
-    merged["repository"] = own.get("repository") or f"{base}{settings.separator}{given['name']}"
-    content = values.typed_object(merged, config.KEYS, settings.absolute, where)
-    content["repository"] = settings.made(content["repository"], f"{where}: repository")
+    merged["repository"] = own.get("repository") or f"{base}{settings.paths.names.sep}{given['name']}"
+    content = values.typed_object(merged, config.KEYS, settings.paths.absolute, where)
+    content["repository"] = settings.paths.made(content["repository"], f"{where}: repository")
     if sum(each in content for each in urls.WAYS) != 1:
         raise UsageError(f"{where}: exactly one of {urls.told_ways()} must be given.")
     return content

@@ -201,6 +201,11 @@ def test_durations_are_as_the_task_scheduler_writes_them(seconds: int, text: str
     assert windows.duration(seconds) == text
 
 
+def test_a_file_to_include_needs_no_name() -> None:
+    included = [{"src": r"C:\Data\prisma\schema.prisma"}]
+    assert _plan({**AGENT, "include": included})["config"]["include"] == included
+
+
 def _plan(database: dict[str, Any] | None = None, **settings: Any) -> dict[str, Any]:
     (plan,) = backup_plans([database or AGENT], **{**SETTINGS, **settings})
     return plan
