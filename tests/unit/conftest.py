@@ -21,7 +21,9 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import audit, base
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import processes
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
+from support import processes as users
 from support import servers, windows, words
+from support.ground import Ground
 from support.hosts import Host
 from support.offsite import Offsite
 from support.restores import Restores
@@ -148,3 +150,10 @@ def offsite(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offsite]:
     site.stored()
     with servers.remote(site.directory) as server:
         yield Offsite(site, server)
+
+
+@pytest.fixture
+def ground() -> Iterator[Ground]:
+    """A database of another user's, below whom root works."""
+    with users.open_directory() as place:
+        yield Ground(place, repository_is_theirs=False)

@@ -310,12 +310,6 @@ def test_manifest_keeps_where_a_file_was_and_whose(application: Application) -> 
 # --- root in somebody else's directory -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ground() -> Iterator[Ground]:
-    with processes.open_directory() as place:
-        yield Ground(place, repository_is_theirs=False)
-
-
 def _restored(ground: Ground, keys: Keys = NO_KEYS) -> restore.Outcome:
     return restore.run(restore.Request(ground.repository, dest=ground.database, with_files=True, keys=keys))
 

@@ -29,12 +29,6 @@ pytestmark = [pytest.mark.root, pytest.mark.thorough, processes.needs_root]
 
 
 @pytest.fixture
-def ground() -> Iterator[Ground]:
-    with processes.open_directory() as place:
-        yield Ground(place, repository_is_theirs=False)
-
-
-@pytest.fixture
 def shared_ground() -> Iterator[Ground]:
     with processes.open_directory() as place:
         yield Ground(place, repository_is_theirs=True)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -331,12 +330,6 @@ def test_last_line_that_nobody_ends_is_stored_in_the_end(host: Host) -> None:
 
 
 # --- root in somebody else's directory -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def ground() -> Iterator[Ground]:
-    with processes.open_directory() as place:
-        yield Ground(place, repository_is_theirs=False)
 
 
 @processes.needs_root

@@ -212,12 +212,6 @@ def test_many_files_take_seconds(tmp_path: Path) -> None:
 # --- root in somebody else's directory -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ground() -> Iterator[Ground]:
-    with processes.open_directory() as place:
-        yield Ground(place, repository_is_theirs=False)
-
-
 @processes.needs_root
 @pytest.mark.parametrize(
     "trick",
