@@ -57,9 +57,9 @@ class Kind:
 # What takes space; some of it fails when it is flushed, which SQLite calls an input/output error.
 _TAKING = "wonldts"
 _FULL = (0, 16, 23)
-# What a program hands over comes in more or fewer pieces, and the last calls may not come at all.
 _SIGKILL = 9  # Windows, where nothing of this runs, has no name for it.
-_KILLED = (0, -_SIGKILL)
+# No other: a job makes the same calls each time, so that each kill meets it.
+_KILLED = (-_SIGKILL,)
 KINDS = {
     "no space": Kind(_FAIL, errno.ENOSPC, _TAKING, codes=_FULL),
     "no space from then on": Kind(_FAIL, errno.ENOSPC, _TAKING, lasting=True, codes=_FULL),

@@ -38,5 +38,3 @@ def check(found: dict[str, dict[str, Any]]) -> None:
     broken = {kind: each["broken"] for kind, each in found.items() if each["broken"]}
     assert broken == {}
     assert all(each["calls"] > FEWEST_CALLS for each in found.values())
-    killed = found["SIGKILL"]
-    assert killed["codes"]["-9"] > 0.8 * killed["cases"]

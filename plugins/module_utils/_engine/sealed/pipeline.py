@@ -278,6 +278,11 @@ class _Row:
             stage.end()
 
 
+def _buffered(row: _Row) -> io.BufferedReader:
+    """What the last program writes, in pieces of the size that is asked for, however it hands them over."""
+    return io.BufferedReader(cast(io.RawIOBase, row.stdout), files.CHUNK_BYTES)
+
+
 class Filter:
     """What is written goes through the programs, and what they make of it to ``sink``, in a thread of its own."""
 
@@ -296,7 +301,8 @@ class Filter:
 
     def _run_pump(self) -> None:
         try:
-            while chunk := self._row.stdout.read(files.CHUNK_BYTES):
+            output = _buffered(self._row)
+            while chunk := output.read(files.CHUNK_BYTES):
                 self._sink.write(chunk)
             self._whole = True
         except OSError as error:
@@ -347,7 +353,7 @@ class Stream:
 
     def __init__(self, row: _Row) -> None:
         self._row = row
-        self._output = io.BufferedReader(cast(io.RawIOBase, row.stdout), files.CHUNK_BYTES)
+        self._output = _buffered(row)
 
     def read(self, size: int, /) -> bytes:
         """Up to ``size`` bytes; none at the end. Raises ``ProgramFailedError`` there when a program failed."""
