@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import io
 import os
 import re
@@ -243,9 +244,10 @@ class _Row:
     def stdin(self) -> BinaryIO:
         return self._stages[0].stdin
 
-    @property
-    def stdout(self) -> BinaryIO:
-        return self._stages[-1].stdout
+    @functools.cached_property
+    def stdout(self) -> io.BufferedReader:
+        """In pieces of the size that is asked for, however the last program hands them over."""
+        return io.BufferedReader(cast(io.RawIOBase, self._stages[-1].stdout), files.CHUNK_BYTES)
 
     def ended(self, within_seconds: float) -> bool:
         """Whether the last one has ended."""
@@ -278,11 +280,6 @@ class _Row:
             stage.end()
 
 
-def _buffered(row: _Row) -> io.BufferedReader:
-    """What the last program writes, in pieces of the size that is asked for, however it hands them over."""
-    return io.BufferedReader(cast(io.RawIOBase, row.stdout), files.CHUNK_BYTES)
-
-
 class Filter:
     """What is written goes through the programs, and what they make of it to ``sink``, in a thread of its own."""
 
@@ -301,8 +298,7 @@ class Filter:
 
     def _run_pump(self) -> None:
         try:
-            output = _buffered(self._row)
-            while chunk := output.read(files.CHUNK_BYTES):
+            while chunk := self._row.stdout.read(files.CHUNK_BYTES):
                 self._sink.write(chunk)
             self._whole = True
         except OSError as error:
@@ -353,11 +349,10 @@ class Stream:
 
     def __init__(self, row: _Row) -> None:
         self._row = row
-        self._output = _buffered(row)
 
     def read(self, size: int, /) -> bytes:
         """Up to ``size`` bytes; none at the end. Raises ``ProgramFailedError`` there when a program failed."""
-        chunk = self._output.read(size)
+        chunk = self._row.stdout.read(size)
         if not chunk and size:
             self._row.finish()
         return chunk
@@ -368,8 +363,7 @@ def reading(commands: Sequence[Command], source: BinaryIO) -> Iterator[Stream]:
     """The open file ``source`` as the programs turn it, for a block that may stop reading at any time."""
     row = _Row(commands, source, subprocess.PIPE)
     try:
-        stream = Stream(row)  # Kept here: its buffer closes the pipe when it goes.
-        yield stream
+        yield Stream(row)
     finally:
         row.end()
 
