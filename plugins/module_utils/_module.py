@@ -11,7 +11,7 @@ from __future__ import annotations
 import platform
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,6 +21,7 @@ IS_NEW_ENOUGH = sys.version_info >= (3, 9)
 
 if IS_NEW_ENOUGH:
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import library
+    from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import options
     from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError, explained
 
 _ANOTHER_PYTHON = "Name another Python of this host in ansible_python_interpreter"
@@ -94,6 +95,7 @@ def execute(
         fail(module, lack)
     failure, details, result = EngineError(""), {}, {}
     try:
+        check_given(module.params, module.argument_spec)
         result = work(module)
     except Exception as error:  # noqa: BLE001 - a traceback instead of an answer helps nobody
         failure = explained(error)
@@ -103,6 +105,21 @@ def execute(
         module.exit_json(**result)
     # Behind the handlers: inside, fail_json of ansible-core 2.18 adds a traceback to what explains itself.
     fail(module, failure, **details)
+
+
+def check_given(given: Mapping[str, Any], spec: Mapping[str, Any], above: str = "") -> None:
+    """Raise ``UsageError`` for a text that is given and empty, unless that is its default.
+
+    To take what a template made of a variable that is not set for an option that is not given would be a guess: an
+    empty ``dest`` of a restore would mean the live database.
+    """
+    for name, wanted in spec.items():
+        value, told = given.get(name), f"{above}{name}"
+        parts = value if isinstance(value, list) else [value]
+        if wanted.get("default") != "" and wanted.get("elements", wanted["type"]) in ("str", "path") and "" in parts:
+            raise options.empty(told)
+        for each in parts if "options" in wanted else ():
+            check_given(each or {}, wanted["options"], f"{told}.")
 
 
 def _fail_as_too_old(module: AnsibleModule) -> NoReturn:

@@ -174,7 +174,7 @@ def _verify(module: AnsibleModule) -> verify.Verification:
     expected = verify.expected(params)
     if params["path"]:
         path = Path(params["path"])
-        seconds = options.seconds(params, "timeout")
+        seconds = options.timeout(params)
         return confined.run(
             lambda: verify.verify_database(path, expected, timeout_seconds=seconds, dry_run=module.check_mode), path
         )

@@ -118,10 +118,6 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def screenshot(self, path: Path) -> None:
-        picture = self.ask("Page.captureScreenshot", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(picture))
-
     def printed(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.ask("Page.printToPDF", printBackground=False)["data"]))
 

@@ -795,7 +795,6 @@ def test_doctor_shows_the_worst_first(host: Host, monkeypatch: pytest.MonkeyPatc
     ("wrong", "detail", "hint"),
     [
         ({"timezone": "Europe/Nowhere"}, "no time zone 'Europe/Nowhere'", "Europe/Berlin"),
-        ({"keep_daily": -1}, "keep_daily -1", "0 turns a rule off"),
         (NO_RULE, "keeps nothing", "keep_last"),
     ],
 )

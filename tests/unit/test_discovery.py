@@ -61,7 +61,7 @@ def test_file_says_where_to_look(host: Host) -> None:
     [
         ({"path": []}, "there is no such key"),
         ({"ignored": [{"path": "/a"}]}, "ignored[0].reason is missing"),
-        ({"ignored": [{"path": "/a", "reason": ""}]}, "/a is ignored for no reason"),
+        ({"ignored": [{"path": "/a", "reason": " "}]}, "/a is ignored for no reason"),
         ({"limit": "7"}, "must be a whole number"),
     ],
 )

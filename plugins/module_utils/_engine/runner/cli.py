@@ -339,7 +339,7 @@ def _named(result: Result, lines: Sequence[str]) -> list[str]:
 def _restored(result: Result, arguments: argparse.Namespace) -> list[str]:
     lines = [wording.restored(result.facts, undo=arguments.undo, dry_run=arguments.dry_run)]
     if result.facts["restore"]["undo_set"]:
-        dest = ["--dest", arguments.dest] if arguments.dest else []
+        dest = [] if arguments.dest is None else ["--dest", arguments.dest]
         undo = guard.quoted([*_command(arguments, "restore", result.name), "--undo", *dest])
         lines.append(f"  To bring that back: {undo}")
     return [*lines, *wording.put_back(result.facts, dry_run=arguments.dry_run)]

@@ -199,7 +199,7 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
         )
     expected = verify.expected({**settings.options, "level": asked["level"]})
     if asked["live"]:
-        timeout_seconds = options.seconds(settings.options, "timeout")
+        timeout_seconds = options.timeout(settings.options)
         found = verify.verify_database(settings.path, expected, timeout_seconds=timeout_seconds)
     else:
         found = verify.verify_backups(
@@ -216,7 +216,7 @@ def verify_one(settings: Database, asked: Asked, *, progress: Progress | None = 
 
 def restore_one(settings: Database, asked: Asked, *, progress: Progress | None = None) -> Result:
     """Put a backup in place of the database, or at ``dest``; with ``undo``, what the last restore replaced."""
-    if asked["undo"] and (asked["before"] or asked["backup"] != "latest"):
+    if asked["undo"] and (asked["before"] is not None or asked["backup"] != "latest"):
         raise UsageError(
             "a backup is chosen, too.", action="Cannot undo", hint="--undo brings the newest undo set back."
         )
@@ -225,9 +225,9 @@ def restore_one(settings: Database, asked: Asked, *, progress: Progress | None =
         **dict.fromkeys(("owner", "group", "mode")),
         **{name: asked[name] for name in ("backup", "before", "check", "force", "force_identity")},
         **{name: asked[name] for name in ("with_files", "files_to")},
-        "dest": asked["dest"] or settings.path,
+        "dest": settings.path if asked["dest"] is None else asked["dest"],
     }
-    if asked["dest"]:
+    if asked["dest"] is not None:
         # The places that the configuration names are those beside the database.
         given.update(include=())
     if not asked["expectations"]:

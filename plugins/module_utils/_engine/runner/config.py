@@ -9,6 +9,7 @@ a mistyped key that is passed over silently would show when the backup is needed
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from ..repository import anomaly, include, inclusion, retention
 from ..repository.retention import Policy
 from ..sealed import codec, encryption
 from ..sqlite import urls
-from ..system import clock
+from ..system import clock, options
 from ..system.errors import EngineError, ProgramMissingError, doing
 from ..system.options import Options
 from ..watch import schedule
@@ -191,10 +192,13 @@ def _check_together(values: Mapping[str, Any], where: Where) -> None:
     if values["name"] not in (None, where.name):
         wrong = f" is {values['name']!r}, it must be that of the file"
         raise where.error("name", wrong, hint="Rename the file, or omit the key name.")
+    strict.check_key("timeout", lambda: options.timeout(values), where)
+    for name in retention.COUNTS:
+        strict.check_key(name, functools.partial(options.count, values, name), where)
     strict.check_key("due", lambda: schedule.requested(values), where)
     strict.check_key("include", lambda: include.requested(values["include"]), where)
     if values["database_url"] is not None:
-        chdir = Path(values["chdir"]) if values["chdir"] else None
+        chdir = options.path(values, "chdir")
         strict.check_key("database_url", lambda: urls.path(values["database_url"], chdir=chdir), where)
 
 

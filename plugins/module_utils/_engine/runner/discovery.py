@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..system import files, words
+from ..system import files, options, words
 from ..system.errors import EngineError, ProofFailedError, UsageError
 from ..work import discover
 from ..work.discover import Declared, Outcome
@@ -71,6 +71,7 @@ def settings(configurations: Sequence[Path]) -> dict[str, Any]:
 
 
 def _check(values: Mapping[str, Any], where: Where) -> None:
+    strict.check_key("timeout", lambda: options.timeout(values), where)
     strict.check_key("ignored", lambda: discover.ignored(values["ignored"]), where)
 
 

@@ -74,8 +74,8 @@ def _plan(settings: Database) -> Mapping[str, Any]:
 
 def _requested(settings: Database, asked: Asked) -> drill.Request:
     plan = _plan(settings)
-    backup = asked["backup"] or plan["backup"]
-    names = asked["targets"] or ([plan["target"]] if plan["target"] else [])
+    backup = plan["backup"] if asked["backup"] is None else asked["backup"]
+    names = asked["targets"] or ([] if plan["target"] is None else [plan["target"]])
     if len(names) > 1:
         raise UsageError("it takes one target.", action=f"Cannot make a drill of {settings.name}", hint="Name one.")
     there = next(iter(offsite.targets(settings, names)), None) if names else None
@@ -90,7 +90,7 @@ def _requested(settings: Database, asked: Asked) -> drill.Request:
             rto_seconds=options.seconds(settings.options, "rto"),
             rpo_seconds=options.seconds(settings.options, "rpo"),
             expectations=content.expected(settings.options, "full"),
-            scratch_dir=Path(plan["scratch_dir"]) if plan["scratch_dir"] else None,
+            scratch_dir=options.path(plan, "scratch_dir"),
             every_seconds=drill.WEEK_SECONDS if every is None else every,
             prove_within_seconds=options.seconds(plan, "prove_within") or 0.0,
             keys=encryption.keys(settings.options),

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..repository.manifest import COLLECTION_VERSION
 from ..sqlite import library
+from ..system import options
 from ..system.errors import UsageError
 from . import manual, strict
 from .selection import OF_NONE, OF_ONE, OF_PATHS, SHOWING
@@ -39,11 +40,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(words)
     if not arguments.command_name:
         raise UsageError("No command is given.", hint=f"See {PROGRAM} --help.")
-    options = [each for each in rest if each.startswith("-")]
-    if options:
+    unknown = [each for each in rest if each.startswith("-")]
+    if unknown:
         raise UsageError(
-            f"{PROGRAM} {arguments.command_name} has no option {options[0]}.",
-            hint=strict.nearest(options[0], arguments.options),
+            f"{PROGRAM} {arguments.command_name} has no option {unknown[0]}.",
+            hint=strict.nearest(unknown[0], arguments.options),
         )
     # argparse takes names only from one place among the options.
     arguments.names = [*arguments.names, *rest]
@@ -52,11 +53,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"{arguments.command_name} takes no name of a database.", hint="Leave it away.")
     if arguments.command_name != "guard":
         arguments.names.extend(guarded)
-        if arguments.command_name == "compare":
-            _take_sides(arguments)
     elif not guarded:
         raise UsageError("No command to guard is given.", hint="Write it at the end, behind --.")
+    _check_empty(arguments)
+    if arguments.command_name == "compare":
+        _take_sides(arguments)
     return arguments
+
+
+def _check_empty(arguments: argparse.Namespace) -> None:
+    """Raise for what is given and empty: ``--dest "$LOOK"`` without that variable must not mean the live database."""
+    for option, told in arguments.texts.items():
+        value = getattr(arguments, option, None)
+        if value == "" or (isinstance(value, list) and "" in value):
+            raise options.empty(told)
 
 
 def _take_sides(arguments: argparse.Namespace) -> None:
@@ -103,7 +113,7 @@ def tree() -> argparse.ArgumentParser:
     text = f"Explain a command, or one of {', '.join(manual.TOPICS)}."
     helper = subparsers.add_parser(HELP, help=text, description=text, allow_abbrev=False)
     helper.add_argument("names", metavar="TOPIC", nargs="*", help="what to explain (default: an overview)")
-    helper.set_defaults(options=["--help"])
+    helper.set_defaults(options=["--help"], texts={"names": "TOPIC"})
     return parser
 
 
@@ -124,8 +134,11 @@ def _add_command(subparsers: Any, name: str, command: Command) -> None:
         subparser.add_argument("--all", action="store_true", help="every configured database")
     _add_common(subparser)
     command.add_options(subparser)
-    known = [option for action in subparser._actions for option in action.option_strings]  # noqa: SLF001
-    subparser.set_defaults(options=known)
+    actions = subparser._actions  # noqa: SLF001
+    known = [option for action in actions for option in action.option_strings]
+    # What is empty unless it is given may be given so.
+    texts = {each.dest: (*each.option_strings, each.metavar)[0] for each in actions if each.default != ""}
+    subparser.set_defaults(options=known, texts=texts)
 
 
 def _names(command: str) -> str:

@@ -33,7 +33,7 @@ def import_one(settings: Database, asked: Asked, *, progress: Progress | None = 
     """Build a database out of an export, in the place of the configured one or elsewhere."""
     del progress
     given = {**settings.options, "src": asked["src"], "force": asked["force"]}
-    dest = Path(asked["dest"]) if asked["dest"] else settings.path
+    dest = settings.path if asked["dest"] is None else Path(asked["dest"])
     request = load.requested(given, dest=dest)
     outcome = load.run(request, dry_run=asked["dry_run"])
     warnings = [*filter(None, [request.keys.warning()]), *outcome.warnings]

@@ -31,7 +31,7 @@ _ENDING = ".json"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _CORRECT = "Correct it there."
 _ALLOWED = {
-    "text": "a text",
+    "text": "a text that is not empty",
     "path": "an absolute path",
     "duration": "a duration as text, such as 15m, 1h or 7d",
     "number": "a whole number",
@@ -46,7 +46,8 @@ _ALLOWED = {
 class Key:
     """What a key may hold: ``type`` is text, path, duration, number, flag, object, list, mapping or anything.
 
-    ``keys`` are those of an object, or of the objects in a list; a list without them has texts.
+    ``keys`` are those of an object, or of the objects in a list; a list without them has texts. A text that is empty
+    is wrong unless it ``may_be_empty``: it would be taken for one that is not given.
     """
 
     type: str
@@ -54,6 +55,7 @@ class Key:
     choices: tuple[str, ...] = ()
     keys: Mapping[str, Key] = field(default_factory=dict)
     required: bool = False
+    may_be_empty: bool = False
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -184,11 +186,13 @@ def _value(given: Any, wanted: Key, name: str, where: Where) -> Any:
     if wanted.type == "list":
         if not isinstance(given, list):
             raise _wrong(given, "a list", name, where)
-        each_wanted = Key("object", keys=wanted.keys) if wanted.keys else Key("text")
+        text = Key("text", may_be_empty=wanted.may_be_empty)
+        each_wanted = Key("object", keys=wanted.keys) if wanted.keys else text
         return [_value(each, each_wanted, f"{name}[{number}]", where) for number, each in enumerate(given)]
     if wanted.type == "object":
         return _checked(given, wanted.keys, name, where)
-    if not _FITS[wanted.type](given) or (wanted.type == "path" and not where.is_absolute(given)):
+    is_empty = wanted.type == "text" and given == "" and not wanted.may_be_empty
+    if is_empty or not _FITS[wanted.type](given) or (wanted.type == "path" and not where.is_absolute(given)):
         raise _wrong(given, _ALLOWED[wanted.type], name, where)
     if wanted.choices and given not in wanted.choices:
         raise _wrong(given, f"one of {', '.join(wanted.choices)}", name, where)

@@ -35,7 +35,7 @@ KEYS: Mapping[str, Key] = {
             "name": Key("text", required=True),
             "type": Key("text", required=True, choices=("ping", "webhook", "command")),
             "url": Key("text"),
-            "command": Key("list", ()),
+            "command": Key("list", (), may_be_empty=True),
             "headers_file": Key("path"),
             "commands": Key("list", ()),
             "when": Key("list", ()),
@@ -111,27 +111,23 @@ def _watch(content: Any, where: Where) -> Watch:
     audit = values["audit"] or {"syslog": False, "file": None}
     collector = values["otlp"]
     return Watch(
-        _path(values["textfile_directory"]),
-        _path(values["status_file"]),
-        options.seconds(values, "timeout") or 0.0,
-        collector and Collector(collector["endpoint"], _path(collector["headers_file"]), _path(collector["python"])),
+        options.path(values, "textfile_directory"),
+        options.path(values, "status_file"),
+        options.timeout(values) or 0.0,
+        collector and Collector(collector["endpoint"], options.path(collector, "headers_file"), options.path(collector, "python")),
         tuple(_receiver(each) for each in values["notify"]),
         audit["syslog"],
-        _path(audit["file"]),
+        options.path(audit, "file"),
     )
-
-
-def _path(given: str | None) -> Path | None:
-    return Path(given) if given else None
 
 
 def _receiver(given: Mapping[str, Any]) -> Receiver:
     return Receiver(
         given["name"],
         given["type"],
-        given["url"] or "",
+        options.text(given, "url"),
         tuple(given["command"]),
-        _path(given["headers_file"]),
+        options.path(given, "headers_file"),
         tuple(given["commands"]) or ("backup", "guard"),
         tuple(given["when"]) or MOMENTS,
         tuple(given["databases"]),
@@ -140,6 +136,7 @@ def _receiver(given: Mapping[str, Any]) -> Receiver:
 
 
 def _check_together(values: Mapping[str, Any], where: Where) -> None:
+    strict.check_key("timeout", lambda: options.timeout(values), where)
     if values["otlp"]:
         _check_url(values["otlp"]["endpoint"], "otlp.endpoint", where)
     names = [each["name"] for each in values["notify"]]

@@ -69,7 +69,7 @@ def requested(given: Options, *, must_exist: bool = False) -> Path:
     Raises when that URL may mean another one.
     """
     named = options.path(given, "path")
-    if named:
+    if named is not None:
         return named
     chdir = options.path(given, "chdir")
     file = options.path(given, "env_file")

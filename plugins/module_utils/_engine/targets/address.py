@@ -72,7 +72,7 @@ class Address:
 
 def requested(given: Options) -> Address:
     """The target that the values of the option ``target`` describe. Raises ``UsageError``."""
-    timeout_seconds = options.seconds(given, "timeout")
+    timeout_seconds = options.timeout(given)
     address = dataclasses.replace(
         _parsed(given["url"]),
         credentials_file=options.path(given, "credentials_file"),

@@ -64,7 +64,7 @@ def requested(given: Options) -> Request:
     return Request(
         path=urls.requested(given, must_exist=True),
         repository=Path(given["repository"]),
-        name=given["name"] or "",
+        name=options.text(given, "name"),
         type=given["type"],
         full_every_seconds=options.seconds(given, "full_every") or 0.0,
         max_chain=options.count(given, "max_chain"),
@@ -76,7 +76,7 @@ def requested(given: Options) -> Request:
         reason=given["reason"],
         tags=tuple(given["tags"]),
         pinned=given["pinned"],
-        timeout_seconds=options.seconds(given, "timeout"),
+        timeout_seconds=options.timeout(given),
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
         force=given["force"],
         allow_empty=given["allow_empty"],

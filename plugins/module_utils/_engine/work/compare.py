@@ -48,7 +48,7 @@ def requested(given: Options, *, path: Path) -> Request:
         after=given["after"],
         tables=given["tables"],
         keys=encryption.keys(given),
-        timeout_seconds=options.seconds(given, "timeout"),
+        timeout_seconds=options.timeout(given),
         lock_timeout_seconds=clock.parse_duration(given["lock_timeout"]),
     )
 

@@ -73,7 +73,7 @@ def requested(given: Options) -> Request:
             ignored(given["ignored"] or ()),
             given["cross_filesystems"],
             limit,
-            options.seconds(given, "timeout"),
+            options.timeout(given),
         )
 
 

@@ -55,11 +55,11 @@ class Request:
 
 def requested(given: Options) -> Request:
     with doing("Cannot use the target"):
-        there = address.requested(given["target"]) if given["target"] else None
+        there = address.requested(given["target"]) if given["target"] is not None else None
     return Request(
         repository=options.path(given, "repository"),
         backup=given["backup"],
-        name=given["name"] or "",
+        name=options.text(given, "name"),
         target=there,
         rto_seconds=options.seconds(given, "rto"),
         rpo_seconds=options.seconds(given, "rpo"),

@@ -59,7 +59,7 @@ def requested(given: Options, *, path: Path | None) -> Request:
     return Request(
         path=path,
         repository=repository,
-        backup=given["backup"] or (LIVE if path else "latest"),
+        backup=options.text(given, "backup") or (LIVE if path else "latest"),
         into=Path(given["dest"]),
         tables=given["tables"],
         format=given["format"],
@@ -68,7 +68,7 @@ def requested(given: Options, *, path: Path | None) -> Request:
         encryption=encryption.requested(given["encryption"]),
         keys=encryption.keys(given),
         force=given["force"],
-        timeout_seconds=options.seconds(given, "timeout"),
+        timeout_seconds=options.timeout(given),
         lock_timeout_seconds=clock.parse_duration(given["lock_timeout"]),
     )
 

@@ -51,10 +51,10 @@ def requested(given: Options) -> Request:
         backup=given["backup"],
         into=Path(given["into"]),
         tables=given["tables"],
-        query=given["query"] or "",
-        name=given["name"] or "",
+        query=options.text(given, "query"),
+        name=options.text(given, "name"),
         keys=encryption.keys(given),
-        timeout_seconds=options.seconds(given, "timeout"),
+        timeout_seconds=options.timeout(given),
         lock_timeout_seconds=clock.parse_duration(given["lock_timeout"]),
         expectations=content.expected(given, "full"),
     )

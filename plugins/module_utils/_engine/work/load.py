@@ -58,7 +58,7 @@ def requested(given: Options, *, dest: Path) -> Request:
         repository=options.path(given, "repository"),
         keys=encryption.keys(given),
         force=given["force"],
-        timeout_seconds=options.seconds(given, "timeout"),
+        timeout_seconds=options.timeout(given),
         lock_timeout_seconds=clock.parse_duration(given["lock_timeout"]),
     )
 

@@ -38,7 +38,7 @@ def requested(given: Options) -> Request:
         repository=Path(given["repository"]),
         backup=given["backup"],
         pinned=given["state"] == "present",
-        until=clock.from_operator(given["until"]) if given["until"] else None,
+        until=clock.from_operator(given["until"]) if given["until"] is not None else None,
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
     )
 

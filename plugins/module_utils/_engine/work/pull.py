@@ -57,7 +57,7 @@ def requested(given: Options) -> Request:
         repository=Path(given["repository"]),
         target=there,
         backup=given["backup"],
-        name=given["name"] or "",
+        name=options.text(given, "name"),
         lock_timeout_seconds=options.seconds(given, "lock_timeout") or 0.0,
     )
 

@@ -65,10 +65,10 @@ def requested(given: Options) -> Request:
     return Request(
         repository=options.path(given, "repository"),
         backup=given["backup"],
-        before=clock.from_operator(given["before"]) if given["before"] else None,
+        before=clock.from_operator(given["before"]) if given["before"] is not None else None,
         dest=options.path(given, "dest"),
-        owner=given["owner"] or "",
-        group=given["group"] or "",
+        owner=options.text(given, "owner"),
+        group=options.text(given, "group"),
         mode=_mode(given),
         check=given["check"],
         force=given["force"],
@@ -83,7 +83,7 @@ def requested(given: Options) -> Request:
 
 
 def _mode(given: Options) -> str:
-    mode: str = given["mode"] or ""
+    mode = options.text(given, "mode")
     if mode and not re.fullmatch("[0-7]{1,4}", mode):
         raise UsageError(
             f"Cannot use the mode {mode!r:.20}.", action="", hint="Write it in octal and in quotes, as '0600'."
