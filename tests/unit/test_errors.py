@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
+import json
 import os
 import pickle
 import re
@@ -16,6 +18,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "plugins" / "module_utils" / "_engine"
 # The table of exit codes, which operators and other programs rely on.
 CODES = {
     "EngineError": 1,
@@ -225,3 +228,39 @@ def test_whoever_raises_says_only_the_cause() -> None:
                 if re.match("f?['\"]Cannot ", cause) and not whole:
                     found.append(f"{path.name}:{node.lineno}: {cause}")
     assert found == []
+
+
+# Where a text is parsed, and nothing of it can be what somebody else wrote, or who calls has the same guard.
+PARSED_ELSEWHERE = {
+    ("repository/description", "_content"): "read() guards it",
+    ("repository/pages", "_check_index"): "opened() guards it",
+    ("sqlite/documents", "_document"): "only whether it is JSON counts: what it says is used by nobody",
+    ("watch/exporter", "main"): "the line is its parent's",
+    ("watch/served", "seen"): "the answer is its own child's",
+}
+
+
+def test_what_others_may_have_written_is_parsed_with_the_same_guard_everywhere() -> None:
+    """A number such as 1e999 is none for `int`: each place would forget another kind of error."""
+    unguarded = set()
+    for path in sorted(ENGINE.rglob("*.py")):
+        room = path.relative_to(ENGINE).as_posix()[:-3]
+        for function in [each for each in ast.walk(ast.parse(path.read_bytes())) if isinstance(each, ast.FunctionDef)]:
+            words = {getattr(each, "id", getattr(each, "attr", "")) for each in ast.walk(function)}
+            if {"json", "loads"} <= words and "MALFORMED" not in words:
+                unguarded.add((room, function.name))
+    assert unguarded == set(PARSED_ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "7", "null", '""', '{"a": 1e999}', '{"a": []}', '{"a": {}}', '{"a": NaN}', "[" * 100_000, "x"]
+)
+def test_whatever_a_text_says_using_it_raises_what_is_called_malformed(text: str) -> None:
+    for use in (
+        lambda found: int(found["a"]),
+        lambda found: found[3],
+        lambda found: found.items(),
+        lambda found: 1 % found,
+    ):
+        with contextlib.suppress(*errors.MALFORMED):
+            use(json.loads(text))

@@ -59,6 +59,32 @@ def test_lock_of_another_process_is_an_error_that_names_it(tmp_path: Path) -> No
     assert "lock_timeout" in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"no JSON",
+        b"\xff",
+        b"[" * 4000,
+        b"[]",
+        b"7",
+        b"null",
+        b"{}",
+        b'{"pid": 1, "host": "x", "since": 1e999}',
+        b'{"pid": 1e999, "host": "x", "since": 1}',
+        b'{"pid": NaN, "host": "x", "since": 1}',
+        b'{"pid": [], "host": "x", "since": 1}',
+        b'{"pid": 1, "since": 1}',
+    ],
+)
+def test_holder_that_says_nothing_of_use_is_another_process(tmp_path: Path, text: bytes) -> None:
+    """Whoever owns the repository can write anything there."""
+    with locks.held(tmp_path / "lock", timeout_seconds=0):
+        (tmp_path / "lock").write_bytes(text)
+        with pytest.raises(RepositoryLockedError, match="is locked by another process"):
+            take(tmp_path / "lock")
+
+
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     """A crash must not lock a repository for ever."""
     with other_process(tmp_path / "lock") as holder:

@@ -139,7 +139,9 @@ def test_what_is_empty_in_a_configuration_is_refused(kind: str, told: str, conte
 
 
 def _optional(key: Key) -> Key:
-    return Key(key.type, key.default, key.choices, {n: _optional(k) for n, k in key.keys.items()}, False, key.may_be_empty)
+    return Key(
+        key.type, key.default, key.choices, {n: _optional(k) for n, k in key.keys.items()}, False, key.may_be_empty
+    )
 
 
 @pytest.mark.parametrize("read", [options.path, options.text])

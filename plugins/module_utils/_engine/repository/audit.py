@@ -23,7 +23,7 @@ from typing import Any
 
 from ..system import clock, files, locks, places, who
 from ..system.clock import Deadline
-from ..system.errors import EngineError, RefusedError, doing
+from ..system.errors import MALFORMED, EngineError, RefusedError, doing
 
 NAME = "history.jsonl"
 LONGEST_BYTES = 1024 * 1024
@@ -194,7 +194,7 @@ def _raw(path: Path) -> list[bytes]:
 
 def _event(line: bytes) -> dict[str, Any] | None:
     """None of a line that is none."""
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(*MALFORMED):
         event = json.loads(line.decode("utf-8", errors="replace"))
         return event if isinstance(event, dict) else None
     return None

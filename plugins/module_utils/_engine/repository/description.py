@@ -18,6 +18,7 @@ from typing import Any
 
 from ..system import clock, files, places, scratch
 from ..system.errors import (
+    MALFORMED,
     BackupDamagedError,
     BackupNotFoundError,
     EngineError,
@@ -150,7 +151,7 @@ def read(directory: Path) -> Description:
         for each in (*known.values(), identity):
             # Of anything but a text, or of one that could be written nowhere, it raises.
             os.fsencode(each)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except MALFORMED:
         raise BackupDamagedError(
             f"{path} is damaged.",
             hint="Restore that small file from off-site, or move the directory aside and begin a new repository.",

@@ -21,7 +21,7 @@ from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..sqlite.snapshot import Snapshot
 from ..system import clock, files, places
-from ..system.errors import BackupDamagedError, UsageError, doing
+from ..system.errors import MALFORMED, BackupDamagedError, UsageError, doing
 from . import include, manifest
 from .inclusion import MOVING
 from .manifest import INCLUDE_ROLE, PROOF_ROLE, SCHEMA_ROLE, SIDECAR_ROLE, FileOrigin, Manifest, StoredFile
@@ -202,5 +202,5 @@ def _reading_sealed(backup: Backup, stored: StoredFile, keys: Keys) -> Iterator[
             content += piece
     try:
         yield json.loads(content)
-    except manifest.MALFORMED as error:
+    except MALFORMED as error:
         raise BackupDamagedError(f"{error!r:.200}.", action=f"Cannot read {path}", hint="Use another backup.") from None

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..sqlite.proof import Proof
 from ..system import files, places
-from ..system.errors import RefusedError, StorageFailedError
+from ..system.errors import MALFORMED, RefusedError, StorageFailedError
 from . import anomaly
 from .anomaly import Size
 from .manifest import Image
@@ -201,7 +201,7 @@ def _read(path: Path) -> dict[str, Identity]:
             name: Identity(str(each["salt"]), each["application_id"], frozenset(map(str, each["tables"])), _size(each))
             for name, each in content.items()
         }
-    except (OSError, ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError, RefusedError):
+    except (OSError, RefusedError, *MALFORMED):
         return {}
 
 

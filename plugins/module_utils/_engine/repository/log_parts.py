@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..system import files, owners, places
-from ..system.errors import EngineError, RefusedError, SourceMissingError, UsageError, doing
+from ..system.errors import MALFORMED, EngineError, RefusedError, SourceMissingError, UsageError, doing
 from .include import DIRECTORY, Stored
 from .inclusion import LOGS, Include
-from .manifest import INCLUDE_ROLE, MALFORMED, FileOrigin, StoredFile, made
+from .manifest import INCLUDE_ROLE, FileOrigin, StoredFile, made
 from .reading import Storage
 
 _HEAD_BYTES = 1024

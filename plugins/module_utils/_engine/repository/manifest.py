@@ -18,14 +18,13 @@ from typing import Any, TypeVar
 from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..system import clock, files
-from ..system.errors import BackupDamagedError, UsageError, doing
+from ..system.errors import MALFORMED, BackupDamagedError, UsageError, doing
 from . import seal
 
 Kind = TypeVar("Kind")
 
 FORMAT = 1
 # What reading JSON of another shape than expected can raise.
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
 COLLECTION_VERSION = "0.1.0"
 MANIFEST_NAME = "manifest.json"
 IMAGE_ROLE, PAGES_ROLE, SCHEMA_ROLE, PROOF_ROLE = "image", "pages", "schema", "proof"

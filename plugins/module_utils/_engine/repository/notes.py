@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..system import clock, files, places
-from ..system.errors import EngineError, StorageFailedError, from_os_error
+from ..system.errors import MALFORMED, EngineError, StorageFailedError, from_os_error
 
 _CHECKS_NAME = "checks.json"
 _KEPT_VERIFICATIONS = 50
@@ -41,7 +41,7 @@ def read_checks(directory: Path, *, to_change: bool = False) -> tuple[str, list[
         if to_change and isinstance(failure, StorageFailedError):
             raise failure from error
         return "", [], ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+    except (EngineError, *MALFORMED):
         return "", [], ""
 
 

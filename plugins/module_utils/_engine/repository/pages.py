@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from ..system import files, places
-from ..system.errors import BackupDamagedError, RefusedError, doing
+from ..system.errors import MALFORMED, BackupDamagedError, RefusedError, doing
 
 DIGEST_BYTES = 16
 MAGIC = b"SQLite pages\x00\x00\x00\x01"
@@ -150,7 +150,7 @@ def open_index(path: Path, page_count: int) -> Iterator[Index | None]:
         try:
             file = stack.enter_context(places.reading(path))
             facts = _check_index(file, page_count)
-        except (OSError, ValueError, RecursionError, RefusedError):
+        except (OSError, RefusedError, *MALFORMED):
             yield None
             return
         yield Index(file, facts, page_count)

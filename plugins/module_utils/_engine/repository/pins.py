@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..system import clock, files, places
-from ..system.errors import EngineError, doing
+from ..system.errors import MALFORMED, EngineError, doing
 from . import seal
 
 FORMAT = 1
@@ -57,7 +57,7 @@ def read(directory: Path) -> Pin | None:
         return Pin(pinned=True, damage=f"Cannot read {path}: its content does not match its seal.")
     try:
         return _pin(json.loads(data), directory.name)
-    except (KeyError, TypeError, ValueError, RecursionError, EngineError) as error:
+    except (EngineError, *MALFORMED) as error:
         return Pin(pinned=True, damage=f"Cannot use {path}: {error}.")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ..repository import audit
 from ..repository.audit import Echo, Known
 from ..system import files, places
-from ..system.errors import EngineError, ProofFailedError, UsageError, doing
+from ..system.errors import MALFORMED, EngineError, ProofFailedError, UsageError, doing
 from ..work import findings
 from ..work.findings import Finding
 from . import seen
@@ -112,5 +112,5 @@ def _known(settings: Database) -> Known:
     try:
         content = json.loads(places.read_bytes(_file_of(settings)))
         return Known(str(content["digest"]), str(content.get("all") or ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+    except (OSError, EngineError, *MALFORMED):
         return Known()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, places
-from ..system.errors import EngineError, RefusedError, doing
+from ..system.errors import MALFORMED, EngineError, RefusedError, doing
 from .config import SEEN_NAME
 
 FULL, INCREMENTAL, UNCHANGED = STORED = ("full", "incremental", "unchanged")
@@ -44,7 +44,7 @@ def _told(data: bytes) -> dict[str, Any]:
         last = content["last_run"]
         last = {key: last[key] for key in _LAST} if last else None
         since = clock.to_text(clock.from_text(content["counted_since"]))
-    except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError, EngineError):
+    except (EngineError, *MALFORMED):
         counts, since, durations, last = {"success": {}, "failure": {}}, None, {}, None
     success = {each: counts["success"].get(each, 0) for each in STORED}
     failure = {each: counts["failure"].get(each, 0) for each in ASKED}

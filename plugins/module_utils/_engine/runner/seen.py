@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..repository.repository import Repository
 from ..system import files, places
-from ..system.errors import EngineError, RefusedError, StorageFailedError, doing
+from ..system.errors import MALFORMED, EngineError, RefusedError, StorageFailedError, doing
 from .config import SEEN_NAME, Database
 
 
@@ -69,7 +69,7 @@ def _known(settings: Database) -> dict[str, str]:
     """What is written down; a file that is damaged tells nothing."""
     try:
         content = json.loads(places.read_bytes(file_of(settings)))
-    except (OSError, ValueError, RecursionError, EngineError):
+    except (OSError, EngineError, *MALFORMED):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock
-from ..system.errors import RefusedError, UsageError, doing
+from ..system.errors import MALFORMED, RefusedError, UsageError, doing
 
 MANAGED_BY = "managed_by"
 """The key with what writes the file: nothing that is changed there by hand stays."""
@@ -157,7 +157,7 @@ def parse(data: bytes, where: Where) -> Any:
 
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+    except MALFORMED as error:
         raise where.error("", f": it is not JSON: {error}", hint="Correct it, or have it written again.") from None
 
 

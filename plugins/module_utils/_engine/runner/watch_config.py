@@ -114,7 +114,10 @@ def _watch(content: Any, where: Where) -> Watch:
         options.path(values, "textfile_directory"),
         options.path(values, "status_file"),
         options.timeout(values) or 0.0,
-        collector and Collector(collector["endpoint"], options.path(collector, "headers_file"), options.path(collector, "python")),
+        collector
+        and Collector(
+            collector["endpoint"], options.path(collector, "headers_file"), options.path(collector, "python")
+        ),
         tuple(_receiver(each) for each in values["notify"]),
         audit["syslog"],
         options.path(audit, "file"),

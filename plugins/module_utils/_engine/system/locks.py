@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import files, places
-from .errors import RepositoryLockedError, doing
+from .errors import MALFORMED, RepositoryLockedError, doing
 
 _POLL_SECONDS = 0.1
 _HOLDER_BYTES = 4096
@@ -109,5 +109,5 @@ def _read_holder(descriptor: int) -> str:
         holder = json.loads(os.read(descriptor, _HOLDER_BYTES))
         age_seconds = max(0, int(time.time()) - int(holder["since"]))
         return f"process {int(holder['pid'])} on {holder['host']} for {age_seconds} s"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, *MALFORMED):
         return "another process"

@@ -27,7 +27,9 @@ def timeout(given: Options) -> float | None:
     found = seconds(given, "timeout")
     if found == 0:
         hint = "Write how long the work may take, such as 15m or 1h."
-        raise UsageError("that is no time at all.", action=f"Cannot use the timeout {given['timeout']!r:.60}", hint=hint)
+        raise UsageError(
+            "that is no time at all.", action=f"Cannot use the timeout {given['timeout']!r:.60}", hint=hint
+        )
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from ..sealed import keyfiles
 from ..sealed.pipeline import ProgramFailedError
 from ..system import files, places
-from ..system.errors import EngineError, RefusedError, TargetUnreachableError, UsageError
+from ..system.errors import MALFORMED, EngineError, RefusedError, TargetUnreachableError, UsageError
 from .address import Address
 from .programs import Hear
 from .transport import REFUSALS, Comparison, NoDirectoryError, Told, Transport
@@ -164,14 +164,14 @@ def _message(line: str) -> str:
     try:
         entry = json.loads(line)
         return "" if "stats" in entry else str(entry["msg"])
-    except (ValueError, KeyError, TypeError):
+    except MALFORMED:
         return "" if line.startswith("{") else line
 
 
 def _parsed(output: bytes) -> list[Any]:
     try:
         found = json.loads(output)
-    except (ValueError, RecursionError) as error:
+    except MALFORMED as error:
         raise TargetUnreachableError(f"what rclone lists cannot be read: {error}.") from None
     return found if isinstance(found, list) else []
 
@@ -188,7 +188,7 @@ class _Entry:
 def _entry(listed: Any) -> _Entry:
     try:
         return _Entry(str(listed["Path"]), int(listed["Size"]), dict(listed.get("Hashes") or {}))
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except MALFORMED:
         raise RefusedError(f"what rclone lists cannot be read: {listed!r:.100}.") from None
 
 

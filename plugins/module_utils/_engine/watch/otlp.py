@@ -21,7 +21,7 @@ from typing import Any
 
 from ..sealed import keyfiles
 from ..system import clock, launch
-from ..system.errors import EngineError, ProgramMissingError, TargetUnreachableError
+from ..system.errors import MALFORMED, EngineError, ProgramMissingError, TargetUnreachableError
 from . import exporter, metrics
 
 Run = Mapping[str, Any]
@@ -79,7 +79,7 @@ class Sender:
         answer = process.stdout.readline()
         try:
             return {**json.loads(answer)}
-        except (ValueError, TypeError):
+        except MALFORMED:
             raise _missing(self._python, "does not answer as a Python would") from None
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..system import clock, files, locks, places
-from ..system.errors import EngineError, UsageError, doing
+from ..system.errors import MALFORMED, EngineError, UsageError, doing
 from . import given, health
 
 FORMAT = 1
@@ -87,7 +87,7 @@ def _known(path: Path) -> list[dict[str, Any]]:
     """The entries of the present file; what is damaged, or of somebody else, is no entry."""
     try:
         content = json.loads(places.read_bytes(path, limit_bytes=_LIMIT_BYTES))
-    except (OSError, ValueError, RecursionError, EngineError):
+    except (OSError, EngineError, *MALFORMED):
         return []
     found = content.get("databases") if isinstance(content, dict) else None
     return [each for each in found if _is_entry(each)] if isinstance(found, list) else []
@@ -99,5 +99,5 @@ def _is_entry(found: Any) -> bool:
     fresh_until = found.get("fresh_until")
     try:
         return fresh_until is None or clock.from_text(fresh_until) is not None
-    except (EngineError, AttributeError):
+    except (EngineError, *MALFORMED):
         return False
