@@ -106,7 +106,9 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "system": (
         ("scratch",),
         ("locks",),
-        ("confined", "files", "who"),
+        ("files",),
+        ("pieces",),
+        ("confined", "who"),
         ("owners",),
         ("options", "places"),
         ("clock", "held", "launch"),

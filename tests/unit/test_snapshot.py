@@ -466,7 +466,7 @@ def test_salvaged_image_is_the_bytes_as_they_are(tmp_path: Path, scratch: Path) 
     damaged = path.read_bytes()[:16] + b"\xff" * 5000 + b"end"
     path.write_bytes(damaged)
     located = database.locate(path)
-    with snapshot.salvage(located, scratch, corruption="malformed") as image:
+    with snapshot.salvage(located, scratch, corruption="malformed", deadline=Deadline(None)) as image:
         assert b"".join(image.chunks()) == damaged
         assert image.connection is None
         assert image.corruption == "malformed"
@@ -477,7 +477,7 @@ def test_salvage_begins_anew_where_a_copy_came_half_way(tmp_path: Path, scratch:
     """What SQLite had copied until it met the damage is neither in the way nor in the image."""
     path = databases.make(tmp_path / "a.db")
     (scratch / "snapshot.sqlite").write_bytes(b"half" * 100_000)
-    with snapshot.salvage(database.locate(path), scratch, corruption="malformed") as image:
+    with snapshot.salvage(database.locate(path), scratch, corruption="malformed", deadline=Deadline(None)) as image:
         assert b"".join(image.chunks()) == path.read_bytes()
 
 

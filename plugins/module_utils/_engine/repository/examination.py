@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -20,7 +21,8 @@ from ..sqlite.database import JOURNAL, WAL, Source
 from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..sqlite.snapshot import Snapshot
-from ..system import clock, files, places
+from ..system import clock, files, pieces, places
+from ..system.clock import Deadline
 from ..system.errors import MALFORMED, BackupDamagedError, UsageError, doing
 from . import include, manifest
 from .inclusion import MOVING
@@ -103,16 +105,19 @@ def store(found: Evidence, included: include.Stored, storage: Storage) -> list[S
     return stored
 
 
-def store_sidecars(source: Source, storage: Storage) -> list[StoredFile]:
-    """Store what is beside a source that SQLite cannot read, named after its image: commits may be in there."""
+def store_sidecars(source: Source, storage: Storage, deadline: Deadline) -> list[StoredFile]:
+    """Store what is beside a source that SQLite cannot read, named after its image: commits may be in there.
+
+    Raises ``SourceBusyError`` past the deadline.
+    """
     stored = []
     for suffix in (WAL, JOURNAL):
         side = database.sidecar(source.path, suffix)
         if files.size_of(side):
-            with doing(f"Cannot copy {side}"):
-                content = places.read_bytes(side)
             name = manifest.CONTENT_NAMES["full"]
-            stored.append(storage.write(name + suffix, SIDECAR_ROLE, [content]))
+            with doing(f"Cannot copy {side}"), places.reading(side, alone=False) as file:
+                files.require_space(storage.directory, os.fstat(file.fileno()).st_size)
+                stored.append(storage.write(name + suffix, SIDECAR_ROLE, pieces.of(file, deadline=deadline)))
     return stored
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from ..system import files, places
+from ..system import files, pieces, places
 from ..system.errors import MALFORMED, BackupDamagedError, RefusedError, doing
 
 DIGEST_BYTES = 16
@@ -159,7 +159,7 @@ def open_index(path: Path, page_count: int) -> Iterator[Index | None]:
 def _check_index(file: BinaryIO, page_count: int) -> dict[str, Any]:
     digest = hashlib.sha256()
     left_bytes = page_count * DIGEST_BYTES
-    while left_bytes and (piece := file.read(min(left_bytes, files.CHUNK_BYTES))):
+    for piece in pieces.of(file, most_bytes=left_bytes):
         digest.update(piece)
         left_bytes -= len(piece)
     facts = json.loads(file.read(_FACTS_BYTES))

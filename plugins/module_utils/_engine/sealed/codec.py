@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 
 from ..system import files, launch, places
 from ..system.errors import BackupDamagedError, EngineError, UsageError, doing
-from ..system.files import Readable
+from ..system.pieces import Readable
 from . import encryption as encryptions
 from . import pipeline
 from .encryption import NO_KEYS, NOT_ENCRYPTED, Encryption, Keys

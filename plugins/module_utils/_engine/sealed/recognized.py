@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..system import files, places
 from ..system.errors import SourceMissingError, doing
-from ..system.files import Readable
+from ..system.pieces import Readable
 from . import ciphertext, codec, pipeline
 from . import encryption as encryptions
 from .encryption import NO_KEYS, Keys

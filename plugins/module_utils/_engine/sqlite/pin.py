@@ -323,7 +323,8 @@ def _copy_aside(source: Source, place: Path, *, deadline: Deadline) -> Path:
                 files.remove_file(database.sidecar(copy, suffix))
                 part = database.sidecar(source.path, suffix)
                 with doing(), contextlib.suppress(FileNotFoundError):
-                    files.copy_private(part, database.sidecar(copy, suffix), alone=bool(suffix))
+                    aside = database.sidecar(copy, suffix)
+                    files.copy_private(part, aside, alone=bool(suffix), deadline=deadline)
             if _stamps(source) == before:
                 return copy
         if deadline.passed():

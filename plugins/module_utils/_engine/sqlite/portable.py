@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from ..system import files
 from ..system.errors import BackupDamagedError, ProgramMissingError, RefusedError, SourceMissingError
-from ..system.files import Readable
+from ..system.pieces import Readable
 from . import contents, values
 from .contents import Contents, Object
 

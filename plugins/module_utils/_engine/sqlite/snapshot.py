@@ -312,12 +312,15 @@ def _keep_header(pinned: Pinned, image: Path) -> None:
             copy.write(header[begin:end])
 
 
-def salvage(source: Source, directory: Path, *, corruption: str) -> Snapshot:
-    """The bytes of a source that SQLite cannot read, as they are: better than nothing for whoever repairs it."""
+def salvage(source: Source, directory: Path, *, corruption: str, deadline: Deadline) -> Snapshot:
+    """The bytes of a source that SQLite cannot read, as they are: better than nothing for whoever repairs it.
+
+    Raises ``SourceBusyError`` past the deadline.
+    """
     image = directory / "snapshot.sqlite"
     files.remove_file(image)
     with doing(f"Cannot copy {source.given}"):
-        files.copy_private(source.path, image, alone=False)
+        files.copy_private(source.path, image, alone=False, deadline=deadline)
     return CopiedSnapshot(image, pinned_seconds=0.0, writers_waited=False, corruption=corruption)
 
 

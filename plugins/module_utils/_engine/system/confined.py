@@ -29,6 +29,11 @@ _GRACE_SECONDS = 10.0
 _inside = False
 
 
+def is_inside() -> bool:
+    """Whether this is such a child, or a part of its work."""
+    return _inside
+
+
 def run(work: Callable[[], Result], *beside: Path | None) -> Result:
     """What ``work`` returns or raises; in a child when this is root and one of ``beside`` is in another's directory.
 

@@ -21,12 +21,13 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-from . import held, owners, places
+from . import held, owners, pieces, places
+from .clock import Deadline
 from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
 
-CHUNK_BYTES = 1024 * 1024
+CHUNK_BYTES = pieces.BYTES
 PRIVATE_FILE_MODE = 0o600
 PUBLIC_FILE_MODE = 0o644
 # On Windows a directory has the rights of the one around it; 0700 would let in who runs this, and administrators alone:
@@ -36,13 +37,6 @@ _DIRECTORY_MODE = 0o777 if os.name == "nt" else owners.PRIVATE_DIRECTORY_MODE
 _LONG_WRITTEN_SECONDS = 3600
 _SPACE_MARGIN_BYTES = 1024 * 1024
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
-
-
-class Readable(Protocol):
-    """What can be read from its beginning to its end."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes; none at the end."""
 
 
 def create_private(path: Path) -> BinaryIO:
@@ -307,32 +301,34 @@ def _remove_below(name: str, parent: int) -> None:
                 os.unlink(each, dir_fd=here)
 
 
-def copy_private(source: Path, dest: Path, *, alone: bool = True) -> None:
-    """Copy the bytes of ``source`` into the new private file ``dest``, flushed to the disk, and compare them.
+def copy_private(source: Path, dest: Path, *, alone: bool = True, deadline: Deadline | None = None) -> None:
+    """Copy ``source`` into the new private file ``dest``, flushed, and compare; ``alone`` as for ``open_regular``.
 
-    Raises ``StorageFailedError`` when what was written is not what was read; ``alone`` as for ``places.open_regular``.
+    Raises ``StorageFailedError`` when what was written is not what was read, else as ``require_space`` and ``pieces``.
     """
-    with places.reading(source, alone=alone) as reader, create_private(dest) as writer:
-        read = hashlib.sha256()
-        while chunk := reader.read(CHUNK_BYTES):
-            write_all(writer, chunk)
-            read.update(chunk)
-        os.fsync(writer.fileno())
-        writer.seek(0)
-        if digest_of(writer) != read.hexdigest():
-            raise StorageFailedError(
-                f"{dest} does not hold what was written to it.",
-                action=f"Cannot copy {source}",
-                hint="Look at the disk and its quota, then run again.",
-            )
+    with places.reading(source, alone=alone) as reader:
+        require_space(dest.parent, os.fstat(reader.fileno()).st_size)
+        with create_private(dest) as writer:
+            read = hashlib.sha256()
+            for piece in pieces.of(reader, deadline=deadline):
+                write_all(writer, piece)
+                read.update(piece)
+            os.fsync(writer.fileno())
+            writer.seek(0)
+            if digest_of(writer) != read.hexdigest():
+                raise StorageFailedError(
+                    f"{dest} does not hold what was written to it.",
+                    action=f"Cannot copy {source}",
+                    hint="Look at the disk and its quota, then run again.",
+                )
 
 
-def digest_of(file: Readable, kind: str = "sha256") -> str:
-    """The digest of what follows in an open file, in hexadecimal; ``kind`` is a name that hashlib knows."""
+def digest_of(file: BinaryIO, kind: str = "sha256") -> str:
+    """The digest of what follows in an open regular file, in hexadecimal; ``kind`` is a name that hashlib knows."""
     # What others made: it tells one file from another, and need not be safe against people.
     digest = hashlib.new(kind, usedforsecurity=False)
-    while chunk := file.read(CHUNK_BYTES):
-        digest.update(chunk)
+    for piece in pieces.of(file):
+        digest.update(piece)
     return digest.hexdigest()
 
 
@@ -350,6 +346,12 @@ def sha256_file(path: Path) -> str:
     """The SHA-256 of the content of ``path``, in hexadecimal."""
     with places.reading(path, alone=False) as file:
         return digest_of(file)
+
+
+def holds(path: Path, size_bytes: int, sha256: str) -> bool:
+    """Whether the regular file ``path`` has just this content; one of another size is not read."""
+    with places.reading(path, alone=False) as file:
+        return os.fstat(file.fileno()).st_size == size_bytes and digest_of(file) == sha256
 
 
 def size_of(path: Path) -> int:

@@ -123,6 +123,7 @@ class _Job:
         # Not before the lock: a run that overtook this one while both waited would seem to be from the future.
         self.now = clock.now()
         self.shield = shield
+        self.deadline = Deadline(request.timeout_seconds)
         self.dry_run = dry_run
         self.encrypted = request.encryption.method != "none"
         self.phases = Phases()
@@ -203,7 +204,7 @@ class _Job:
         return self.newest.manifest if self.newest and draft.type == "incremental" else None
 
     def _read(self, source: Source, staging: Path, drafting: Drafting, progress: Progress | None) -> Draft:
-        deadline = Deadline(self.request.timeout_seconds)
+        deadline = self.deadline
 
         def work(image: snapshot.Snapshot) -> Draft:
             draft = drafting.draft(image, deadline if image.held else Deadline(None))
@@ -225,9 +226,8 @@ class _Job:
         except SourceCorruptError as error:
             if error.needs_recovery:
                 raise
-            with snapshot.salvage(
-                source, staging, corruption=error.cause.removeprefix("SQLite says: ").rstrip(".")
-            ) as image:
+            corruption = error.cause.removeprefix("SQLite says: ").rstrip(".")
+            with snapshot.salvage(source, staging, corruption=corruption, deadline=deadline) as image:
                 return work(image)
 
     def _is_hasty(self) -> bool:
@@ -285,7 +285,7 @@ class _Job:
         included, self.keep_logs = self.beside.store(storage, self.repository)
         stored = [draft.stored, *included.files]
         if draft.corruption:
-            stored.extend(examination.store_sidecars(source, storage))
+            stored.extend(examination.store_sidecars(source, storage, self.deadline))
         stored.extend(examination.store(draft.evidence, included, storage))
         document = self._manifest(draft, stored, included, source)
         if self.encrypted and draft.evidence.proof is not None:

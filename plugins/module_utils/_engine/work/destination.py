@@ -93,10 +93,10 @@ def holds(dest: Path, document: Manifest) -> bool:
     """Whether ``dest`` alone, without anything in a sidecar, is the image."""
     if any(files.size_of(database.sidecar(dest, suffix)) for suffix in (database.WAL, database.JOURNAL)):
         return False
-    if not dest.exists() or dest.stat().st_size != document.image.bytes:
+    if not dest.exists():
         return False
     with doing(f"Cannot read {dest}"):
-        return files.sha256_file(dest) == document.image.sha256
+        return files.holds(dest, document.image.bytes, document.image.sha256)
 
 
 def require_space(dest: Path, new_bytes: int) -> None:

@@ -26,7 +26,7 @@ from ..system.clock import Deadline
 from ..system.errors import SourceCorruptError, UsageError, doing
 from ..system.options import Options
 from . import staged
-from .written import Written
+from .written import Text, Written
 
 LIVE = "live"
 JSONL, CSV, JSON = "jsonl", "csv", "json"
@@ -155,7 +155,7 @@ class _Exporting:
         self._deadline = Deadline(request.timeout_seconds)
         self._compression = codec.choose_compression(request.compression)
         self._written = Written(request.into, folder=request.format == JSON, not_below=request.repository)
-        self._texts: dict[str, str] = {}
+        self._texts: dict[str, Text] = {}
         self._outcome = Outcome(True, request.backup, self._written.path, request.format)
 
     def run(self) -> Outcome:
@@ -180,8 +180,8 @@ class _Exporting:
     def _sha256(self) -> str:
         """That of the one text; of more than one, that of a list of them as ``sha256sum`` writes it."""
         if self._request.format == CSV:
-            return self._texts[""]
-        lines = (f"{digest}  {name}\n" for name, digest in sorted(self._texts.items()))
+            return self._texts[""].sha256
+        lines = (f"{self._texts[name].sha256}  {name}\n" for name in sorted(self._texts))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def _from_live(self, place: Path) -> None:
@@ -253,13 +253,14 @@ class _Exporting:
         return told.warnings
 
     def _store(self, name: str, chunks: Iterable[bytes]) -> None:
-        digest = hashlib.sha256()
+        digest, size_bytes = hashlib.sha256(), 0
         with self._writer(name) as writer:
             for chunk in chunks:
                 digest.update(chunk)
+                size_bytes += len(chunk)
                 if writer is not None:
                     writer.write(chunk)
-        self._texts[name] = digest.hexdigest()
+        self._texts[name] = Text(size_bytes, digest.hexdigest())
 
     @contextlib.contextmanager
     def _writer(self, name: str) -> Iterator[codec.ArtifactWriter | None]:

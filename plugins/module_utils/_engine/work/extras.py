@@ -25,11 +25,14 @@ from ..sealed import codec
 from ..sealed.encryption import Keys
 from ..sqlite.workplace import workplace_of
 from ..system import files, places
-from ..system.errors import BackupDamagedError, EngineError, RefusedError, doing
+from ..system.errors import BackupDamagedError, EngineError, RefusedError, StorageFailedError, doing
 from . import destination
 from .restore_request import Request
 
 IN_PLACE, BESIDE, REDACTED, KEPT, LEFT_OUT, FAILED = "in place", "beside", "redacted", "kept", "left out", "failed"
+_NOTHING, _SAME, _OTHER = "nothing", "same", "other"
+# A backup redacts no file that is longer.
+_MOST_REDACTED_BYTES = 1024 * 1024
 _ENDINGS = {IN_PLACE: "", BESIDE: ".from-backup", REDACTED: ".redacted"}
 _WARNINGS = {
     BESIDE: "another file has the name of {name} and was kept; the one of the backup is {path}",
@@ -80,16 +83,16 @@ def plan(request: Request, backup: Backup) -> list[Extra]:
 def _planned(file: IncludedFile, request: Request, backup: Backup, place: Path | None, dest: Path) -> Extra:
     if place is None or _is_of_database(place, dest):
         return Extra(file, None, LEFT_OUT)
-    digest = _stored_digest(file, backup, request.keys)
+    content = _stored_content(file, backup, request.keys)
     redacted = _is_redacted(file, request)
-    if redacted and _digest_of(place, redact=True) == digest:
+    if redacted and _there(place, content, redact=True) == _SAME:
         return Extra(file, place, IN_PLACE)
     path = place
     for fate in (REDACTED,) if redacted else (IN_PLACE, BESIDE):
         path = place.with_name(place.name + _ENDINGS[fate])
-        there = _digest_of(path)
-        if there in ("", digest):
-            return Extra(file, path, fate, missing=not there)
+        there = _there(path, content)
+        if there != _OTHER:
+            return Extra(file, path, fate, missing=there == _NOTHING)
     return Extra(file, path, KEPT)
 
 
@@ -127,8 +130,8 @@ def _is_redacted(file: IncludedFile, request: Request) -> bool:
     return any(each.redact and file.name.startswith(each.stored_name) for each in request.include)
 
 
-def _stored_digest(file: IncludedFile, backup: Backup, keys: Keys) -> str:
-    """The SHA-256 of the content; raises ``BackupDamagedError`` when that is more than was stored."""
+def _stored_content(file: IncludedFile, backup: Backup, keys: Keys) -> tuple[int, str]:
+    """The bytes of the content and its SHA-256; raises ``BackupDamagedError`` when that is more than was stored."""
     stored, digest, left_bytes = file.stored, hashlib.sha256(), file.most_bytes
     path = backup.path / stored.path
     with codec.open_artifact(path, stored.compression, stored.encryption, keys) as stream:
@@ -137,20 +140,26 @@ def _stored_digest(file: IncludedFile, backup: Backup, keys: Keys) -> str:
             if left_bytes < 0:
                 raise BackupDamagedError("it unpacks to more than was stored.", action=f"Cannot unpack {path}")
             digest.update(chunk)
-    return digest.hexdigest()
+    return file.most_bytes - left_bytes, digest.hexdigest()
 
 
-def _digest_of(path: Path, *, redact: bool = False) -> str:
-    """The SHA-256 of the file at ``path``, or of what a backup would hold of it; empty when nothing is there."""
+def _there(path: Path, content: tuple[int, str], *, redact: bool = False) -> str:
+    """What has the name ``path``: nothing, a file with this ``content``, or another one.
+
+    With ``redact`` that is the content that a backup would have of it.
+    """
     try:
-        if not redact:
-            return files.sha256_file(path)
-        return hashlib.sha256(include.redacted(places.read_bytes(path))).hexdigest()
+        if redact:
+            text = include.redacted(places.read_bytes(path, limit_bytes=_MOST_REDACTED_BYTES))
+            is_same = (len(text), hashlib.sha256(text).hexdigest()) == content
+        else:
+            is_same = files.holds(path, *content)
     except (FileNotFoundError, NotADirectoryError):
-        return ""
-    except RefusedError:
-        # A link, a fifo, a directory: it has the name, and is not the file.
-        return "other"
+        return _NOTHING
+    except (OSError, RefusedError, StorageFailedError):
+        # A link, a fifo, a directory, what is too long or cannot be read: it has the name, and is not the file.
+        return _OTHER
+    return _SAME if is_same else _OTHER
 
 
 def put_back(extras: Sequence[Extra], request: Request, backup: Backup) -> list[Extra]:
