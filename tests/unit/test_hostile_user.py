@@ -197,3 +197,67 @@ def test_owner_in_the_repository_of_a_user_is_not_believed(shared_ground: Ground
     restore.run(restore.Request(ground.repository, dest=dest))
     status = dest.stat()
     assert (status.st_uid, status.st_mode & 0o7777) == (0 if in_roots else processes.NOBODY, 0o700)
+
+
+# --- what would be read or copied without an end ---------------------------------------------------------------------
+
+
+def test_broken_database_of_holes_is_not_kept_apart(ground: Ground) -> None:
+    """A copy of it would fill the disk of root's."""
+    ground.play(
+        "with open(theirs / 'agent.db', 'r+b') as f:\n    f.seek(100); f.write(b'\\xff' * 3000); f.truncate(1 << 42)"
+    )
+
+    assert ground.run(["backup", "agent", "--no-prune"]) == 16
+
+    assert not [each for each in ground.repository.iterdir() if each.name.startswith(".staging-")]
+
+
+def test_log_of_holes_beside_a_broken_database_is_not_kept_apart(ground: Ground) -> None:
+    ground.play(
+        "with open(theirs / 'agent.db', 'r+b') as f:\n"
+        "    f.seek(100); f.write(b'\\xff' * 3000)\n"
+        "with open(theirs / 'agent.db-wal', 'wb') as f:\n"
+        "    f.truncate(1 << 42)"
+    )
+
+    assert ground.run(["backup", "agent", "--no-prune"]) in (11, 16)
+
+
+def test_file_of_holes_in_the_place_of_an_included_one_does_not_keep_the_database_from_coming_back(
+    ground: Ground,
+) -> None:
+    ground.play("(theirs / 'notes.txt').write_text('kept')")
+    told = json.loads((ground.config / "agent.json").read_text())
+    told["include"] = [{"src": str(ground.theirs / "notes.txt")}]
+    (ground.config / "agent.json").write_text(json.dumps(told))
+    ground.change()
+    assert ground.run(["backup", "agent"]) == 0
+    wanted = ground.database.read_bytes()
+    ground.change()
+    ground.play("os.truncate(theirs / 'notes.txt', 1 << 42)")
+
+    assert ground.run(["restore", "agent", "--with-files"]) == 0
+
+    assert ground.database.read_bytes() == wanted
+    assert (ground.theirs / "notes.txt.from-backup").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "trick",
+    [
+        "with open(theirs / 'out.jsonl', 'wb') as f: f.truncate(1 << 42)",
+        # Much more than was exported, in a few bytes.
+        "import gzip; (theirs / 'out.jsonl').write_bytes(gzip.compress(bytes(1 << 26)))",
+    ],
+)
+@pytest.mark.parametrize("stored", [[], ["--plain"]])
+def test_export_reads_no_more_of_what_is_in_its_place_than_it_would_write(
+    ground: Ground, trick: str, stored: list[str]
+) -> None:
+    ground.play(trick)
+    before = (ground.theirs / "out.jsonl").stat()
+
+    assert ground.run(["export", "agent", "--into", str(ground.theirs / "out.jsonl"), *stored]) == 18
+
+    assert (ground.theirs / "out.jsonl").stat().st_ino == before.st_ino

@@ -473,6 +473,13 @@ def test_salvaged_image_is_the_bytes_as_they_are(tmp_path: Path, scratch: Path) 
     assert os.listdir(scratch) == []
 
 
+def test_salvage_ends_at_the_deadline(tmp_path: Path, scratch: Path) -> None:
+    """What SQLite cannot read may be of holes, as long as its owner likes."""
+    source = database.locate(databases.make(tmp_path / "a.db"))
+    with pytest.raises(SourceBusyError, match="timeout passed"):
+        snapshot.salvage(source, scratch, corruption="malformed", deadline=Deadline(0.0))
+
+
 def test_salvage_begins_anew_where_a_copy_came_half_way(tmp_path: Path, scratch: Path) -> None:
     """What SQLite had copied until it met the damage is neither in the way nor in the image."""
     path = databases.make(tmp_path / "a.db")
