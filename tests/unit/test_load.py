@@ -208,4 +208,4 @@ def test_a_fifo_is_not_waited_for(host: Host, text: Path, dest: Path) -> None:
     text.unlink()
     os.mkfifo(text)
 
-    assert host.run("import", "agent", "--from", text, "--dest", dest).code == 18
+    assert host.run("import", "agent", "--from", text, "--dest", dest).code == 2

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -103,6 +104,28 @@ def test_value_with_which_no_run_could_do_its_work_is_refused_before_it(host: Ho
     assert said.code == 2
     assert f"agent: {key}: Cannot use" in said.err
     assert not host.repository().exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no such device")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("restore", "agent", "--dest", os.devnull),
+        ("export", "agent", "--into", os.devnull, "--plain", "--force"),
+        ("extract", "agent", "--into", os.devnull, "--table", "item"),
+        ("import", "agent", "--from", os.devnull),
+        ("import", "agent", "--from", __file__, "--dest", os.devnull),
+    ],
+)
+def test_device_where_a_file_is_meant_is_a_wrong_option_and_is_to_stay(host: Host, words: tuple[str, ...]) -> None:
+    host.run("backup", "agent")
+
+    said = host.run(*words)
+
+    assert said.code == 2
+    assert f"{os.devnull} is not a regular file" in said.err
+    assert not {"remove", "move", "dest"} & set(re.findall(r"\w+", said.err.splitlines()[-1]))
+    assert os.path.exists(os.devnull)
 
 
 def _keys(keys: Mapping[str, Key], above: str = "") -> Iterator[tuple[str, Key, Any]]:

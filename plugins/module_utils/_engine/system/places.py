@@ -73,7 +73,7 @@ def _refusal(path: Path) -> RefusedError:
     return RefusedError(
         "it is a link, or not a regular file, or has more names than this one.",
         action=f"Cannot use {path}",
-        hint="Find out who put it there, and remove it.",
+        hint="Name a regular file with one name. If nobody meant this one, find out who put it there.",
     )
 
 

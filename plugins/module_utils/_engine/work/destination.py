@@ -18,7 +18,7 @@ from ..system.errors import RefusedError, UsageError, Way, doing
 
 
 def checked(dest: Path) -> Path:
-    """The file to replace, behind all symbolic links."""
+    """The file to make or to replace, behind all symbolic links."""
     try:
         path = places.resolved(dest)
     except (FileNotFoundError, NotADirectoryError):
@@ -32,7 +32,7 @@ def checked(dest: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"the directory {path.parent} does not exist.", hint="Create it with its owner and mode.")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is not a regular file.", hint="Name the database file itself in dest.")
+        raise UsageError(f"{path} is not a regular file.", hint="Name the file itself, one that is there or a new one.")
     database.check_sidecars(path)
     return path
 

@@ -29,6 +29,7 @@ from ..system.errors import (
     SourceCorruptError,
     SourceMissingError,
     StorageFailedError,
+    UsageError,
     doing,
 )
 from ..system.options import Options
@@ -90,6 +91,8 @@ class Outcome:
 def run(request: Request, *, dry_run: bool = False) -> Outcome:
     """Make ``dest`` hold the content of the export. What is there is not touched before the new file is proven."""
     with doing(f"Cannot import {request.source} to {request.dest}"):
+        if request.source.exists() and not request.source.is_file():
+            raise UsageError(f"{request.source} is not a regular file.", hint="Name the file that an export wrote.")
         importing = _Importing(request, destination.checked(request.dest))
         outcome = importing.run(dry_run=dry_run)
         if outcome.changed and not dry_run:
