@@ -365,7 +365,7 @@ def test_absent_needs_no_more_than_a_name() -> None:
         ({"encryption": {"method": "age"}}, {}, ("agent: encryption: ", "age needs recipients")),
         ({"encryption": "age"}, {}, ("agent: encryption is 'age'", "dictionary")),
         ({}, {"defaults": {"timezone": "Europe/Berlim"}}, ("agent: timezone: ", "'Europe/Berlim'")),
-        ({"keep_daily": -1}, {}, ("agent: keep_*: ", "negative")),
+        ({"keep_daily": -1}, {}, ("agent: keep_daily: ", "negative")),
         ({"keep_within": 0, **NO_RULE}, {}, ("agent: keep_*: ", "keeps nothing")),
         ({"include": [{"src": "/a", "name": "../a"}]}, {}, ("agent: include: ", "'../a'")),
         ({"repository": "/backup/$HOME"}, {}, ("agent: repository is '/backup/$HOME'", "without $")),
