@@ -128,6 +128,6 @@ notes:
     16 not enough space,
     17 proof or assertion failed, 18 refused for safety, 19 program or module missing or Python too old, 20 permission,
     21 target unreachable or refused, 22 backup not found, 23 a device, a filesystem or a mount failed.
-  - An option that is given and empty, as a template makes it of a variable that is not set, is a failure with code 2, and
-    never taken for one that is not given. A template with C(default(omit, true)) leaves it out.
+  - An option that is given and empty, as a template makes it of a variable that is not set, is a failure with code 2,
+    and never taken for one that is not given. In a template the filter C(default) with C(omit) leaves it out.
 """
