@@ -100,7 +100,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("difference", "permits", "pin", "tables"),
         ("proof", "switch"),
         ("processes", "schema", "search"),
-        ("database", "urls"),
+        ("database", "kept", "urls"),
         ("bugs", "dotenv", "journal", "library", "values", "wal", "workplace"),
     ),
     "system": (
@@ -109,7 +109,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("files",),
         ("pieces",),
         ("confined", "who"),
-        ("owners",),
+        ("owners", "rights"),
         ("options", "places"),
         ("clock", "held", "launch"),
         ("aside", "errors", "interrupts", "mounts", "windows", "words"),

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import description
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import search
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.search import Found, Wanted
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.search import Found, Reached, Wanted
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import discover
 from support import databases, limits, processes
 from support.ground import Ground
 from support.sites import Site
@@ -29,7 +29,9 @@ from support.sites import Site
 
 def find(top: Path, *, seconds: float | None = None, **wanted: Any) -> Found:
     with limits.within(30):
-        return search.find(Wanted(top, description.NAME, **wanted), Deadline(seconds))
+        found = search.find(Wanted(top, discover.REPOSITORIES, **wanted), Deadline(seconds), Reached())
+    assert found is not None
+    return found
 
 
 def found_in(top: Path, **wanted: Any) -> list[str]:

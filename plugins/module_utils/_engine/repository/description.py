@@ -33,6 +33,7 @@ from .published import Backup
 FORMAT = 1
 NAME = "repository.json"
 LOCK_NAME = ".lock"
+STAGING_PREFIX = ".staging-"
 _TEXTS = ("name", "source", "created")
 _KEYS = ("format", "id", "seal", *_TEXTS)
 
@@ -146,16 +147,30 @@ def read(directory: Path) -> Description:
         content = _content(data)
         if content["format"] > FORMAT:
             raise UsageError(f"{directory} has a newer format.", hint="Update the collection on this host.")
-        known = {key: content[key] for key in _TEXTS}
-        identity = content.get("id", "")
-        for each in (*known.values(), identity):
-            # Of anything but a text, or of one that could be written nowhere, it raises.
-            os.fsencode(each)
+        return _described(content)
     except MALFORMED:
         raise BackupDamagedError(
             f"{path} is damaged.",
             hint="Restore that small file from off-site, or move the directory aside and begin a new repository.",
         ) from None
+
+
+def is_right(data: bytes) -> bool:
+    """Whether ``data`` is the content of such a file, of a format that is known here."""
+    try:
+        content = _content(data)
+        return content["format"] <= FORMAT and bool(_described(content))
+    except MALFORMED:
+        return False
+
+
+def _described(content: Mapping[str, Any]) -> Description:
+    """Raises one of ``MALFORMED``."""
+    known = {key: content[key] for key in _TEXTS}
+    identity = content.get("id", "")
+    for each in (*known.values(), identity):
+        # Of anything but a text, or of one that could be written nowhere, it raises.
+        os.fsencode(each)
     others = {key: value for key, value in content.items() if key not in _KEYS}
     return Description(**known, id=identity, is_due=not identity, others=others)
 

@@ -27,7 +27,6 @@ from .pins import Pin
 from .published import Backup
 
 DEFAULT_LOCK_TIMEOUT_SECONDS = 60.0
-_STAGING_PREFIX = ".staging-"
 _INDEX_NAME = ".index"
 _LOCKS_NAME = ".locks"
 
@@ -190,7 +189,7 @@ class Repository:
     def remove_leftovers(self) -> None:
         """Remove what killed runs left behind; needs the lock, so no run that lives is met."""
         for entry in list(os.scandir(self.path)):
-            if entry.name.startswith(_STAGING_PREFIX):
+            if entry.name.startswith(description.STAGING_PREFIX):
                 files.remove_tree(Path(entry.path))
         for name in self._locks():
             if not os.path.lexists(self.path / name):
@@ -201,7 +200,7 @@ class Repository:
 
         Raises ``RepositoryLockedError`` when somebody reads it.
         """
-        doomed = self.path / f"{_STAGING_PREFIX}removed-{backup.id}"
+        doomed = self.path / f"{description.STAGING_PREFIX}removed-{backup.id}"
         alone = locks.held(self._lock_file(backup.id), timeout_seconds=0)
         with alone, doing(step=f"cannot remove {backup.path}"):
             files.move_file(backup.path, doomed)
@@ -265,7 +264,7 @@ class Repository:
     @contextlib.contextmanager
     def staging(self, name: str) -> Iterator[Path]:
         """A private directory for work in progress, for the block; needs the lock."""
-        directory = self.path / f"{_STAGING_PREFIX}{name}"
+        directory = self.path / f"{description.STAGING_PREFIX}{name}"
         try:
             files.create_directory(directory)
             try:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..system import clock
+from ..system import clock, places
 from ..system.errors import MALFORMED, RefusedError, UsageError, doing
 
 MANAGED_BY = "managed_by"
@@ -28,6 +28,7 @@ MANAGED_BY = "managed_by"
 NAME = re.compile(r"(?!(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])\Z)[A-Za-z0-9][A-Za-z0-9_-]*")
 """What the name of a file, without its ending, may be on every system: Windows keeps some for devices."""
 _ENDING = ".json"
+_LONGEST_BYTES = 16 * 1024 * 1024
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _CORRECT = "Correct it there."
 _ALLOWED = {
@@ -109,7 +110,8 @@ def read(place: Where) -> Any:
     with doing(step=f"{place.name}: cannot read its configuration {place.file}"):
         for each in (place.file.parent, place.file):
             _check_private(each, place.name)
-        return parse(place.file.read_bytes(), place)
+        # It may be another user's: neither a link to what is not that user's is followed, nor a fifo waited for.
+        return parse(places.read_bytes(places.resolved(place.file), limit_bytes=_LONGEST_BYTES), place)
 
 
 def settings(

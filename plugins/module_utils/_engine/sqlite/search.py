@@ -10,6 +10,7 @@ a database is a multiple of its page size: https://www.sqlite.org/fileformat.htm
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import os
 import re
@@ -19,9 +20,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..system import places, scratch
+from ..system import places
 from ..system.clock import Deadline
+from . import kept
 from .database import JOURNAL, MAGIC, WAL
+from .kept import Form, Keeper
 
 _UNIT_BYTES = 512
 _DEEPEST = 200
@@ -32,16 +35,16 @@ _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NO_TIME = getattr(os, "O_NOATIME", 0)
 _HAS_DESCRIPTORS = os.scandir in os.supports_fd and os.open in os.supports_dir_fd
 _REPARSE_POINT = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
-# What a restore keeps beside a database.
-_OWN = re.compile(rf"\..+\.restoring|.+\.before-restore\.\d{{8}}T\d{{6}}Z.*|{re.escape(scratch.PREFIX)}.*", re.DOTALL)
+# More than what says that a directory is a repository ever has.
+_LONGEST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """``repository_file`` is what a directory of backups holds; ``exclude`` are paths with ``*`` and ``?``."""
+    """``form`` tells repositories of backups; ``exclude`` are paths with ``*`` and ``?``."""
 
     top: Path
-    repository_file: str = ""
+    form: Form
     exclude: Sequence[str] = ()
     cross_filesystems: bool = False
     limit: int = 1000
@@ -59,38 +62,77 @@ class File:
 
 @dataclass
 class Found:
-    """What a search found. ``complete`` says whether everything was looked at, ``files`` how many files that were."""
+    """What a search found. ``complete`` says whether it came to its end, ``files`` how many files were looked at.
+
+    ``copies`` is the number of databases that were left out, since they are copies in the ``repositories`` or in what
+    restores have ``kept``. Those in ``doubtful`` have the place of a copy, where somebody could hide what is not his:
+    they are databases. ``elsewhere`` are the places on other filesystems, with device and inode.
+    """
 
     databases: list[File] = field(default_factory=list)
     repositories: list[Path] = field(default_factory=list)
     kept: list[Path] = field(default_factory=list)
+    copies: int = 0
+    doubtful: list[Path] = field(default_factory=list)
     unreadable: list[Path] = field(default_factory=list)
-    elsewhere: list[Path] = field(default_factory=list)
+    elsewhere: dict[Path, tuple[int, int]] = field(default_factory=dict)
     files: int = 0
     complete: bool = True
 
 
-def find(wanted: Wanted, deadline: Deadline) -> Found:
-    """The databases below ``wanted.top``, or that file; raises ``OSError`` when it cannot be looked at."""
+@dataclass
+class Reached:
+    """Where searches have been: directories by device and inode, and databases by those of theirs and a name."""
+
+    directories: set[tuple[int, int]] = field(default_factory=set)
+    databases: set[tuple[int, int, str]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class _Directory:
+    """One that is being looked at: its path, a descriptor of it (else its path), and whose copies may be in it."""
+
+    path: str
+    at: int | str
+    status: os.stat_result
+    keepers: tuple[Keeper, ...] = ()
+
+    @property
+    def number(self) -> tuple[int, int]:
+        return self.status.st_dev, self.status.st_ino
+
+
+def find(wanted: Wanted, deadline: Deadline, reached: Reached) -> Found | None:
+    """The databases below ``wanted.top``, or that file; None when another search ``reached`` it, and looked there.
+
+    Raises ``OSError`` when it cannot be looked at.
+    """
     top = places.resolved(wanted.top)
-    search = _Search(wanted, deadline)
+    search = _Search(wanted, deadline, reached)
     if {*map(str, (top, *top.parents))} & {*_OF_THE_SYSTEM}:
         return search.found
-    if not stat.S_ISDIR(os.lstat(top).st_mode):
-        with search.opened(str(top.parent), None) as here:
-            search.look(top.name, str(top), here, frozenset(os.listdir(here)))
-        search.found.files = 1
-    else:
-        with search.opened(str(top), None) as here:
-            search.device = os.stat(here).st_dev
-            search.walk(str(top), here, 0)
+    is_directory = stat.S_ISDIR(os.lstat(top).st_mode)
+    place = top if is_directory else top.parent
+    with places.directory(place) as known, search.opened(str(place) if known is None else ".", known) as at:
+        here = _Directory(str(place), at, os.stat(at))
+        if is_directory:
+            if here.number in reached.directories:
+                return None
+            search.device = here.status.st_dev
+            search.walk(here, 0)
+        else:
+            if (*here.number, top.name) in reached.databases:
+                return None
+            search.found.files = 1
+            search.look(top.name, here, frozenset(os.listdir(at)))
     return search.found
 
 
 class _Search:
-    def __init__(self, wanted: Wanted, deadline: Deadline) -> None:
+    def __init__(self, wanted: Wanted, deadline: Deadline, reached: Reached) -> None:
         self.wanted = wanted
         self.deadline = deadline
+        self.reached = reached
         self.found = Found()
         self.device = 0
         patterns = [fnmatch.translate(os.path.normcase(each)) for each in wanted.exclude]
@@ -108,13 +150,12 @@ class _Search:
         finally:
             os.close(descriptor)
 
-    def walk(self, path: str, here: int | str, depth: int) -> None:
-        with os.scandir(here) as entries:
+    def walk(self, here: _Directory, depth: int) -> None:
+        with os.scandir(here.at) as entries:
             known = list(entries)
         names = frozenset(each.name for each in known)
-        if self.wanted.repository_file in names:
-            self.found.repositories.append(Path(path))
-            return
+        if self.wanted.form.name in names:
+            here = self._as_repository(here)
         inside = []
         for entry in known:
             try:
@@ -124,13 +165,35 @@ class _Search:
                     self.found.files += 1
                     size = entry.stat(follow_symlinks=False).st_size
                     if size and not size % _UNIT_BYTES:
-                        self.look(entry.name, os.path.join(path, entry.name), here, names)
+                        self.look(entry.name, here, names)
             except FileNotFoundError:
                 continue
+        if not here.keepers:
+            # What is named itself is looked at for what it is, not for where it lies.
+            self.reached.directories.add(here.number)
         for entry in sorted(inside, key=lambda each: each.name):
             if self._is_over():
                 return
-            self._enter(entry, os.path.join(path, entry.name), here, depth + 1)
+            self._enter(entry, here, depth + 1)
+
+    def _as_repository(self, here: _Directory) -> _Directory:
+        """``here`` with what it keeps, if it is a repository of backups."""
+        form = self.wanted.form
+        try:
+            descriptor = _open(form.name, _FLAGS, here.at)
+        except OSError:
+            return here
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or not form.is_right(os.read(descriptor, _LONGEST_BYTES)):
+                return here
+        except OSError:
+            return here
+        finally:
+            os.close(descriptor)
+        self.found.repositories.append(Path(here.path))
+        keeper = kept.repository(here.path, here.status, status, form)
+        return dataclasses.replace(here, keepers=(*here.keepers, keeper))
 
     def _is_over(self) -> bool:
         if self.deadline.passed() or len(self.found.databases) >= self.wanted.limit:
@@ -140,32 +203,41 @@ class _Search:
     def _is_excluded(self, path: str) -> bool:
         return self._excluded is not None and self._excluded.match(os.path.normcase(path)) is not None
 
-    def _enter(self, entry: os.DirEntry[str], path: str, here: int | str, depth: int) -> None:
+    def _enter(self, entry: os.DirEntry[str], around: _Directory, depth: int) -> None:
+        path = os.path.join(around.path, entry.name)
         if path in _OF_THE_SYSTEM or self._is_excluded(path) or _is_junction(entry):
             return
-        if _OWN.fullmatch(entry.name):
-            self.found.kept.append(Path(path))
-            return
         try:
-            with self.opened(entry.name, here) as inside:
-                if os.stat(inside).st_dev != self.device and not self.wanted.cross_filesystems:
-                    self.found.elsewhere.append(Path(path))
+            with self.opened(entry.name, around.at) as inside:
+                status = os.stat(inside)
+                here = _Directory(path, inside, status, tuple(each.entered(status) for each in around.keepers))
+                if status.st_dev != self.device and not self.wanted.cross_filesystems:
+                    self.found.elsewhere[Path(path)] = here.number
                 elif depth > _DEEPEST:
                     self.found.unreadable.append(Path(path))
                 else:
-                    self.walk(path, inside, depth)
+                    self.walk(self._as_kept(here, around), depth)
         except FileNotFoundError:
             return
         except OSError:
             # Closed to us, or a link by now.
             self.found.unreadable.append(Path(path))
 
-    def look(self, name: str, path: str, here: int | str, names: frozenset[str]) -> None:
+    def _as_kept(self, here: _Directory, around: _Directory) -> _Directory:
+        """``here`` with what it keeps, if a restore made it."""
+        keeper = kept.of_restore(here.path, here.status, around.status)
+        if keeper is None:
+            return here
+        self.found.kept.append(Path(here.path))
+        return dataclasses.replace(here, keepers=(*here.keepers, keeper))
+
+    def look(self, name: str, here: _Directory, names: frozenset[str]) -> None:
         """Note the file ``name`` in ``here`` when it begins as a database does."""
+        path = os.path.join(here.path, name)
         if self._is_excluded(path) or self._is_over():
             return
         try:
-            descriptor = _open(name, _FLAGS, here)
+            descriptor = _open(name, _FLAGS, here.at)
         except FileNotFoundError:
             return
         except OSError:
@@ -174,12 +246,21 @@ class _Search:
         try:
             status = os.fstat(descriptor)
             if stat.S_ISREG(status.st_mode) and os.read(descriptor, len(MAGIC)) == MAGIC:
-                found = File(Path(path), status, name + WAL in names, name + JOURNAL in names)
-                self.found.databases.append(found)
+                self._note(File(Path(path), status, name + WAL in names, name + JOURNAL in names), here)
         except OSError:
             self.found.unreadable.append(Path(path))
         finally:
             os.close(descriptor)
+
+    def _note(self, file: File, here: _Directory) -> None:
+        keepers = [each for each in here.keepers if each.has(str(file.path))]
+        if any(each.may_hide(file.status) for each in keepers):
+            self.found.copies += 1
+            return
+        if keepers:
+            self.found.doubtful.append(file.path)
+        self.found.databases.append(file)
+        self.reached.databases.add((*here.number, file.path.name))
 
 
 def _is_junction(entry: os.DirEntry[str]) -> bool:

@@ -22,13 +22,9 @@ from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, Refu
 from . import database, journal, processes, schema
 from .database import JOURNAL, SHM, WAL
 from .library import sqlite3
-from .workplace import SAVING, UNDO, workplace_of
+from .workplace import INCOMING, MARK, NAMES, SAVING, UNDO, workplace_of
 
-_INCOMING = "copy"
 _LOCK = "lock"
-# Nothing else in a workplace is of a restore.
-_OURS = (UNDO, SAVING, _INCOMING, "restored", "old", "new", "back", "failed", "incoming")
-_MARK = ".before-restore."
 
 
 @contextlib.contextmanager
@@ -68,7 +64,7 @@ def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds
     """Make the workplace and lock it; whether it is still the one that has the name."""
     with doing(step=f"cannot prepare in {directory.parent}"):
         files.own_directory(directory)
-        strangers = sorted(set(places.names(directory)) - {*_OURS, _LOCK})
+        strangers = sorted(set(places.names(directory)) - {*NAMES, _LOCK})
     if strangers:
         raise RefusedError(
             f"{directory}, where a restore prepares, holds {strangers[0]!r}, which no restore makes.",
@@ -109,7 +105,7 @@ def _settle_leftovers(dest: Path, directory: Path) -> None:
     # What was taken in here by an undo of version 0.1.0 that was killed.
     if (directory / "incoming" / dest.name).exists():
         files.move_directory(directory / "incoming", _new_undo_set(dest))
-    for name in _OURS:
+    for name in NAMES:
         if os.path.lexists(directory / name):
             _remove(directory / name)
 
@@ -149,14 +145,14 @@ def _is_same(saved: Path, dest: Path) -> bool:
 
 def _new_undo_set(dest: Path) -> Path:
     moment = clock.now()
-    while (path := dest.with_name(f"{dest.name}{_MARK}{clock.to_stamp(moment)}")).exists():
+    while (path := dest.with_name(f"{dest.name}{MARK}{clock.to_stamp(moment)}")).exists():
         moment += timedelta(seconds=1)
     return path
 
 
 def undo_sets(dest: Path) -> list[Path]:
     """What restores of ``dest`` put aside, oldest first."""
-    prefix = f"{dest.name}{_MARK}"
+    prefix = f"{dest.name}{MARK}"
     found = (dest.with_name(name) for name in places.names(dest.parent) if name.startswith(prefix))
     return sorted(each for each in found if places.is_directory(each))
 
@@ -191,7 +187,7 @@ def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> tuple[Path,
     And whether it could be given the owner and the group that it has there.
     """
     right = (True, True)
-    copy = directory / _INCOMING
+    copy = directory / INCOMING
     files.create_directory(copy)
     for suffix in ("", WAL, JOURNAL):
         name = database.sidecar(dest, suffix).name

@@ -14,7 +14,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -209,13 +209,27 @@ class _Way:
 
 
 @contextlib.contextmanager
-def _way(path: Path) -> Iterator[_Way]:
+def found(path: Path, passing: Callable[[int], None]) -> Iterator[int]:
+    """A descriptor of what ``path`` leads to, to look at and not to read, for the block; not on Windows.
+
+    ``passing`` gets a descriptor of each directory on the way, before a name in it is looked up, and may raise. Links
+    of anybody are followed.
+    """
+    with _way(Path(os.getcwd(), path), passing) as way:
+        if not way.exists:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        yield way.here
+
+
+@contextlib.contextmanager
+def _way(path: Path, passing: Callable[[int], None] = lambda _here: None) -> Iterator[_Way]:
     """Go to ``path`` one name at a time, as openat2(2) does it, with a say in which links are followed."""
     rest = list(path.parts[:0:-1])
     way = _Way(path.anchor)
     try:
         while rest:
             name = rest.pop()
+            passing(way.here)
             try:
                 following = _step(name, way.here)
             except FileNotFoundError:
