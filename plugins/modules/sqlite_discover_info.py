@@ -16,11 +16,15 @@ description:
     host, is not backed up on purpose, or is neither.
   - Only what may be a database by its size is opened, and the first 16 bytes of it are read. No link is followed, and
     nothing is opened that is not a regular file.
-  - Repositories of backups, undo sets and other directories that a restore keeps beside a database are left out. So are
-    C(/proc) and C(/sys).
+  - The databases in repositories of backups, in undo sets and in other directories that a restore keeps beside a
+    database are copies, and left out. That is so where nobody but root and the owner of the database could have put it
+    there. C(/proc) and C(/sys) are left out, too.
   - A database of zero bytes, and one that another program encrypted as a whole, cannot be told from other files.
   - A file C(discover.json) beside the configuration of the runner can hold O(paths), O(exclude), O(ignored),
     O(cross_filesystems), O(limit) and O(timeout), too.
+  - A configuration of a user who is neither root nor the one that this runs as counts for what is that user's. It
+    declares a database that the user owns or can read, and ignores one that the user owns. The other keys of its
+    C(discover.json) do not count.
 extends_documentation_fragment:
   - sqliteops.backup.repository.attributes
   - sqliteops.backup.repository.notes
@@ -33,7 +37,8 @@ attributes:
     support: none
 options:
   paths:
-    description: The directories to look in. Without it those of C(discover.json).
+    description: The directories to look in. Without it those of C(discover.json). What was reached from another one
+      is not looked at again.
     type: list
     elements: path
   exclude:
@@ -43,13 +48,14 @@ options:
     elements: str
     default: []
   ignored:
-    description: The databases that are not backed up on purpose.
+    description: The databases that are not backed up on purpose, and the places that need not be looked at.
     type: list
     elements: dict
     default: []
     suboptions:
       path:
-        description: The absolute path, or that of a directory with all that is in it, with C(*) and C(?).
+        description: The absolute path, or that of a directory with all that is in it, with C(*) and C(?). RV(complete)
+          does not ask for such a directory.
         type: str
         required: true
       reason:
@@ -157,22 +163,40 @@ undeclared:
   type: list
   elements: str
   sample: [/srv/wiki/pages.db]
+copies:
+  description: How many databases were left out, since they are backups, or what a restore keeps.
+  returned: success
+  type: int
+  sample: 3
 repositories:
-  description: The repositories of backups that were found; what is in them is no database.
+  description: The repositories of backups that were found, up to 1000 for each of the directories.
   returned: success
   type: list
   elements: str
-  sample: []
+  sample: [/var/backups/sqlite/agent]
+kept:
+  description: The directories that a restore keeps beside a database, such as undo sets, up to 1000 for each of the
+    directories.
+  returned: success
+  type: list
+  elements: str
+  sample: [/srv/ci-fixer/agent.db.before-restore.20251230T120000Z]
 files:
   description: How many files were looked at.
   returned: success
   type: int
   sample: 20480
 complete:
-  description: Whether everything was looked at. A warning says why not.
+  description: Whether everything was looked at. If not, there may be more databases, and RV(undeclared) proves nothing.
   returned: success
   type: bool
   sample: true
+gaps:
+  description: What was not looked at, and why; empty when RV(complete). Each is a warning, too.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 error:
   description: Why the task failed, for programs. The text for people is in RV(ignore:msg).
   returned: on failure

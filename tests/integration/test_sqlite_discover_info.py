@@ -50,8 +50,8 @@ def test_it_names_what_nobody_backs_up(ansible: Session, place: Place) -> None:
     }
     assert found[place.database.name]["repository"] == str(place.repository)
     assert found["cache.db"]["reason"] == "it is made anew"
-    assert run["repositories"] == [str(place.repository)]
-    assert run["complete"]
+    assert (run["repositories"], run["kept"], run["copies"]) == ([str(place.repository)], [], 0)
+    assert (run["complete"], run["gaps"]) == (True, [])
 
 
 def test_the_host_may_say_where_to_look(ansible: Session, place: Place) -> None:
@@ -64,7 +64,8 @@ def test_the_host_may_say_where_to_look(ansible: Session, place: Place) -> None:
 
     assert len(run["databases"]) == 1
     assert not run["complete"]
-    assert run["warnings"][0].endswith("was looked at: the limit or the timeout was reached")
+    assert run["warnings"] == run["gaps"]
+    assert run["gaps"][0].endswith("was looked at: the limit or the timeout was reached")
 
 
 def test_what_is_wrong_is_said(ansible: Session, place: Place) -> None:
@@ -95,6 +96,20 @@ def test_the_role_warns_or_fails(ansible: Session, place: Place) -> None:
     assert failed["failed"]
     assert failed["msg"].startswith(f"{wiki}: not backed up. List such a database in sqlite_backup_databases")
     assert str(place.database) not in failed["msg"]
+
+
+def test_the_role_fails_when_not_everything_was_looked_at(ansible: Session, place: Place) -> None:
+    discover = configured(place) / "discover.json"
+    discover.write_text(json.dumps({"limit": 1}))
+    discover.chmod(0o600)
+    (place.srv / "zoo").mkdir()
+    databases.make(place.srv / "zoo" / "other.db")
+
+    failed = _role(ansible, place, sqlite_backup_undeclared="fail")
+
+    assert failed["failed"]
+    assert failed["msg"].startswith("Databases that nobody backs up may be where nobody looked: not all of")
+    assert not _role(ansible, place, sqlite_backup_undeclared="warn")["failed"]
 
 
 def test_the_role_knows_what_is_ignored_and_what_it_is_about_to_configure(ansible: Session, place: Place) -> None:

@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, discovery, selection
-from support import databases
+from support import databases, limits, processes
 from support.hosts import Host
 
 
@@ -89,6 +91,151 @@ def test_all_configurations_of_the_host_are_looked_at(host: Host, monkeypatch: p
     warnings: list[str] = []
     assert [each.name for each in discovery.declared(found, warnings)] == ["agent"]
     assert warnings == []
+
+
+def test_search_that_is_not_complete_is_a_failure_when_all_must_be_declared(host: Host) -> None:
+    (host.directory / "zoo").mkdir()
+    databases.make(host.directory / "zoo" / "other.db")
+    asked = ("discover", host.directory, "--exclude", host.repository(), "--limit", "1")
+    assert host.run(*asked).code == 0
+    said = host.run(*asked, "--require-declared", "--json")
+    assert (said.code, said.result["complete"]) == (17, False)
+    assert [each["state"] for each in said.result["databases"]] == ["declared"]
+    assert "may have databases that are not backed up: not all of " in said.result["error"]["message"]
+    assert said.result["gaps"] == said.result["warnings"]
+
+
+def test_copies_are_told(host: Host) -> None:
+    host.run("backup", "agent")
+    assert (
+        f"  left out  0 databases in backups and what restores keep: {host.repository()}"
+        in host.run("discover", host.directory).out.splitlines()
+    )
+
+
+# --- configurations of other users ---------------------------------------------------------------------------------
+
+
+class Theirs:
+    """A configuration of the user nobody, beside that of root."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.directory = place / "etc" / "sqlite-backup-nobody"
+        (self.directory / "databases.d").mkdir(mode=0o700, parents=True)
+        self.database = databases.make(place / "roots.db")
+        self.database.chmod(0o600)
+        self.add({"path": str(self.database)})
+
+    def add(self, content: dict[str, Any], name: str = "databases.d/app.json") -> Path:
+        file = self.directory / name
+        if name.startswith("databases.d"):
+            content = {"repository": str(self.place / "repository"), **content}
+        file.write_text(json.dumps(content))
+        file.chmod(0o600)
+        self.give()
+        return file
+
+    def give(self) -> None:
+        for each in (self.directory, *self.directory.rglob("*")):
+            os.lchown(each, processes.NOBODY, processes.NOBODY)
+
+    def look(self, **given: Any) -> tuple[str, list[str]]:
+        """What root hears of its database, and the warnings."""
+        asked = {**dict.fromkeys(discovery.KEYS), "paths": [str(self.place)], "exclude": [], "ignored": [], **given}
+        with limits.within(20):
+            outcome = discovery.run(asked, [self.place / "etc" / "sqlite-backup", self.directory])
+        (state,) = (each["state"] for each in outcome.all if each["path"] == str(self.database))
+        return state, outcome.warnings
+
+
+@pytest.fixture
+def theirs() -> Iterator[Theirs]:
+    with processes.open_directory() as place:
+        yield Theirs(place)
+
+
+@processes.needs_root
+def test_user_declares_nothing_that_user_cannot_read(theirs: Theirs) -> None:
+    state, warnings = theirs.look()
+    assert (state, len(warnings)) == ("undeclared", 1)
+    assert warnings[0].startswith(f"{theirs.database} does not count as declared by app: the user nobody cannot read")
+    theirs.database.chmod(0o644)
+    assert theirs.look() == ("declared", [])
+    os.chown(theirs.directory, 0, 0)
+    os.chown(theirs.directory / "databases.d", 0, 0)
+    theirs.database.chmod(0o600)
+    assert theirs.look()[0] == "undeclared"
+    os.chown(theirs.directory / "databases.d" / "app.json", 0, 0)
+    assert theirs.look() == ("declared", [])
+
+
+@processes.needs_root
+def test_configuration_of_two_users_declares_nothing(theirs: Theirs) -> None:
+    theirs.database.chmod(0o644)
+    os.chown(theirs.directory / "databases.d" / "app.json", 4321, 4321)
+    state, warnings = theirs.look()
+    assert state == "undeclared"
+    assert "belongs to several users" in warnings[0]
+
+
+@processes.needs_root
+def test_user_names_no_database_by_a_file_that_user_cannot_read(theirs: Theirs) -> None:
+    theirs.database.chmod(0o644)
+    file = theirs.place / "env"
+    file.write_text(f"DATABASE_URL=file:{theirs.database}\n")
+    theirs.add({"env_file": str(file)})
+    assert theirs.look() == ("declared", [])
+    file.chmod(0o600)
+    state, warnings = theirs.look()
+    assert state == "undeclared"
+    assert f"nobody cannot read {file}" in warnings[0]
+
+
+@processes.needs_root
+def test_user_ignores_for_no_one_else(theirs: Theirs) -> None:
+    own = databases.make(theirs.place / "own.db")
+    os.chown(own, processes.NOBODY, -1)
+    everything = {"path": "*", "reason": "mine"}
+    theirs.add({"ignored": [everything], "exclude": ["*"], "limit": 1, "cross_filesystems": True}, "discover.json")
+    state, warnings = theirs.look()
+    assert state == "undeclared"
+    said = "what it says of exclude, cross_filesystems, limit does not count"
+    assert warnings[0] == f"{theirs.directory}/discover.json belongs to the user nobody: {said}"
+    os.chown(theirs.database, processes.NOBODY, -1)
+    (theirs.directory / "databases.d" / "app.json").unlink()
+    assert theirs.look()[0] == "ignored"
+    theirs.add({"nothing": 1}, "discover.json")
+    state, warnings = theirs.look()
+    assert state == "undeclared"
+    assert "of the user nobody does not count" in warnings[0]
+
+
+@processes.needs_root
+@pytest.mark.parametrize("name", ["databases.d/app.json", "discover.json"])
+@pytest.mark.parametrize("trick", ["a fifo", "a link", "a directory", "long"])
+def test_file_of_a_user_is_no_trap(theirs: Theirs, name: str, trick: str) -> None:
+    theirs.database.chmod(0o644)
+    secret = theirs.place / "secret.json"
+    secret.write_text(json.dumps({"root-knows-it": 1}))
+    secret.chmod(0o600)
+    file = theirs.directory / name
+    file.unlink(missing_ok=True)
+    if trick == "a fifo":
+        processes.fifo(file)
+        file.chmod(0o600)
+    elif trick == "a link":
+        file.symlink_to(secret)
+    elif trick == "a directory":
+        file.mkdir(mode=0o700)
+    else:
+        with file.open("wb") as opened:
+            opened.truncate(1 << 30)
+        file.chmod(0o600)
+    theirs.give()
+    _state, warnings = theirs.look()
+    assert len(warnings) == 1
+    assert "root-knows-it" not in warnings[0]
 
 
 def test_a_name_cannot_write_on_a_terminal(host: Host) -> None:

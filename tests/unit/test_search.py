@@ -115,12 +115,13 @@ def test_links_fifos_and_sockets_are_left_alone(tmp_path: Path) -> None:
 def test_backups_and_what_a_restore_keeps_are_no_databases(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.back_up(compression="none")
-    for name in (".agent.db.restoring", "agent.db.before-restore.20251230T120000Z", "sqlite-backup-scratch-x"):
-        (tmp_path / name).mkdir()
+    for name in (".agent.db.restoring/undo", "agent.db.before-restore.20251230T120000Z", "sqlite-backup-scratch-x"):
+        (tmp_path / name).mkdir(mode=0o700, parents=True)
         shutil.copy(site.database, tmp_path / name / "agent.db")
+    (tmp_path / ".agent.db.restoring").chmod(0o700)
     found = find(tmp_path)
     assert [each.path for each in found.databases] == [site.database]
-    assert found.repositories == [site.repository]
+    assert (found.repositories, found.copies, found.doubtful) == ([site.repository], 4, [])
     assert len(found.kept) == 3
 
 
@@ -209,6 +210,47 @@ def test_many_files_take_seconds(tmp_path: Path) -> None:
         assert found_in(tmp_path) == ["7/agent.db"]
     assert time.monotonic() - begin < 10
     assert not [each for each in names if each.endswith(".txt") and (int(each[:-4]) * 7 + 1) % 512]
+
+
+# --- several paths -------------------------------------------------------------------------------------------------
+
+
+def reached(*tops: Path, **wanted: Any) -> list[list[str] | None]:
+    """The names of the databases that a search of each path finds after those before it; None where they were."""
+    known, answers = Reached(), []
+    for top in tops:
+        found = search.find(Wanted(top, discover.REPOSITORIES, **wanted), Deadline(None), known)
+        answers.append(None if found is None else [each.path.name for each in found.databases])
+    return answers
+
+
+def test_what_was_reached_is_not_looked_at_again(tmp_path: Path) -> None:
+    path = databases.make(tmp_path / "deep" / "agent.db") if (tmp_path / "deep").mkdir() is None else tmp_path
+    assert reached(tmp_path, tmp_path, tmp_path / "deep", path) == [["agent.db"], None, None, None]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows lets not everybody make links")
+def test_what_only_a_link_leads_to_was_not_reached(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = databases.make(tmp_path / "data" / "agent.db")
+    top = tmp_path / "srv"
+    top.mkdir()
+    (top / "app").symlink_to(tmp_path / "data")
+    (top / "file").symlink_to(path)
+    assert reached(top, top / "app", tmp_path / "data", top / "file") == [[], ["agent.db"], None, None]
+    assert reached(top, top / "file") == [[], ["agent.db"]]
+
+
+def test_what_was_left_out_was_not_reached(tmp_path: Path) -> None:
+    """A place that is excluded, a repository, and a file of a size that no database has."""
+    site = Site(tmp_path)
+    site.back_up(compression="none")
+    (tmp_path / "skip").mkdir()
+    databases.make(tmp_path / "skip" / "other.db")
+    (tmp_path / "torn").write_bytes(search.MAGIC + b"x" * 600)
+    (backup,) = site.repository.glob("*-full")
+    answers = reached(tmp_path, tmp_path / "skip", backup, tmp_path / "torn", exclude=[f"{tmp_path}/skip"])
+    assert answers == [["agent.db"], ["other.db"], ["database.sqlite"], ["torn"]]
 
 
 # --- root in somebody else's directory -----------------------------------------------------------------------------

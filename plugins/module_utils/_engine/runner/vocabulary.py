@@ -198,7 +198,7 @@ def _add_discover(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exclude", metavar="PATTERN", action="append", default=[], help=exclude)
     parser.add_argument("--cross-filesystems", action="store_true", help="also look at what is mounted below")
     parser.add_argument("--limit", metavar="COUNT", type=int, help="stop at so many databases (default: 1000)")
-    lost = "end with 17 when a database is neither configured nor ignored"
+    lost = "end with 17 when a database is neither configured nor ignored, or not everything was looked at"
     parser.add_argument("--require-declared", action="store_true", help=lost)
 
 

@@ -59,7 +59,8 @@ def _may(wanted: int, uid: int, groups: frozenset[int], descriptor: int) -> bool
     owner, group, other = (status.st_mode >> 6, status.st_mode >> 3, status.st_mode)
     if uid in (0, status.st_uid):
         return not uid or bool(owner & wanted)
-    entries = [*_access_list(descriptor)]
+    # Linux asks no list that lets nobody do anything.
+    entries = [*_access_list(descriptor)] if group & _ALL else []
     mask = next((rights for tag, rights, _id in entries if tag == _MASK), _ALL)
     for tag, rights, number in entries:
         if tag == _USER and number == uid:
