@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from integration import harness
 from integration.harness import Result, Session
 from integration.place import Place, everything
@@ -81,12 +82,20 @@ def test_what_is_wrong_is_said(ansible: Session, place: Place) -> None:
 # --- the role ------------------------------------------------------------------------------------------------------
 
 
+ROLE = {"name": f"{harness.NAMESPACE}.sqlite_backup", "tasks_from": "undeclared"}
+
+
 def _role(ansible: Session, place: Place, **variables: object) -> Result:
     """What the last of the role's tasks on undeclared databases came to."""
-    given = {"sqlite_backup_discover_paths": [str(place.srv)], "sqlite_backup_config_dir": str(configured(place))}
-    given.update({"sqlite_backup_databases": [], "__sqlite_backup_plans": [], **variables})
-    options = {"name": f"{harness.NAMESPACE}.sqlite_backup", "tasks_from": "undeclared"}
-    return ansible.run([{"ansible.builtin.include_role": options, "vars": given}])[-1]
+    return ansible.run([{"ansible.builtin.include_role": ROLE, "vars": _given(place, **variables)}])[-1]
+
+
+def _given(place: Place, **variables: object) -> dict[str, object]:
+    given: dict[str, object] = {
+        "sqlite_backup_discover_paths": [str(place.srv)],
+        "sqlite_backup_config_dir": str(configured(place)),
+    }
+    return {**given, "sqlite_backup_databases": [], "__sqlite_backup_plans": [], **variables}
 
 
 def test_the_role_warns_or_fails(ansible: Session, place: Place) -> None:
@@ -112,7 +121,7 @@ def test_the_role_fails_when_not_everything_was_looked_at(ansible: Session, plac
     assert not _role(ansible, place, sqlite_backup_undeclared="warn")["failed"]
 
 
-def test_the_role_knows_what_is_ignored_and_what_it_is_about_to_configure(ansible: Session, place: Place) -> None:
+def test_the_role_knows_what_is_ignored(ansible: Session, place: Place) -> None:
     wiki = str(databases.make(place.srv / "wiki.db"))
 
     warned = _role(ansible, place, sqlite_backup_undeclared="warn")
@@ -120,5 +129,20 @@ def test_the_role_knows_what_is_ignored_and_what_it_is_about_to_configure(ansibl
     ignored = _role(
         ansible, place, sqlite_backup_undeclared="fail", sqlite_backup_ignored=[{"path": wiki, "reason": "a copy"}]
     )
-    planned = _role(ansible, place, sqlite_backup_undeclared="fail", __sqlite_backup_plans=[{"path": wiki}])
-    assert [ignored["failed"], planned["failed"]] == [False, False]
+    assert not ignored["failed"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--check",)])
+def test_what_the_role_lists_counts_before_it_is_configured_in_check_mode_alone(
+    place: Place, flags: tuple[str, ...]
+) -> None:
+    """What it should have configured by then, and is not, nobody backs up."""
+    plans = [{"path": str(databases.make(place.srv / "wiki.db"))}]
+    play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": ROLE}]}
+    playbook = place.directory / "play.json"
+    playbook.write_text(json.dumps([play]))
+    given = _given(place, sqlite_backup_undeclared="fail", __sqlite_backup_plans=plans)
+
+    run = harness.run_playbook(place.directory / "ansible", str(playbook), given, *flags)
+
+    assert run.results[-1]["failed"] == (not flags)

@@ -62,6 +62,17 @@ def test_a_directory_that_is_ignored_means_all_in_it(tmp_path: Path) -> None:
     assert states(discover.run(requested(tmp_path, ignored=ignored), [])) == {"a.db": "ignored"}
 
 
+def test_brackets_mean_themselves(tmp_path: Path) -> None:
+    for name in ("[id]", "i"):
+        (tmp_path / name).mkdir()
+        databases.make(tmp_path / name / "a.db")
+    pattern = f"{tmp_path}/[id]"
+    excluded = discover.run(requested(tmp_path, exclude=[pattern]), [])
+    assert excluded.undeclared == [str(tmp_path / "i" / "a.db")]
+    ignored = discover.run(requested(tmp_path, ignored=[{"path": pattern, "reason": "a cache"}]), [])
+    assert ignored.undeclared == excluded.undeclared
+
+
 def test_what_lies_in_another_path_is_looked_at_once(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     databases.make(tmp_path / "deep" / "a.db")

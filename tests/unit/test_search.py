@@ -108,6 +108,7 @@ def test_links_fifos_and_sockets_are_left_alone(tmp_path: Path) -> None:
     (top / "round").symlink_to(top)
     processes.fifo(top / "fifo")
     assert find(top) == Found(files=0)
+    assert find(top / "fifo") == Found(files=0)
     (tmp_path / "named").symlink_to(real)
     assert [each.path.name for each in find(tmp_path / "named").databases] == ["agent.db"]
 

@@ -111,7 +111,10 @@ def find(wanted: Wanted, deadline: Deadline, reached: Reached) -> Found | None:
     search = _Search(wanted, deadline, reached)
     if {*map(str, (top, *top.parents))} & {*_OF_THE_SYSTEM}:
         return search.found
-    is_directory = stat.S_ISDIR(os.lstat(top).st_mode)
+    mode = os.lstat(top).st_mode
+    is_directory = stat.S_ISDIR(mode)
+    if not is_directory and not stat.S_ISREG(mode):
+        return search.found
     place = top if is_directory else top.parent
     with places.directory(place) as known, search.opened(str(place) if known is None else ".", known) as at:
         here = _Directory(str(place), at, os.stat(at))

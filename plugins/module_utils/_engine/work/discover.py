@@ -102,10 +102,10 @@ def ignored(given: Sequence[Mapping[str, Any]]) -> tuple[Ignored, ...]:
 
 
 def _pattern(text: str) -> str:
-    """A directory means all that is in it, too."""
+    """``text`` for ``fnmatch``, which knows more than ``*`` and ``?``; a directory means all that is in it, too."""
     if not os.path.isabs(text) and not text.startswith("*"):
         raise UsageError(f"{text!r} is no absolute path.", hint="Begin it with / or *.")
-    return text.rstrip("/" + os.sep) or os.sep
+    return (text.rstrip("/" + os.sep) or os.sep).replace("[", "[[]")
 
 
 @dataclass
