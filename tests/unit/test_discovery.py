@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import config, discovery, selection
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import EngineError
 from support import databases, limits, processes
 from support.hosts import Host
 
@@ -177,6 +178,26 @@ def test_configuration_of_two_users_declares_nothing(theirs: Theirs) -> None:
     state, warnings = theirs.look()
     assert state == "undeclared"
     assert "belongs to several users" in warnings[0]
+
+
+@processes.needs_root
+@pytest.mark.parametrize("name", ["round", "gone", "x" * 300])
+def test_path_of_a_user_that_leads_nowhere_is_no_failure(theirs: Theirs, name: str) -> None:
+    (theirs.directory / "round").symlink_to(theirs.directory / "round")
+    theirs.add({"path": str(theirs.directory / name)})
+    state, warnings = theirs.look()
+    assert (state, len(warnings)) == ("undeclared", int(name != "gone"))
+
+
+@processes.needs_root
+def test_broken_link_of_a_user_is_a_warning_and_one_of_root_a_failure(theirs: Theirs) -> None:
+    (theirs.directory / "discover.json").symlink_to("gone")
+    theirs.give()
+    assert "discover.json does not count" in theirs.look()[1][0]
+    for each in (theirs.directory, *theirs.directory.rglob("*")):
+        os.lchown(each, 0, 0)
+    with pytest.raises(EngineError):
+        theirs.look()
 
 
 @processes.needs_root

@@ -100,6 +100,8 @@ def settings(configurations: Sequence[Path], warnings: list[str]) -> tuple[dict[
         try:
             uid = _other_user(directory, file)
         except EngineError as error:
+            if _other_user(directory) is None:
+                raise
             warnings.append(f"{file} does not count: {error.message}")
             continue
         if uid is not None:

@@ -27,7 +27,8 @@ _ALL = 7
 def readable(path: Path, uid: int) -> os.stat_result:
     """The status of the file that ``path`` leads the user ``uid`` to, who owns it or may read it.
 
-    Raises ``PermissionError`` else, and another ``OSError`` when that cannot be told. Not on Windows.
+    Raises ``PermissionError`` else, and when that cannot be told, another ``OSError`` when there is no such file, and
+    ``RefusedError`` when links lead in a circle. Not on Windows.
     """
     groups = _groups_of(uid)
 
@@ -82,5 +83,6 @@ def _access_list(descriptor: int) -> Iterator[tuple[int, int, int]]:
     except OSError as error:
         if error.errno in _HAS_NONE:
             return
-        raise
+        # Nobody may what cannot be told.
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from error
     yield from _ENTRY.iter_unpack(data[_HEAD.size :])

@@ -21,7 +21,7 @@ from ..sqlite.kept import Form
 from ..sqlite.search import File, Found, Reached, Wanted
 from ..system import clock, files, options, owners, places, rights
 from ..system.clock import Deadline
-from ..system.errors import SourceMissingError, UsageError, doing
+from ..system.errors import EngineError, SourceMissingError, UsageError, doing
 from ..system.options import Options
 
 DEFAULT_LIMIT = 1000
@@ -196,7 +196,7 @@ def _by_number(declared: Sequence[Declared], warnings: list[str]) -> dict[tuple[
             status = os.stat(each.path) if each.uid is None else rights.readable(each.path, each.uid)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EngineError) as error:
             if each.uid is not None:
                 user = owners.name_of_user(each.uid) or str(each.uid)
                 why = "cannot read it" if isinstance(error, PermissionError) else f"cannot be told to read it: {error}"
