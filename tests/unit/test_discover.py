@@ -160,6 +160,10 @@ def test_what_a_user_declares_counts_where_that_user_reads(tmp_path: Path) -> No
         roots = Declared(paths["closed.db"], "roots", tmp_path)
         for order in ([*declared, roots], [roots, *declared]):
             assert states(discover.run(requested(place), order))["closed.db"] == "declared"
+        paths["closed.db"].chmod(0o644)
+        for order in ([*declared, roots], [roots, *declared]):
+            found = {Path(each["path"]).name: each["name"] for each in discover.run(requested(place), order).all}
+            assert found["closed.db"] == "roots"
 
 
 @processes.needs_root

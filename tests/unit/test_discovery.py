@@ -172,6 +172,28 @@ def test_user_declares_nothing_that_user_cannot_read(theirs: Theirs) -> None:
 
 
 @processes.needs_root
+def test_link_of_a_user_makes_nothing_roots(theirs: Theirs) -> None:
+    """Neither to the file nor to the directory of it."""
+    roots = theirs.place / "etc" / "sqlite-backup" / "databases.d"
+    roots.mkdir(mode=0o700, parents=True)
+    file = theirs.directory / "databases.d" / "app.json"
+    file.rename(roots / "app.json")
+    os.chown(roots / "app.json", 0, 0)
+    assert theirs.look() == ("declared", [])
+    roots.rename(theirs.place / "hidden")
+    file.symlink_to(theirs.place / "hidden" / "app.json")
+    for each in (theirs.directory, file.parent):
+        os.chown(each, 0, 0)
+    os.lchown(file, processes.NOBODY, processes.NOBODY)
+    assert theirs.look()[0] == "undeclared"
+    file.unlink()
+    file.parent.rmdir()
+    file.parent.symlink_to(theirs.place / "hidden")
+    os.lchown(file.parent, processes.NOBODY, processes.NOBODY)
+    assert theirs.look()[0] == "undeclared"
+
+
+@processes.needs_root
 def test_configuration_of_two_users_declares_nothing(theirs: Theirs) -> None:
     theirs.database.chmod(0o644)
     os.chown(theirs.directory / "databases.d" / "app.json", 4321, 4321)

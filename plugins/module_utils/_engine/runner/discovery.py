@@ -76,8 +76,8 @@ def _other_user(*places: Path) -> int | None:
     if sys.platform == "win32":
         return None
     with doing():
-        # A link, and what it leads to.
-        users = {look(each).st_uid for each in places for look in (os.stat, os.lstat)} - {0, os.geteuid()}
+        # What a link of a user leads to is read only when it is that user's, too.
+        users = {os.stat(each).st_uid for each in places} - {0, os.geteuid()}
     if len(users) > 1:
         raise RefusedError(
             f"{places[-1]} belongs to several users: {', '.join(map(str, sorted(users)))}.",
