@@ -59,7 +59,7 @@ INCLUDE: dict[str, Any] = {
     "options": {
         "src": {"type": "path"},
         "name": {"type": "str"},
-        "redact": {"type": "bool", "default": False},
+        "redact": {"type": "bool"},
         "kind": {"type": "str", "choices": ["file", "prisma_schema", "metrics", "logs"], "default": "file"},
         "url": {"type": "str"},
         "required": {"type": "bool"},

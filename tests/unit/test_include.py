@@ -57,9 +57,8 @@ def gathered(source: Path, *wanted: Include) -> list[str]:
 # --- what is found -------------------------------------------------------------------------------------------------
 
 
-def _store(included: list[include.Included], directory: Path, **options: bool) -> Sequence[StoredFile]:
-    storage = Storage(directory)
-    return include.store(included, storage.write, **{"opaque": False, **options}).files
+def _store(included: list[include.Included], directory: Path) -> Sequence[StoredFile]:
+    return include.store(included, Storage(directory)).files
 
 
 def test_file_keeps_its_own_name_or_gets_one(source: Path, place: Path) -> None:

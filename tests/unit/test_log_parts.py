@@ -46,7 +46,7 @@ class Host:
         self.runs += 1
         storage = Storage(self.directory / f"staging-{self.runs}", "gzip")
         place = self.directory / "index" / "logs.json"
-        self.parts = log_parts.store(log_parts.found(self.asked), place, storage, number=1)
+        self.parts = log_parts.store(log_parts.found(self.asked), [self.asked], place, storage, number=1)
         if published:
             self.parts.keep()
         contents = {each.path: (storage.directory / each.path).read_bytes() for each in self.parts.stored}

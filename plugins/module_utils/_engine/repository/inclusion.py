@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,25 +25,29 @@ _TOLD = {FILE: "file to include,", PRISMA_SCHEMA: "Prisma schema", METRICS: "met
 _NAMES = {FILE: "", PRISMA_SCHEMA: "schema.prisma", METRICS: "metrics.txt", LOGS: "logs"}
 _LIMITS_MIB = {FILE: 1 << 40, PRISMA_SCHEMA: 4, METRICS: 4, LOGS: 64}
 _DEFAULTS = {
-    **dict.fromkeys(("src", "name", "url", "required", "limit_mib")),
+    **dict.fromkeys(("src", "name", "redact", "url", "required", "limit_mib")),
     "kind": FILE,
-    "redact": False,
     "timeout": DEFAULT_TIMEOUT,
 }
 _WILD = re.compile(r"[*?\[]")
+# As what a Prisma schema is stored that nobody gave a name: that of what is found.
+PRISMA_DIRECTORIES = ("prisma", "schema")
+_FREE_SCHEMA_NAME = "prisma-schema"
+_SETTINGS_NAME = ".env"
 
 
 @dataclass(frozen=True)
 class Include:
     """A file or a directory ``src`` to keep as ``name``; ``redact`` keeps names of settings and drops their values.
 
+    Where ``redact`` is None, that is done to what is named like an environment file, and to nothing else.
     Of another ``kind`` it is a Prisma schema, which is looked for without ``src``, figures in a file or at a ``url``,
     or the log files that ``src`` names, with ``*`` and ``?`` in its last part. What is not ``required`` may be missing.
     """
 
     src: Path | None
     name: str = ""
-    redact: bool = False
+    redact: bool | None = None
     kind: str = FILE
     url: str = ""
     required: bool = True
@@ -60,6 +64,13 @@ class Include:
         if self.name or self.src is None or self.kind == LOGS:
             return checked_name(self.name or _NAMES[self.kind])
         return checked_name(self.src.name)
+
+    @property
+    def possible_names(self) -> tuple[str, ...]:
+        """Every name that it may be stored as, or below, whatever is found."""
+        if self.kind == PRISMA_SCHEMA and not self.name and self.src is None:
+            return (self.stored_name, *PRISMA_DIRECTORIES)
+        return (self.stored_name,)
 
 
 def requested(given: Iterable[Mapping[str, Any]]) -> tuple[Include, ...]:
@@ -91,6 +102,47 @@ def _requested(given: Mapping[str, Any]) -> Include:
             limit_mib * 1024 * 1024,
             clock.parse_duration(given["timeout"]),
         )
+
+
+def apart(wanted: Sequence[Include]) -> tuple[Include, ...]:
+    """``wanted``, each that is not required under a name that no other one has, nor a name above or below it.
+
+    What is asked for decides that, never what is found: a name stays the same from one backup to the next. Required
+    ones keep their names; that two of them clash is for whoever asked to mend.
+    """
+    taken = [name for each in wanted if each.required for name in each.possible_names]
+    found = []
+    for each in wanted:
+        one, names = each, each.possible_names
+        if not one.required:
+            if any(_clash(name, other) for name in names for other in taken):
+                one = replace(one, name=_free_name(names[0] if len(names) == 1 else _FREE_SCHEMA_NAME, taken))
+            taken.extend(one.possible_names)
+        found.append(one)
+    return tuple(found)
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    number = 1
+    free = name
+    while any(_clash(free, each) for each in taken):
+        number += 1
+        free = f"{name}-{number}"
+    return free
+
+
+def _clash(one: str, other: str) -> bool:
+    """Whether one is the other, or below it, where a filesystem does not tell capital letters from small ones."""
+    a, b = PurePosixPath(one.casefold()), PurePosixPath(other.casefold())
+    return a == b or a in b.parents or b in a.parents
+
+
+def is_environment(name: str) -> bool:
+    """Whether a file of this name is taken for one with settings of an application, as ``.env`` and ``.env.local``.
+
+    What an editor leaves beside one begins with the same letters.
+    """
+    return name.casefold().startswith(_SETTINGS_NAME)
 
 
 def checked_name(name: str) -> str:

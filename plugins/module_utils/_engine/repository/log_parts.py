@@ -3,14 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of log files that is new since the previous backup; they are written, rotated and cut meanwhile.
 
-Up to where each was stored is kept on this host by the number of its file, with a digest of its beginning, since a
-number is given to other files, too. It is written after a backup was published: a part may be stored
-twice, never not at all.
+Up to where each was stored is kept on this host by the number of its file, with digests of its beginning and of what is
+before that place, since a number is given to other files, too, and a file may be cut and written anew. It is written
+after a backup was published: a part may be stored twice, never not at all. What was lost all the same is told.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fnmatch
 import hashlib
 import json
@@ -24,16 +25,28 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..system import files, owners, places
-from ..system.errors import MALFORMED, EngineError, RefusedError, SourceMissingError, UsageError, doing
-from .include import DIRECTORY, Stored
-from .inclusion import LOGS, Include
+from ..system.errors import (
+    MALFORMED,
+    EngineError,
+    RefusedError,
+    SourceBusyError,
+    SourceMissingError,
+    UsageError,
+    doing,
+)
+from .include import DIRECTORY, Stored, not_included
+from .inclusion import LOGS, Include, is_environment
 from .manifest import INCLUDE_ROLE, FileOrigin, StoredFile, made
 from .reading import Storage
 
-_HEAD_BYTES = 1024
+# So much of the beginning, and so much of the end, tells whether a file is still the same.
+_MARK_BYTES = 1024
 _LONGEST_LINE_BYTES = 1024 * 1024
 # Nobody ends a line any more that was begun as long ago.
 _QUIET_SECONDS = 3600
+# Such a log is done with: when it is removed, nobody misses a line.
+_DONE_SECONDS = 86400
+_ATTEMPTS = 3
 # The times of files are not as exact as the clock.
 _CLOCK_SECONDS = 2
 _PACKED = (".gz", ".xz", ".zst", ".bz2")
@@ -62,11 +75,31 @@ class Log:
 
 @dataclass(frozen=True)
 class Known:
-    """Up to where a file was stored, and what its first ``head_bytes`` were."""
+    """Up to where a file was stored; ``head`` and ``tail`` are digests of its beginning, and of what is before ``end``.
+
+    ``path`` and ``asked`` are digests of its path and of what asked for it; ``name`` is the path, where that is no
+    secret. One that ``is_over`` was read to its end under another name than before; one that ``is_quiet`` was, too, and had not
+    been written to for a day. Of one that ``is_missed`` it was told that it was not found any more.
+    """
 
     end: int
-    head_bytes: int
     head: str
+    tail: str
+    path: str
+    asked: str
+    name: str = ""
+    is_over: bool = False
+    is_quiet: bool = False
+    is_missed: bool = False
+
+
+@dataclass(frozen=True)
+class New:
+    """The bytes of a log that are new, from ``start`` to ``known.end``; ``warning`` says what is wrong with that."""
+
+    start: int
+    known: Known
+    warning: str = ""
 
 
 def found(asked: Include) -> list[Log]:
@@ -78,7 +111,8 @@ def found(asked: Include) -> list[Log]:
     with doing(step=f"cannot look for the logs {pattern}"), contextlib.suppress(FileNotFoundError, NotADirectoryError):
         directory = places.resolved(pattern.parent)
         names = sorted(fnmatch.filter(places.names(directory), pattern.name))
-        names = [each for each in names if not places.is_directory(directory / each)]
+        # Whoever names all files of a directory does not mean its settings.
+        names = [each for each in names if not (is_environment(each) or places.is_directory(directory / each))]
     if not names:
         raise SourceMissingError(f"there are no logs {pattern}.", hint="Correct include, or leave them out there.")
     if len(names) > _MOST_FILES:
@@ -112,14 +146,26 @@ class Parts:
     origins: list[FileOrigin] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     seen: dict[str, Known] = field(default_factory=dict)
+    met: set[str] = field(default_factory=set)
+    """The numbers of the known files that are still there, or of which it was told otherwise what became of them."""
+
+    @property
+    def is_opaque(self) -> bool:
+        return self.storage.encryption.method != "none"
 
     def beside(self, others: Stored) -> Stored:
         """With what else was included."""
-        return Stored((*others.files, *self.stored), {**others.names, **self.names}, (*others.origins, *self.origins))
+        return dataclasses.replace(
+            others,
+            files=(*others.files, *self.stored),
+            names={**others.names, **self.names},
+            origins=(*others.origins, *self.origins),
+            warnings=(*others.warnings, *self.warnings),
+        )
 
     def keep(self) -> None:
         """Once the backup is published: what is not seen at the moment may have another name soon."""
-        if not self.seen:
+        if not self.seen and not any(each.is_missed for each in self.known.values()):
             return
         kept = [*{**{name: each for name, each in self.known.items() if name not in self.seen}, **self.seen}.items()]
         content = {
@@ -131,17 +177,23 @@ class Parts:
             files.own_directory(self.place.parent)
             files.replace_private(self.place, (json.dumps(content) + "\n").encode())
 
-    def digest(self, data: bytes) -> str:
-        return hashlib.sha256(self.salt.encode() + data).hexdigest()
+    def digest(self, data: bytes | Path) -> str:
+        return hashlib.sha256(self.salt.encode() + (data if isinstance(data, bytes) else os.fsencode(data))).hexdigest()
+
+    def marks(self, file: BinaryIO, end: int) -> tuple[str, str]:
+        """What tells whether the first ``end`` bytes of a file are still the same."""
+        size = min(end, _MARK_BYTES)
+        return self.digest(_at(file, 0, size)), self.digest(_at(file, end - size, size))
 
 
-def store(logs: Sequence[Log], place: Path, storage: Storage, *, number: int) -> Parts:
-    """Store the new part of each log. In an encrypted backup its path is a number, from ``number`` on."""
+def store(logs: Sequence[Log], asked: Sequence[Include], place: Path, storage: Storage, *, number: int) -> Parts:
+    """Store the new part of each log that was ``asked`` for; when encrypted under a number, from ``number`` on."""
     parts = Parts(storage, place, *_read(place))
     for each in logs:
         _store_one(each, parts, number)
-    for each in _renamed(logs, parts):
+    for each in _renamed(logs, asked, parts):
         _store_one(each, parts, number)
+    _tell_missed(logs, asked, parts)
     return parts
 
 
@@ -155,24 +207,75 @@ def _read(place: Path) -> tuple[dict[str, Known], str, float | None]:
         return {}, os.urandom(16).hex(), None
 
 
-def _renamed(logs: Sequence[Log], parts: Parts) -> Iterator[Log]:
+def _renamed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) -> Iterator[Log]:
     """The files beside ``logs`` that got another name, as a rotation gives it to them: known ones, and new ones.
 
     What was rotated twice since the previous backup was never seen under its first name.
     """
     taken = {each.path for each in logs}
-    for directory in dict.fromkeys(each.path.parent for each in logs):
+    by_digest = {parts.digest(each.src): each for each in asked if each.src}
+    for directory, first in _directories(asked, parts).items():
         here = [each for each in logs if each.path.parent == directory]
-        with contextlib.suppress(OSError, EngineError):
-            for name in sorted(places.names(directory))[:_MOST_NAMES]:
-                path = directory / name
+        for name in _names(directory, parts):
+            path = directory / name
+            try:
                 status = os.lstat(path)
-                number = _number(status)
-                log = next((each for each in here if name.startswith(each.path.name)), None)
-                is_strange = log is not None and _is_of_now(name, status, parts)
-                if path not in taken and number not in parts.seen and (number in parts.known or is_strange):
-                    asked = (log or here[0]).asked
-                    yield Log(path, _stored_name(asked, name), asked, is_over=True, is_strange=is_strange)
+            except OSError:
+                # Gone meanwhile: the others are still there.
+                continue
+            number = _number(status)
+            known = parts.known.get(number)
+            log = next((each for each in here if name.startswith(each.path.name)), None)
+            is_strange = log is not None and _is_of_now(name, status, parts)
+            if path not in taken and number not in parts.seen and (known or is_strange):
+                by = log.asked if log else by_digest.get(known.asked if known else "", first)
+                yield Log(path, _stored_name(by, name), by, is_over=True, is_strange=is_strange)
+
+
+def _directories(asked: Sequence[Include], parts: Parts) -> dict[Path, Include]:
+    """Where logs may be, and what asked for that first."""
+    found: dict[Path, Include] = {}
+    for each in asked:
+        if each.src is None:
+            continue
+        try:
+            with doing(f"Cannot look for what was rotated of {each.src}"):
+                found.setdefault(places.resolved(each.src.parent), each)
+        except EngineError as error:
+            parts.warnings.append(not_included(error))
+    return found
+
+
+def _names(directory: Path, parts: Parts) -> list[str]:
+    try:
+        with doing(f"Cannot look for rotated logs in {directory}"), contextlib.suppress(FileNotFoundError):
+            names = sorted(places.names(directory))
+            if len(names) > _MOST_NAMES:
+                parts.warnings.append(
+                    f"{directory} has {len(names)} names, and only {_MOST_NAMES} are looked at: what was rotated since "
+                    "the previous backup may be missing"
+                )
+            return names[:_MOST_NAMES]
+    except EngineError as error:
+        parts.warnings.append(not_included(error))
+    return []
+
+
+def _tell_missed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) -> None:
+    """Warn of what was known and is not found any more, unless it was done with."""
+    sources = {parts.digest(each.src): each.src for each in asked if each.src}
+    here = {parts.digest(each.path): each.path for each in logs}
+    for number, each in parts.known.items():
+        if number in parts.met or each.is_missed or each.is_over or each.asked not in sources:
+            continue
+        if each.is_quiet and each.path not in here:
+            continue
+        told = each.name or here.get(each.path) or f"a log of {sources[each.asked]}"
+        parts.warnings.append(
+            f"the file that {told} was at the previous backup is not found any more (compressed, moved or removed): "
+            "what was written to it since then is not stored"
+        )
+        parts.known[number] = dataclasses.replace(each, is_missed=True)
 
 
 def _is_of_now(name: str, status: os.stat_result, parts: Parts) -> bool:
@@ -186,56 +289,98 @@ def _number(status: os.stat_result) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
-def _store_one(log: Log, parts: Parts, first_number: int) -> None:
+def _store_one(log: Log, parts: Parts, first_number: int, attempts: int = _ATTEMPTS) -> None:
+    error = _try(log, parts, first_number)
+    if error is None:
+        return
+    if attempts > 1:
+        _store_one(log, parts, first_number, attempts - 1)
+        return
+    if log.asked.required and not log.is_over:
+        raise error
+    parts.warnings.append(not_included(error))
+    with contextlib.suppress(OSError):
+        parts.met.add(_number(os.lstat(log.path)))
+
+
+def _try(log: Log, parts: Parts, first_number: int) -> EngineError | None:
+    """Store the new part of a log; why that cannot be, of which nothing stays."""
     with contextlib.ExitStack() as opened:
         try:
             with doing(f"Cannot include {log.path}"):
                 file = opened.enter_context(places.reading(log.path))
-                start, end = _span(file, log, parts)
+                status = os.fstat(file.fileno())
+                new = _new(file, status, log, parts)
         except EngineError as error:
-            if log.asked.required and not log.is_over:
-                raise
-            parts.warnings.append(f"not included: {error.message}")
-            return
-        if start == end:
-            return
-        number = first_number + len(parts.stored)
-        path = f"{DIRECTORY}/{log.name if parts.storage.encryption.method == 'none' else number}"
-        given = log.asked.src.parent / log.path.name if log.asked.src else log.path
-        ownership = owners.ownership(os.fstat(file.fileno()))
-        chunks = _chunks(file, log.path, start, end)
-        parts.stored.append(parts.storage.write(path, INCLUDE_ROLE, chunks, compressed=True))
-        parts.names[path] = log.name
-        parts.origins.append(FileOrigin(path, os.path.abspath(given), False, *ownership, LOGS, start, end))
+            return error
+        if new is None:
+            return None
+        if new.start < new.known.end:
+            number = first_number + len(parts.stored)
+            path = f"{DIRECTORY}/{number if parts.is_opaque else log.name}"
+            chunks = _chunks(file, log.path, new, parts)
+            stored = parts.storage.try_to_write(path, INCLUDE_ROLE, chunks, compressed=True)
+            if isinstance(stored, EngineError):
+                return stored
+            given = log.asked.src.parent / log.path.name if log.asked.src else log.path
+            whose = owners.ownership(status)
+            parts.stored.append(stored)
+            parts.names[path] = log.name
+            parts.origins.append(
+                FileOrigin(path, os.path.abspath(given), False, *whose, LOGS, new.start, new.known.end)
+            )
+        parts.seen[_number(status)] = new.known
+        parts.warnings.extend(filter(None, [new.warning]))
+        return None
 
 
-def _span(file: BinaryIO, log: Log, parts: Parts) -> tuple[int, int]:
-    """From where to where a log is new, in whole lines; noted as seen. Nothing of what is too much is read."""
-    status = os.fstat(file.fileno())
+def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New | None:
+    """What is new of a log, in whole lines; None of what is none. Nothing of what is too much is read."""
     number, size = _number(status), status.st_size
-    known = parts.known.get(number)
-    is_same = known is not None and known.end <= size and known.head == parts.digest(_at(file, 0, known.head_bytes))
-    if known is None or not is_same:
-        if log.is_over and not log.is_strange:
-            return 0, 0
-        if known is not None and known.end:
-            parts.warnings.append(f"{log.path} began anew since the previous backup: it is stored from its beginning")
-        known = Known(0, 0, parts.digest(b""))
-    start = known.end
-    is_quiet = log.is_over or time.time() - status.st_mtime > _QUIET_SECONDS
-    end = size if is_quiet else _end_of_lines(file, start, size)
+    if number in parts.seen:
+        # It was taken under its other name.
+        return None
+    known, warning = parts.known.get(number), ""
+    path = parts.digest(log.path)
+    if known is not None and not _is_same(file, size, known, parts):
+        if known.path == path and known.end:
+            parts.met.add(number)
+            warning = (
+                f"{log.path} began anew since the previous backup: it is stored from its beginning, "
+                "and what it had in between only if another log has it"
+            )
+        known = None
+    if known is None and log.is_over and not log.is_strange:
+        return None
+    start = known.end if known else 0
+    idle_seconds = time.time() - status.st_mtime
+    end = size if log.is_over or idle_seconds > _QUIET_SECONDS else _end_of_lines(file, start, size)
     if end - start > log.asked.limit_bytes:
         first = end - log.asked.limit_bytes
         line = _at(file, first, min(_LONGEST_LINE_BYTES, log.asked.limit_bytes))
         first += line.find(b"\n") + 1
-        parts.warnings.append(
+        told = (
             f"{log.path} has {files.readable(end - start)} that are new, of which only the last "
             f"{files.readable(end - first)} are stored: see limit_mib"
         )
+        warning = "; ".join(filter(None, [warning, told]))
         start = first
-    head_bytes = min(end, _HEAD_BYTES)
-    parts.seen[number] = Known(end, head_bytes, parts.digest(_at(file, 0, head_bytes)))
-    return start, end
+    if known:
+        parts.met.add(number)
+    now = Known(
+        end,
+        *parts.marks(file, end),
+        path,
+        parts.digest(log.asked.src or log.path),
+        "" if parts.is_opaque else str(log.path),
+        is_over=end == size and (log.is_over or (known is not None and (known.is_over or known.path != path))),
+        is_quiet=end == size and idle_seconds > _DONE_SECONDS,
+    )
+    return New(start, now, warning)
+
+
+def _is_same(file: BinaryIO, size: int, known: Known, parts: Parts) -> bool:
+    return known.end <= size and (known.head, known.tail) == parts.marks(file, known.end)
 
 
 def _at(file: BinaryIO, place: int, size: int) -> bytes:
@@ -252,10 +397,12 @@ def _end_of_lines(file: BinaryIO, start: int, size: int) -> int:
     return start if looked == start else size
 
 
-def _chunks(file: BinaryIO, path: Path, start: int, end: int) -> Iterator[bytes]:
+def _chunks(file: BinaryIO, path: Path, new: New, parts: Parts) -> Iterator[bytes]:
     with doing(f"Cannot include {path}"):
-        file.seek(start)
-        rest = end - start
+        file.seek(new.start)
+        rest = new.known.end - new.start
         while rest and (chunk := file.read(min(rest, files.CHUNK_BYTES))):
             rest -= len(chunk)
             yield chunk
+        if rest or not _is_same(file, new.known.end, new.known, parts):
+            raise SourceBusyError("it was cut while it was read.", hint="Run the backup again.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from ..sealed.encryption import NOT_ENCRYPTED, Encryption
 from ..sqlite.snapshot import Progress, Snapshot
 from ..system import files
 from ..system.clock import Deadline
-from ..system.errors import SourceBusyError, doing
+from ..system.errors import EngineError, SourceBusyError, doing
 from . import pages
 from .manifest import StoredFile
 
@@ -50,6 +51,45 @@ class Storage:
                 writer.write(chunk)
         method = self.encryption.method
         return StoredFile(stored_name, role, writer.stored_bytes, writer.stored_sha256, compression, method)
+
+    def try_to_write(
+        self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False
+    ) -> StoredFile | EngineError:
+        """As ``write``; the error that ``chunks`` end with is an answer, and nothing of the artifact stays then.
+
+        What cannot be written is an error as ever: it is one of the backup, not of what is to be in it.
+        """
+        source = _Source(chunks)
+        try:
+            return self.write(name, role, source, compressed=compressed)
+        except EngineError as error:
+            if error is not source.error:
+                raise
+            failure = error
+        compression = self.compression if compressed else "none"
+        path = self.directory / (name + codec.suffix(compression, self.encryption.method))
+        with doing(f"Cannot remove {path}"):
+            files.remove_file(path)
+            for parent in path.parents:
+                if parent == self.directory or os.listdir(parent):
+                    break
+                os.rmdir(parent)
+        return failure
+
+
+class _Source:
+    """Chunks, and the ``error`` that they end with, if it is theirs."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = chunks
+        self.error: EngineError | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._chunks
+        except EngineError as error:
+            self.error = error
+            raise
 
 
 class TooManyChangesError(Exception):

@@ -62,7 +62,7 @@ KEYS: Mapping[str, Key] = {
         keys={
             "src": Key("path"),
             "name": Key("text"),
-            "redact": Key("flag", default=False),
+            "redact": Key("flag"),
             "kind": Key("text", inclusion.FILE, inclusion.KINDS),
             "url": Key("text"),
             "required": Key("flag"),

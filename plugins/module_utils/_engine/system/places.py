@@ -14,7 +14,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,18 +100,26 @@ def names(path: Path) -> list[str]:
         return os.listdir(path if known is None else known)
 
 
-def regular_files(top: Path) -> list[Path]:
-    """The regular files below the directory ``top``; links, and what is not a file, are left out."""
+def regular_files(top: Path, *, passed_over: Collection[str] = (), most_names: int = sys.maxsize) -> list[Path]:
+    """The regular files below the directory ``top``; links, and what is not a file, are left out.
+
+    Directories with a name of ``passed_over`` are not entered. Raises ``RefusedError`` when there are more names.
+    """
     found: list[Path] = []
     rest = [top]
+    count = 0
     while rest:
         here = rest.pop()
         if len(here.parts) - len(top.parts) > _DEEPEST:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), os.fspath(here))
         with directory(here) as known, os.scandir(here if known is None else known) as entries:
             for entry in entries:
+                count += 1
+                if count > most_names:
+                    raise RefusedError(f"there are more than {most_names} names below {top}.", hint="Name less.")
                 if entry.is_dir(follow_symlinks=False):
-                    rest.append(here / entry.name)
+                    if entry.name not in passed_over:
+                        rest.append(here / entry.name)
                 elif entry.is_file(follow_symlinks=False):
                     found.append(here / entry.name)
     return sorted(found)

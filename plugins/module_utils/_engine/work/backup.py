@@ -282,7 +282,9 @@ class _Job:
         if draft.stored is None:
             raise EngineError("nothing was staged.")
         storage = drafting.storage
-        included, self.keep_logs = self.beside.store(storage, self.repository)
+        deadline = Deadline(self.request.timeout_seconds)
+        included, self.keep_logs = self.beside.store(storage, self.repository, deadline=deadline)
+        drafting.write_index(included.included)
         stored = [draft.stored, *included.files]
         if draft.corruption:
             stored.extend(examination.store_sidecars(source, storage, self.deadline))

@@ -65,6 +65,7 @@ class Drafting:
         self.dry_run = dry_run
         self._full_bytes = full_bytes
         self._progress = progress
+        self._indexed: tuple[pages.IndexWriter, str] | None = None
 
     @property
     def storage(self) -> Storage:
@@ -74,6 +75,7 @@ class Drafting:
     def draft(self, image: Snapshot, deadline: Deadline) -> Draft:
         """Read ``image`` and stage what is wanted of it; may be called again, for another image."""
         files.remove_tree(self.directory)
+        self._indexed = None
         with doing():
             files.make_private_directory(self.directory)
         why_full = base.why_full(self.found, image, self.request.encryption, self.request.policy, clock.now())
@@ -149,7 +151,7 @@ class Drafting:
         checks.start()
         stream = itertools.chain([first], stream)
         stored = self._store("incremental", stream)
-        self._write_index(index, reading)
+        self._indexed = index, reading.sha256
         return self._done("incremental", image, reading, checks.result(deadline), stored)
 
     def _is_same(self, image: Snapshot, reading: Reading, found: Base) -> bool:
@@ -167,19 +169,25 @@ class Drafting:
         reading = Reading(image, index, self._progress)
         stored = self._store("full", reading.whole())
         if index is not None:
-            self._write_index(index, reading)
+            self._indexed = index, reading.sha256
         return self._done("full", image, reading, checks.result(deadline), stored, why_full)
 
     def _store(self, kind: str, stream: Iterable[bytes]) -> StoredFile:
         name, role = manifest.CONTENT_NAMES[kind], manifest.CONTENT_ROLES[kind]
         return self.storage.write(name, role, stream, compressed=True)
 
-    def _write_index(self, index: pages.IndexWriter, reading: Reading) -> None:
-        """With what the next run must know of this backup and cannot read from it, when it is encrypted."""
-        facts: dict[str, object] = {"image_sha256": reading.sha256}
+    def write_index(self, stored: Sequence[Included]) -> None:
+        """With what the next run must know of this backup and cannot read from it, when it is encrypted.
+
+        ``stored`` is what really is beside the image: the next run looks whether that is all that is wanted.
+        """
+        if self._indexed is None:
+            return
+        index, sha256 = self._indexed
+        facts: dict[str, object] = {"image_sha256": sha256}
         if self.request.encryption.method != "none":
             facts["readers"] = base.readers_of(self.request.encryption)
-            facts["include"] = base.digest_of(self.included)
+            facts["include"] = base.digest_of(stored)
         files.remove_file(self.index)
         index.write(self.index, facts)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..repository import examination, include
+from ..repository import examination, include, inclusion
 from ..repository.examination import IncludedFile
 from ..repository.published import Backup
 from ..sealed import codec
@@ -101,7 +101,7 @@ def _place(file: IncludedFile, request: Request, dest: Path, source: Path) -> Pa
     name = PurePosixPath(file.name)
     if request.files_to is not None:
         return request.files_to / name
-    for each in request.include:
+    for each in inclusion.apart(request.include):
         if each.src is None:
             continue
         root = PurePosixPath(each.stored_name)
@@ -127,7 +127,7 @@ def _is_redacted(file: IncludedFile, request: Request) -> bool:
     if file.origin is not None:
         return file.origin.redacted
     # An older backup does not say it.
-    return any(each.redact and file.name.startswith(each.stored_name) for each in request.include)
+    return any(each.redact and file.name.startswith(each.stored_name) for each in inclusion.apart(request.include))
 
 
 def _stored_content(file: IncludedFile, backup: Backup, keys: Keys) -> tuple[int, str]:

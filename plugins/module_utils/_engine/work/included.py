@@ -8,14 +8,15 @@ What may be missing and is, is a warning.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..repository import include, log_parts
-from ..repository.include import Included
-from ..repository.inclusion import FILE, LOGS, METRICS, PRISMA_SCHEMA, Include
+from ..repository import include, inclusion, log_parts
+from ..repository.include import Below, Included
+from ..repository.inclusion import FILE, LOGS, METRICS, PRISMA_DIRECTORIES, PRISMA_SCHEMA, Include
 from ..repository.log_parts import Log
 from ..repository.reading import Storage
 from ..repository.repository import Repository
@@ -24,8 +25,10 @@ from ..system.clock import Deadline
 from ..system.errors import EngineError, SourceMissingError, doing
 
 # Where Prisma has it: https://www.prisma.io/docs/orm/prisma-schema/overview/location
-_SCHEMAS = ("schema.prisma", "prisma/schema.prisma", "prisma/schema")
-_ENDING = ".prisma"
+# Since 6.7 a schema may be all *.prisma files of a directory and below, of which the command line or a file of settings
+# tells; by convention it is this one.
+_SCHEMAS = ("schema.prisma", "prisma/schema.prisma", "prisma/schema", "prisma")
+_PARTS = Below(".prisma", passed_over=("migrations", "node_modules"), most_names=10_000)
 
 
 @dataclass
@@ -34,29 +37,37 @@ class Contents:
 
     included: list[Included] = field(default_factory=list)
     logs: list[Log] = field(default_factory=list)
+    asked_logs: list[Include] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def store(self, storage: Storage, repository: Repository) -> tuple[include.Stored, Callable[[], None]]:
+    def store(
+        self, storage: Storage, repository: Repository, *, deadline: Deadline
+    ) -> tuple[include.Stored, Callable[[], None]]:
         """Store everything; the second answer is to be called when the backup is published."""
-        stored = include.store(self.included, storage.write, opaque=storage.encryption.method != "none")
-        parts = log_parts.store(self.logs, repository.logs_path(), storage, number=len(self.included) + 1)
-        self.warnings.extend(parts.warnings)
-        return parts.beside(stored), parts.keep
+        stored = include.store(self.included, storage, deadline=deadline)
+        number = len(self.included) + 1
+        parts = log_parts.store(self.logs, self.asked_logs, repository.logs_path(), storage, number=number)
+        both = parts.beside(stored)
+        self.warnings.extend(both.warnings)
+        return both, parts.keep
 
 
 def gather(wanted: Sequence[Include], *, source: Path, deadline: Deadline) -> Contents:
     """What there is of ``wanted`` for the database ``source``; raises for what is required and cannot be had."""
     contents = Contents()
-    for each in wanted:
+    # What is required first: of a log that two ask for, that counts.
+    for each in sorted(inclusion.apart(wanted), key=lambda one: not one.required):
         try:
             if each.kind == LOGS:
-                contents.logs.extend(log_parts.found(each))
+                contents.asked_logs.append(each)
+                taken = {log.path for log in contents.logs}
+                contents.logs.extend(log for log in log_parts.found(each) if log.path not in taken)
             else:
                 contents.included.extend(_KINDS[each.kind](each, source, deadline))
         except EngineError as error:
             if each.required:
                 raise
-            contents.warnings.append(f"not included: {error.message}")
+            contents.warnings.append(include.not_included(error))
     include.check_names([*(each.name for each in contents.included), *(each.name for each in contents.logs)])
     contents.included.sort(key=lambda each: each.name)
     return contents
@@ -79,14 +90,24 @@ def _files(wanted: Include, source: Path, deadline: Deadline) -> list[Included]:
 
 
 def _schema(wanted: Include, source: Path, deadline: Deadline) -> list[Included]:
-    """The schema that is named, or beside the database or in ``prisma`` there: a file, or a directory of them."""
+    """The schema that is named, or beside the database or in ``prisma`` there: a file, or all files of a directory."""
     candidates = [wanted.src] if wanted.src else [source.parent / each for each in _SCHEMAS]
+    if not wanted.src and source.parent.name in PRISMA_DIRECTORIES:
+        candidates.append(source.parent)
+
+    def files(src: Path, name: str = "") -> list[Included]:
+        named = dataclasses.replace(wanted, src=src, name=name or wanted.name or src.name)
+        return include.gather([named], source=source, deadline=deadline, below=_PARTS)
+
     for src in candidates:
-        if not _is_there(src):
-            continue
-        is_directory = places.is_directory(places.resolved(src))
-        named = Include(src, wanted.name or src.name, kind=PRISMA_SCHEMA, limit_bytes=wanted.limit_bytes)
-        found = include.gather([named], source=source, deadline=deadline, ending=_ENDING if is_directory else "")
+        found = files(src) if _is_there(src) else []
+        directory = src.parent
+        if found and not wanted.src and found[0].given == src and directory.name in PRISMA_DIRECTORIES:
+            beside = files(directory)
+            if not any(each.given == src for each in beside):
+                # The schema is a link, which is followed only where it is named.
+                beside.extend(files(src, f"{wanted.name or directory.name}/{src.name}"))
+            found = beside if len(beside) > 1 else found
         if found:
             return found
     where = f" {wanted.src}" if wanted.src else f": there is no {', '.join(_SCHEMAS)} in {source.parent}"
@@ -111,7 +132,13 @@ def _figures(wanted: Include, source: Path, deadline: Deadline) -> list[Included
     # Of an address that may be a secret only the host.
     parts = urlsplit(wanted.url)
     told = Path(parts.netloc)
-    return [include.digested(Included(told, wanted.stored_name, False, "", given=told, kind=METRICS, content=content))]
+    return [
+        include.digested(
+            Included(
+                told, wanted.stored_name, False, "", given=told, kind=METRICS, content=content, required=wanted.required
+            )
+        )
+    ]
 
 
 _KINDS: dict[str, Callable[[Include, Path, Deadline], list[Included]]] = {
