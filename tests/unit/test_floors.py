@@ -81,9 +81,9 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "repository": (
         ("base",),
         ("chain", "choice"),
-        ("repository",),
-        ("description", "examination", "identity", "image", "log_parts"),
-        ("include", "published", "reading"),
+        ("examination", "log_parts", "repository"),
+        ("description", "identity", "image", "include"),
+        ("published", "reading"),
         ("forecast", "manifest", "pins"),
         ("anomaly", "audit", "inclusion", "notes", "pages", "retention", "seal"),
     ),

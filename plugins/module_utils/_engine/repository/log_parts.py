@@ -3,9 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The part of log files that is new since the previous backup; they are written, rotated and cut meanwhile.
 
-Up to where each was stored is kept on this host by the number of its file, with digests of its beginning and of what is
-before that place, since a number is given to other files, too, and a file may be cut and written anew. It is written
-after a backup was published: a part may be stored twice, never not at all. What was lost all the same is told.
+Up to where each was stored is kept on this host, and written after a backup was published: a part may be stored twice,
+never not at all. What was lost all the same is told.
 """
 
 from __future__ import annotations
@@ -14,33 +13,24 @@ import contextlib
 import dataclasses
 import fnmatch
 import hashlib
-import json
 import os
 import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from ..system import files, owners, places
-from ..system.errors import (
-    MALFORMED,
-    EngineError,
-    RefusedError,
-    SourceBusyError,
-    SourceMissingError,
-    UsageError,
-    doing,
-)
+from ..system.errors import EngineError, SourceBusyError, SourceMissingError, UsageError, doing
+from . import log_note
 from .include import DIRECTORY, Stored, not_included
 from .inclusion import LOGS, Include, is_environment
-from .manifest import INCLUDE_ROLE, FileOrigin, StoredFile, made
+from .log_note import Known, Note
+from .manifest import INCLUDE_ROLE, FileOrigin, StoredFile
 from .reading import Storage
 
-# So much of the beginning, and so much of the end, tells whether a file is still the same.
-_MARK_BYTES = 1024
 _LONGEST_LINE_BYTES = 1024 * 1024
 # Nobody ends a line any more that was begun as long ago.
 _QUIET_SECONDS = 3600
@@ -51,7 +41,6 @@ _ATTEMPTS = 3
 _CLOCK_SECONDS = 2
 _PACKED = (".gz", ".xz", ".zst", ".bz2")
 _MOST_FILES = 200
-_MOST_KNOWN = 1000
 _MOST_NAMES = 10_000
 # What no path of a backup may have in it; and what tells that it was such a character.
 _ODD = re.compile(r"[%:\\\x00-\x1f\x7f]")
@@ -71,26 +60,6 @@ class Log:
     asked: Include
     is_over: bool = False
     is_strange: bool = False
-
-
-@dataclass(frozen=True)
-class Known:
-    """Up to where a file was stored; ``head`` and ``tail`` are digests of its beginning, and of what is before ``end``.
-
-    ``path`` and ``asked`` are digests of its path and of what asked for it; ``name`` is the path, where that is no
-    secret. One that ``is_over`` was read to its end under another name than before; one that ``is_quiet`` was, too, and had not
-    been written to for a day. Of one that ``is_missed`` it was told that it was not found any more.
-    """
-
-    end: int
-    head: str
-    tail: str
-    path: str
-    asked: str
-    name: str = ""
-    is_over: bool = False
-    is_quiet: bool = False
-    is_missed: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,16 +99,13 @@ def _stored_name(asked: Include, name: str) -> str:
 
 @dataclass
 class Parts:
-    """What is stored of logs. ``place`` is where it is kept up to where each was: ``known`` before, ``seen`` now.
+    """What is stored of logs. ``note`` says up to where each was before, ``seen`` up to where it is now.
 
-    ``since`` is when that was, in seconds, None before the first time.
+    ``met`` are the numbers of the known files that are still there, or of which something else is told.
     """
 
     storage: Storage
-    place: Path
-    known: dict[str, Known]
-    salt: str
-    since: float | None
+    note: Note
     begun: float = field(default_factory=time.time)
     stored: list[StoredFile] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -147,7 +113,6 @@ class Parts:
     warnings: list[str] = field(default_factory=list)
     seen: dict[str, Known] = field(default_factory=dict)
     met: set[str] = field(default_factory=set)
-    """The numbers of the known files that are still there, or of which it was told otherwise what became of them."""
 
     @property
     def is_opaque(self) -> bool:
@@ -164,31 +129,13 @@ class Parts:
         )
 
     def keep(self) -> None:
-        """Once the backup is published: what is not seen at the moment may have another name soon."""
-        if not self.seen and not any(each.is_missed for each in self.known.values()):
-            return
-        kept = [*{**{name: each for name, each in self.known.items() if name not in self.seen}, **self.seen}.items()]
-        content = {
-            "salt": self.salt,
-            "time": self.begun,
-            "files": {name: asdict(each) for name, each in kept[-_MOST_KNOWN:]},
-        }
-        with doing(f"Cannot note up to where logs are stored in {self.place}"):
-            files.own_directory(self.place.parent)
-            files.replace_private(self.place, (json.dumps(content) + "\n").encode())
-
-    def digest(self, data: bytes | Path) -> str:
-        return hashlib.sha256(self.salt.encode() + (data if isinstance(data, bytes) else os.fsencode(data))).hexdigest()
-
-    def marks(self, file: BinaryIO, end: int) -> tuple[str, str]:
-        """What tells whether the first ``end`` bytes of a file are still the same."""
-        size = min(end, _MARK_BYTES)
-        return self.digest(_at(file, 0, size)), self.digest(_at(file, end - size, size))
+        """Once the backup is published."""
+        self.note.write(self.seen, self.begun)
 
 
 def store(logs: Sequence[Log], asked: Sequence[Include], place: Path, storage: Storage, *, number: int) -> Parts:
     """Store the new part of each log that was ``asked`` for; when encrypted under a number, from ``number`` on."""
-    parts = Parts(storage, place, *_read(place))
+    parts = Parts(storage, log_note.read(place))
     for each in logs:
         _store_one(each, parts, number)
     for each in _renamed(logs, asked, parts):
@@ -197,23 +144,13 @@ def store(logs: Sequence[Log], asked: Sequence[Include], place: Path, storage: S
     return parts
 
 
-def _read(place: Path) -> tuple[dict[str, Known], str, float | None]:
-    """What is kept; nothing when it is not as it was written: then all is new."""
-    try:
-        content = json.loads(places.read_bytes(place))
-        known = {str(name): made(Known, each) for name, each in content["files"].items()}
-        return known, str(content["salt"]), float(content["time"])
-    except (OSError, RefusedError, *MALFORMED):
-        return {}, os.urandom(16).hex(), None
-
-
 def _renamed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) -> Iterator[Log]:
     """The files beside ``logs`` that got another name, as a rotation gives it to them: known ones, and new ones.
 
     What was rotated twice since the previous backup was never seen under its first name.
     """
     taken = {each.path for each in logs}
-    by_digest = {parts.digest(each.src): each for each in asked if each.src}
+    by_digest = {parts.note.digest(each.src): each for each in asked if each.src}
     for directory, first in _directories(asked, parts).items():
         here = [each for each in logs if each.path.parent == directory]
         for name in _names(directory, parts):
@@ -224,7 +161,7 @@ def _renamed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) -> Ite
                 # Gone meanwhile: the others are still there.
                 continue
             number = _number(status)
-            known = parts.known.get(number)
+            known = parts.note.known.get(number)
             log = next((each for each in here if name.startswith(each.path.name)), None)
             is_strange = log is not None and _is_of_now(name, status, parts)
             if path not in taken and number not in parts.seen and (known or is_strange):
@@ -263,9 +200,9 @@ def _names(directory: Path, parts: Parts) -> list[str]:
 
 def _tell_missed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) -> None:
     """Warn of what was known and is not found any more, unless it was done with."""
-    sources = {parts.digest(each.src): each.src for each in asked if each.src}
-    here = {parts.digest(each.path): each.path for each in logs}
-    for number, each in parts.known.items():
+    sources = {parts.note.digest(each.src): each.src for each in asked if each.src}
+    here = {parts.note.digest(each.path): each.path for each in logs}
+    for number, each in parts.note.known.items():
         if number in parts.met or each.is_missed or each.is_over or each.asked not in sources:
             continue
         if each.is_quiet and each.path not in here:
@@ -275,14 +212,14 @@ def _tell_missed(logs: Sequence[Log], asked: Sequence[Include], parts: Parts) ->
             f"the file that {told} was at the previous backup is not found any more (compressed, moved or removed): "
             "what was written to it since then is not stored"
         )
-        parts.known[number] = dataclasses.replace(each, is_missed=True)
+        parts.note.known[number] = dataclasses.replace(each, is_missed=True)
 
 
 def _is_of_now(name: str, status: os.stat_result, parts: Parts) -> bool:
     """Whether it was written to since the previous backup, as far as times can tell; what is packed was before."""
-    if parts.since is None or not stat.S_ISREG(status.st_mode) or name.endswith(_PACKED):
+    if parts.note.since is None or not stat.S_ISREG(status.st_mode) or name.endswith(_PACKED):
         return False
-    return status.st_mtime >= parts.since - _CLOCK_SECONDS
+    return status.st_mtime >= parts.note.since - _CLOCK_SECONDS
 
 
 def _number(status: os.stat_result) -> str:
@@ -340,9 +277,9 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
     if number in parts.seen:
         # It was taken under its other name.
         return None
-    known, warning = parts.known.get(number), ""
-    path = parts.digest(log.path)
-    if known is not None and not _is_same(file, size, known, parts):
+    known, warning = parts.note.known.get(number), ""
+    path = parts.note.digest(log.path)
+    if known is not None and not parts.note.is_same(file, known):
         if known.path == path and known.end:
             parts.met.add(number)
             warning = (
@@ -357,7 +294,7 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
     end = size if log.is_over or idle_seconds > _QUIET_SECONDS else _end_of_lines(file, start, size)
     if end - start > log.asked.limit_bytes:
         first = end - log.asked.limit_bytes
-        line = _at(file, first, min(_LONGEST_LINE_BYTES, log.asked.limit_bytes))
+        line = log_note.read_at(file, first, min(_LONGEST_LINE_BYTES, log.asked.limit_bytes))
         first += line.find(b"\n") + 1
         told = (
             f"{log.path} has {files.readable(end - start)} that are new, of which only the last "
@@ -369,9 +306,9 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
         parts.met.add(number)
     now = Known(
         end,
-        *parts.marks(file, end),
+        *parts.note.marks(file, end),
         path,
-        parts.digest(log.asked.src or log.path),
+        parts.note.digest(log.asked.src or log.path),
         "" if parts.is_opaque else str(log.path),
         is_over=end == size and (log.is_over or (known is not None and (known.is_over or known.path != path))),
         is_quiet=end == size and idle_seconds > _DONE_SECONDS,
@@ -379,19 +316,10 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
     return New(start, now, warning)
 
 
-def _is_same(file: BinaryIO, size: int, known: Known, parts: Parts) -> bool:
-    return known.end <= size and (known.head, known.tail) == parts.marks(file, known.end)
-
-
-def _at(file: BinaryIO, place: int, size: int) -> bytes:
-    file.seek(place)
-    return files.read_exactly(file, size)
-
-
 def _end_of_lines(file: BinaryIO, start: int, size: int) -> int:
     """Where the last whole line ends; what has no line for long is taken as it is."""
     looked = max(start, size - _LONGEST_LINE_BYTES)
-    last = _at(file, looked, size - looked).rfind(b"\n")
+    last = log_note.read_at(file, looked, size - looked).rfind(b"\n")
     if last >= 0:
         return looked + last + 1
     return start if looked == start else size
@@ -404,5 +332,5 @@ def _chunks(file: BinaryIO, path: Path, new: New, parts: Parts) -> Iterator[byte
         while rest and (chunk := file.read(min(rest, files.CHUNK_BYTES))):
             rest -= len(chunk)
             yield chunk
-        if rest or not _is_same(file, new.known.end, new.known, parts):
+        if rest or not parts.note.is_same(file, new.known):
             raise SourceBusyError("it was cut while it was read.", hint="Run the backup again.")

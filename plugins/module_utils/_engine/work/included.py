@@ -20,7 +20,6 @@ from ..repository.inclusion import FILE, LOGS, METRICS, PRISMA_DIRECTORIES, PRIS
 from ..repository.log_parts import Log
 from ..repository.reading import Storage
 from ..repository.repository import Repository
-from ..system import places
 from ..system.clock import Deadline
 from ..system.errors import EngineError, SourceMissingError, doing
 
@@ -132,13 +131,8 @@ def _figures(wanted: Include, source: Path, deadline: Deadline) -> list[Included
     # Of an address that may be a secret only the host.
     parts = urlsplit(wanted.url)
     told = Path(parts.netloc)
-    return [
-        include.digested(
-            Included(
-                told, wanted.stored_name, False, "", given=told, kind=METRICS, content=content, required=wanted.required
-            )
-        )
-    ]
+    found = Included(told, wanted.stored_name, False, "", given=told, kind=METRICS, content=content)
+    return [include.digested(dataclasses.replace(found, required=wanted.required))]
 
 
 _KINDS: dict[str, Callable[[Include, Path, Deadline], list[Included]]] = {
