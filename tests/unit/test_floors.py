@@ -83,7 +83,7 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("chain", "choice"),
         ("examination", "log_parts", "repository"),
         ("description", "identity", "image", "include"),
-        ("published", "reading"),
+        ("log_note", "published", "reading"),
         ("forecast", "manifest", "pins"),
         ("anomaly", "audit", "inclusion", "notes", "pages", "retention", "seal"),
     ),

@@ -8,8 +8,9 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,8 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import dotenv
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
+    EngineError,
+    NoSpaceError,
     PermissionDeniedError,
     SourceBusyError,
     SourceMissingError,
@@ -216,6 +219,133 @@ def test_files_are_stored_as_they_are_and_private(source: Path, place: Path, tmp
         assert stat.S_IMODE(each.stat().st_mode) == (0o700 if each.is_dir() else 0o600)
 
 
+class Meddled(Storage):
+    """Storage beside an application that does something each time when the first piece of a file was read."""
+
+    def __init__(self, directory: Path, meddle: Callable[[], object]) -> None:
+        super().__init__(directory)
+        object.__setattr__(self, "meddle", meddle)
+
+    def write(self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False) -> StoredFile:
+        return super().write(name, role, self._meddled(chunks), compressed=compressed)
+
+    def _meddled(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self.meddle()  # type: ignore[attr-defined]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """As careful programs do it."""
+    write(path.with_name("new"), content).rename(path)
+
+
+@pytest.mark.parametrize("required", [False, True])
+@pytest.mark.parametrize("change", [_replace, write])
+@pytest.mark.parametrize("later", [b"X", b"another one, which is longer", b"CONTENT", b""])
+def test_file_that_became_another_one_is_stored_whole(
+    source: Path, place: Path, tmp_path: Path, change: Callable[[Path, bytes], object], later: bytes, required: bool
+) -> None:
+    path = write(place / "schema.prisma")
+    included = include.gather([Include(path, required=required)], source=source)
+    change(path, later)
+    stored = include.store(included, Storage(tmp_path / "staging"))
+    assert (tmp_path / "staging" / "files" / "schema.prisma").read_bytes() == later
+    assert (stored.warnings, include.digests(stored.included)) == ((), {"schema.prisma": stored.files[0].sha256})
+    assert stored.files[0].sha256 == hashlib.sha256(later).hexdigest()
+
+
+def test_file_that_is_replaced_while_it_is_read_is_one_of_both(source: Path, place: Path, tmp_path: Path) -> None:
+    old, new = b"a" * 3_000_000, b"b" * 3_000_000
+    path = write(place / "big", old)
+    included = include.gather([Include(path)], source=source)
+    include.store(included, Meddled(tmp_path / "staging", lambda: _replace(path, new)))
+    assert (tmp_path / "staging" / "files" / "big").read_bytes() in (old, new)
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_of_a_file_that_changes_all_the_time_nothing_is_stored(
+    source: Path, place: Path, tmp_path: Path, required: bool
+) -> None:
+    path = write(place / "deep" / "big", b"a" * 3_000_000)
+    write(place / "deep" / "small")
+    included = include.gather([Include(place, required=required)], source=source)
+
+    def meddle() -> None:
+        with path.open("r+b") as file:
+            file.seek(2_900_000)
+            file.write(os.urandom(16))
+
+    storage = Meddled(tmp_path / "staging", meddle)
+    if required:
+        with pytest.raises(SourceBusyError, match=r"Cannot include .*big: it changes while it is read"):
+            include.store(included, storage)
+    else:
+        stored = include.store(included, storage)
+        assert [each.path for each in stored.files] == ["files/app/deep/small"] == [*stored.names]
+        assert [each.path for each in stored.origins] == ["files/app/deep/small"]
+        assert stored.warnings == (f"not included: Cannot include {path}: it changes while it is read.",)
+        assert [each.name for each in (tmp_path / "staging").rglob("*") if each.is_file()] == ["small"]
+
+
+@pytest.mark.parametrize("instead", [None, "link", "fifo", "directory"])
+def test_optional_file_that_is_gone_by_then_is_left_out(
+    source: Path, place: Path, tmp_path: Path, instead: str | None
+) -> None:
+    path = write(place / "x" / "metrics")
+    included = include.gather([Include(path, "m/x", required=False), Include(write(place / "b"))], source=source)
+    path.unlink()
+    if instead == "link":
+        path.symlink_to(place / "b")
+    elif instead == "fifo":
+        os.mkfifo(path)
+    elif instead == "directory":
+        path.mkdir()
+    with limits.within(10):
+        stored = include.store(included, Storage(tmp_path / "staging"))
+    assert [*stored.names] == ["files/b"]
+    assert [each.name for each in sorted((tmp_path / "staging").rglob("*"))] == ["files", "b"]
+    (warning,) = stored.warnings
+    assert warning.startswith("not included: Cannot ")
+    assert str(path) in warning
+    strict = include.gather([Include(write(place / "c"))], source=source)
+    (place / "c").unlink()
+    with pytest.raises(EngineError, match=re.escape(f"Cannot include {place / 'c'}")):
+        include.store(strict, Storage(tmp_path / "other"))
+
+
+def test_file_without_an_end_that_took_the_place_is_read_no_longer_than_the_timeout(
+    source: Path, place: Path, tmp_path: Path
+) -> None:
+    path = write(place / "a")
+    included = include.gather([Include(path, required=False)], source=source)
+    os.truncate(path, 1 << 40)
+    write(path.with_name("new"), b"another")
+    os.truncate(path.with_name("new"), 1 << 40)
+    path.with_name("new").rename(path)
+    with limits.within(10):
+        stored = include.store(included, Storage(tmp_path / "staging"), deadline=Deadline(0.2))
+    assert "could not be read before the timeout" in stored.warnings[0]
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_what_cannot_be_written_is_no_matter_of_the_file(
+    source: Path, place: Path, tmp_path: Path, required: bool
+) -> None:
+    """A full disk must not leave out what may be missing, and then call it a backup."""
+    import resource
+
+    path = write(place / "a", b"x" * 5_000_000)
+    included = include.gather([Include(path, required=required)], source=source)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(NoSpaceError, match="Cannot write "):
+            include.store(included, Storage(tmp_path / "staging"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_digests_tell_whether_a_backup_holds_the_same_files(source: Path, place: Path, tmp_path: Path) -> None:
     """A changed .env makes a new backup necessary, though the database is the same."""
     env = write(place / "env", b"A=1\n")
@@ -248,6 +378,30 @@ def test_every_file_of_a_redacted_directory_is_redacted(source: Path, place: Pat
 # --- redaction -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [".env", ".env.production", ".ENV", ".env~", ".env.local.bak"])
+def test_environment_file_is_redacted_unless_somebody_says_otherwise(source: Path, place: Path, name: str) -> None:
+    write(place / "conf" / name, b"A=hunter2\n")
+    write(place / "conf" / "deep" / name, b"A=hunter2\n")
+    write(place / "conf" / "app.conf", b"A=hunter2\n")
+    (place / "conf.env").symlink_to(place / "conf" / name)
+    (place / name).symlink_to(place / "conf" / "app.conf")
+    whole, hidden = b"A=hunter2\n", b"A=<redacted>\n"
+
+    def stored(src: Path, **options: Any) -> dict[str, bytes]:
+        found = include.gather([Include(src, **options)], source=source)
+        assert [each.redact for each in found] == [b"hunter2" not in b"".join(each.chunks()) for each in found]
+        return {each.name: b"".join(each.chunks()) for each in found}
+
+    both = {f"conf/{name}": hidden, f"conf/deep/{name}": hidden}
+    assert stored(place / "conf") == {**both, "conf/app.conf": whole}
+    assert stored(place / "conf", redact=True) == dict.fromkeys([*both, "conf/app.conf"], hidden)
+    assert stored(place / "conf", redact=False) == dict.fromkeys([*both, "conf/app.conf"], whole)
+    # By whatever name it is found or stored.
+    assert stored(place / "conf.env") == {"conf.env": hidden}
+    assert stored(place / name) == {name: hidden}
+    assert stored(place / "conf" / "app.conf", name=f"x/{name}") == {f"x/{name}": hidden}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -261,7 +415,13 @@ def test_every_file_of_a_redacted_directory_is_redacted(source: Path, place: Pat
         (b"A=1\n\n# about B\nB=2\n", b"A=<redacted>\n\n#\nB=<redacted>\n"),
         (b"# the old key: hunter2\n  #hunter2\r\n#\n", b"#\n#\n#\n"),
         (b"# hunter2==\n#hunter2=\n# hunter2 = \n", b"#\n#\n#\n"),
-        (b"#A=hunter2\n# export B=hunter2\n", b"#A=<redacted>\n# export B=<redacted>\n"),
+        (b"#A=hunter2\n# export B_2=hunter2\n", b"#A=<redacted>\n# export B_2=<redacted>\n"),
+        (b"# hunter2 = A\n#hunter2=A\n# Hunter2=A\n# x.hunter2=A\n", b"<redacted>\n" * 4),
+        (b"# HUNTER2HUNTER2HUNTER2=A\n", b"<redacted>\n"),
+        (
+            b"DSN=\nPASSWORD=\nS3=\nAPI_KEY=\nOAUTH2_URL=\n",
+            b"".join(name + b"=<redacted>\n" for name in (b"DSN", b"PASSWORD", b"S3", b"API_KEY", b"OAUTH2_URL")),
+        ),
         (b"# was hunter2 = A\n## A=hunter2\n", b"<redacted>\n<redacted>\n"),
         (b"password: hunter2\n", b"<redacted>\n"),
         (b"A+=hunter2\nset A=hunter2\n$A=hunter2\nA-B=hunter2\n", b"<redacted>\n" * 4),
@@ -350,6 +510,10 @@ def test_no_value_that_the_application_reads_is_stored(pieces: list[str]) -> Non
         base64.b64encode(b"hunter2hunter2h"[:13]),
         base64.b32encode(b"hunter2hunter2"),
         base64.b32encode(b"hunter2"),
+        b"JBSWY3DPEHPK3PX=",
+        b"JBSWYDPEHPKAPX5=",
+        b"JBSWYDPEHPKAPXA=",
+        b"JBSWYDP=",
     ],
 )
 @pytest.mark.parametrize("start", [b"", b"A=1\n", b"\n", b"export "])
