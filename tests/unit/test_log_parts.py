@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,28 @@ from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import log_parts
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.inclusion import LOGS, Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import FileOrigin
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import FileOrigin, StoredFile
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Storage
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NOT_ENCRYPTED
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     SourceMissingError,
     UsageError,
 )
-from support import limits, processes
+from support import keys, limits, processes
 from support.ground import SECRET, Ground
+
+
+class Meddled(Storage):
+    """Storage beside an application."""
+
+    def write(self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False) -> StoredFile:
+        return super().write(name, role, self._meddled(chunks), compressed=compressed)
+
+    def _meddled(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+            self.meddle()  # type: ignore[attr-defined]
 
 
 class Host:
@@ -39,21 +53,32 @@ class Host:
         self.logs = directory / "logs"
         self.logs.mkdir(exist_ok=True)
         self.asked = Include(self.logs / pattern, kind=LOGS, required=required, limit_bytes=limit_bytes)
+        self.encryption = NOT_ENCRYPTED
         self.parts: log_parts.Parts
         self.runs = 0
 
-    def take(self, *, published: bool = True) -> dict[str, bytes]:
+    @property
+    def note(self) -> Path:
+        return self.directory / "index" / "logs.json"
+
+    def take(self, *, published: bool = True, meddle: Callable[[], object] = lambda: None) -> dict[str, bytes]:
+        """``meddle`` is what the application does once the first piece was read."""
         self.runs += 1
-        storage = Storage(self.directory / f"staging-{self.runs}", "gzip")
-        place = self.directory / "index" / "logs.json"
-        self.parts = log_parts.store(log_parts.found(self.asked), [self.asked], place, storage, number=1)
+        storage = Meddled(self.directory / f"staging-{self.runs}", "gzip", encryption=self.encryption)
+        object.__setattr__(storage, "meddle", meddle)
+        self.parts = log_parts.store(log_parts.found(self.asked), [self.asked], self.note, storage, number=1)
         if published:
             self.parts.keep()
+        if self.encryption != NOT_ENCRYPTED:
+            return {}
         contents = {each.path: (storage.directory / each.path).read_bytes() for each in self.parts.stored}
         return {
             path.removeprefix("files/logs/").removesuffix(".gz"): gzip.decompress(each)
             for path, each in contents.items()
         }
+
+    def rotate(self, name: str = "app.log.1") -> Path:
+        return (self.logs / "app.log").rename(self.logs / name)
 
     def write(self, text: str, name: str = "app.log") -> None:
         with (self.logs / name).open("a", encoding="utf-8", newline="") as file:
@@ -171,17 +196,189 @@ def test_log_that_is_cut_is_stored_from_its_beginning(host: Host, later: str) ->
     assert "app.log began anew since the previous backup" in warning
 
 
+@pytest.mark.parametrize("lines", [300, 3])
+def test_log_that_was_cut_and_begins_as_before_is_stored_from_its_beginning(host: Host, lines: int) -> None:
+    """As each start of an application writes the same lines."""
+    banner = "".join(f"{number}: configuration\n" for number in range(100))
+    host.write(banner + "old\n" * lines)
+    host.take()
+    host.write("lost\n")
+    (host.logs / "app.log").write_text(banner + "new\n" * 1000)
+    assert host.take() == {"app.log": banner.encode() + b"new\n" * 1000}
+    (warning,) = host.parts.warnings
+    assert "app.log began anew since the previous backup" in warning
+    assert host.take() == {}
+
+
 def test_another_log_under_the_number_of_one_that_is_gone_is_new(host: Host) -> None:
     host.write("one\n")
     host.take()
-    place = host.directory / "index" / "logs.json"
     status = (host.logs / "app.log").stat()
     host.write("completely different\n", "b.log")
     other = (host.logs / "b.log").stat()
     old, new = (f"{each.st_dev}:{each.st_ino}" for each in (status, other))
-    place.write_text(place.read_text().replace(old, new))
+    host.note.write_text(host.note.read_text().replace(old, new))
     (host.logs / "app.log").unlink()
     assert host.take() == {"b.log": b"completely different\n"}
+    (warning,) = host.parts.warnings
+    assert f"the file that {host.logs / 'app.log'} was at the previous backup is not found any more" in warning
+
+
+def _compress(host: Host) -> None:
+    path = host.rotate()
+    path.with_name("app.log.1.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def _move_away(host: Host) -> None:
+    (host.directory / "old").mkdir()
+    (host.logs / "app.log").rename(host.directory / "old" / "app.log.1")
+
+
+@pytest.mark.parametrize("scheme", ["none", "age"])
+@pytest.mark.parametrize("again", ["three\n", ""])
+@pytest.mark.parametrize("lose", [_compress, _move_away, lambda host: (host.logs / "app.log").unlink()])
+def test_lines_that_cannot_be_found_any_more_are_told_once(
+    host: Host, lose: Callable[[Host], object], again: str, scheme: str
+) -> None:
+    host.encryption = keys.scheme(scheme)[0]
+    host.write("one\n")
+    host.write("other\n", "b.log")
+    host.take()
+    host.write("two\n")
+    # Before the number of the other file is free.
+    host.write(again, "new")
+    lose(host)
+    if again:
+        (host.logs / "new").rename(host.logs / "app.log")
+    host.take()
+    (warning,) = host.parts.warnings
+    # What is encrypted tells no name in its note; then the one that has the place now is what is left.
+    told = host.logs / "app.log" if again or scheme == "none" else f"a log of {host.logs / '*.log'}"
+    assert f"the file that {told} was at the previous backup is not found any more" in warning
+    assert "not stored" in warning
+    host.take()
+    assert host.parts.warnings == []
+
+
+def test_loss_is_told_again_until_a_backup_tells_it(host: Host) -> None:
+    host.write("one\n")
+    host.write("other\n", "b.log")
+    host.take()
+    (host.logs / "app.log").unlink()
+    for published in (False, True):
+        host.take(published=published)
+        assert "is not found any more" in host.parts.warnings[0]
+
+
+@pytest.mark.parametrize("pattern", ["*.log", "*.log*"])
+def test_log_that_was_done_with_is_missed_by_nobody(tmp_path: Path, pattern: str) -> None:
+    """Each rotation removes the oldest one, which was stored long ago."""
+    host = Host(tmp_path, pattern)
+    host.write("one\n")
+    host.take()
+    host.rotate()
+    host.write("two\n")
+    host.take()
+    (host.logs / "app.log.1").unlink()
+    host.rotate("app.log.2")
+    host.write("three\n")
+    assert host.take()["app.log"] == b"three\n"
+    assert host.parts.warnings == []
+
+
+def test_log_of_a_day_long_past_is_missed_by_nobody(host: Host) -> None:
+    host.write("one\n", "app-2025-12-29.log")
+    host.write("two\n", "app-2025-12-30.log")
+    os.utime(host.logs / "app-2025-12-29.log", (1, 1))
+    host.take()
+    (host.logs / "app-2025-12-29.log").unlink()
+    host.take()
+    assert host.parts.warnings == []
+    (host.logs / "app-2025-12-30.log").unlink()
+    host.write("three\n", "app-2025-12-31.log")
+    host.take()
+    assert "app-2025-12-30.log was at the previous backup" in host.parts.warnings[0]
+
+
+def test_what_is_no_more_asked_for_is_missed_by_nobody(host: Host) -> None:
+    host.write("one\n")
+    host.take()
+    (host.logs / "app.log").unlink()
+    host.asked = Include(host.logs / "*.txt", kind=LOGS, required=False)
+    host.write("other\n", "b.txt")
+    assert host.take() == {"b.txt": b"other\n"}
+    assert host.parts.warnings == []
+
+
+def test_name_that_is_gone_meanwhile_hides_no_rotated_log(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.write("one\n")
+    host.take()
+    host.write("two\n")
+    host.rotate()
+    host.write("three\n")
+    names = log_parts.places.names
+    # Somebody lists the directory, and then a temporary file goes away.
+    monkeypatch.setattr(log_parts.places, "names", lambda path: ["aaa.tmp", *names(path)])
+    assert host.take() == {"app.log": b"three\n", "app.log.1": b"two\n"}
+
+
+def test_more_names_than_are_looked_at_are_told(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_parts, "_MOST_NAMES", 2)
+    for name in ("a.txt", "b.txt", "app.log"):
+        host.write("one\n", name)
+    host.take()
+    assert f"{host.logs} has 3 names, and only 2 are looked at" in host.parts.warnings[0]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a log that is open from being cut")
+@pytest.mark.parametrize("required", [False, True])
+def test_log_that_is_cut_while_it_is_read_is_read_again(tmp_path: Path, required: bool) -> None:
+    host = Host(tmp_path, limit_bytes=1 << 23, required=required)
+    host.write("old\n" * 1_000_000)
+
+    def cut() -> None:
+        if (host.logs / "app.log").stat().st_size > 100:
+            (host.logs / "app.log").write_text("new\n")
+
+    assert host.take(meddle=cut) == {"app.log": b"new\n"}
+    (origin,) = host.parts.origins
+    assert (origin.start, origin.end) == (0, 4)
+    assert host.take() == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a log that is open from being cut")
+def test_of_a_log_that_is_cut_all_the_time_nothing_stays_and_nothing_is_forgotten(host: Host) -> None:
+    host.asked = Include(host.asked.src, kind=LOGS, required=False, limit_bytes=1 << 23)
+    host.write("other\n", "b.log")
+    host.write("old\n" * 1_000_000)
+
+    def cut() -> None:
+        (host.logs / "app.log").write_text(f"{os.urandom(4).hex()}\n" * 400_000)
+
+    assert host.take(meddle=cut) == {"b.log": b"other\n"}
+    (warning,) = host.parts.warnings
+    assert "app.log: it was cut while it was read" in warning
+    assert [each.path for each in host.parts.origins] == ["files/logs/b.log"]
+    assert len(host.take()["app.log"]) == 3_600_000
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_part_that_cannot_be_written_is_no_matter_of_the_log(tmp_path: Path, required: bool) -> None:
+    host = Host(tmp_path, required=required)
+    host.write("one\n")
+    (tmp_path / "staging-1").mkdir()
+    (tmp_path / "staging-1" / "files").touch()
+    with pytest.raises(EngineError, match="Cannot write "):
+        host.take()
+
+
+def test_settings_are_no_logs(tmp_path: Path) -> None:
+    host = Host(tmp_path, "*")
+    host.write("TOKEN=hunter2\n", ".env")
+    host.write("TOKEN=hunter2\n", ".env.local")
+    host.write("one\n")
+    assert host.take() == {"app.log": b"one\n"}
 
 
 def test_of_too_much_the_newest_whole_lines_are_stored(tmp_path: Path) -> None:
@@ -211,16 +408,18 @@ def test_part_of_a_backup_that_was_not_published_comes_again(host: Host) -> None
 def test_damaged_note_means_that_all_is_new(host: Host, content: bytes) -> None:
     host.write("one\n")
     host.take()
-    (host.directory / "index" / "logs.json").write_bytes(content)
+    host.note.write_bytes(content)
     assert host.take() == {"app.log": b"one\n"}
     assert host.take() == {}
 
 
-def test_the_note_tells_nothing_of_the_content(host: Host) -> None:
+@pytest.mark.parametrize("scheme", ["none", "age"])
+def test_the_note_tells_no_more_than_the_backup(host: Host, scheme: str) -> None:
+    host.encryption = keys.scheme(scheme)[0]
     host.write("a line that is a secret\n", "wombat.log")
     host.take()
-    note = (host.directory / "index" / "logs.json").read_text()
-    assert "wombat" not in note
+    note = host.note.read_text()
+    assert ("wombat" in note) == (scheme == "none")
     assert "secret" not in note
 
 
