@@ -350,13 +350,13 @@ def test_rotated_log_is_stored_when_none_has_its_place_yet(site: Site) -> None:
             ["metrics.txt", "metrics.txt-2"],
         ),
         ([{"src": "/a/x", "required": False}, {"src": "/b/x"}], ["x-2", "x"]),
-        ([{"src": "/a/x"}, {"src": "/b/y", "name": "x/y/z", "required": False}], ["x", "x/y/z-2"]),
+        ([{"src": "/a/x"}, {"src": "/b/y", "name": "x/y/z", "required": False}], ["x", "x-2/y/z"]),
         (
             [{"src": "/a", "name": "x/y", "required": False}, {"src": "/b", "name": "x", "required": False}],
             ["x/y", "x-2"],
         ),
-        ([{"kind": "prisma_schema"}, {"src": "/srv/prisma"}], ["prisma-schema", "prisma"]),
-        ([{"kind": "prisma_schema"}, {"kind": "prisma_schema"}], ["schema.prisma", "prisma-schema"]),
+        ([{"kind": "prisma_schema"}, {"src": "/srv/prisma"}], ["schema.prisma-2", "prisma"]),
+        ([{"kind": "prisma_schema"}, {"kind": "prisma_schema"}], ["schema.prisma", "schema.prisma-2"]),
         ([{"src": "/a/x"}, {"src": "/b/x"}], ["x", "x"]),
     ],
 )

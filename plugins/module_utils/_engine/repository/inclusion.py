@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,9 +31,8 @@ _DEFAULTS = {
     "timeout": DEFAULT_TIMEOUT,
 }
 _WILD = re.compile(r"[*?\[]")
-# As what a Prisma schema is stored that nobody gave a name: that of what is found.
+# A Prisma schema that nobody gave a name may be stored below the name of the directory that is found, too.
 PRISMA_DIRECTORIES = ("prisma", "schema")
-_FREE_SCHEMA_NAME = "prisma-schema"
 _SETTINGS_NAME = ".env"
 
 
@@ -116,19 +116,17 @@ def apart(wanted: Sequence[Include]) -> tuple[Include, ...]:
         one, names = each, each.possible_names
         if not one.required:
             if any(_clash(name, other) for name in names for other in taken):
-                one = replace(one, name=_free_name(names[0] if len(names) == 1 else _FREE_SCHEMA_NAME, taken))
+                one = replace(one, name=_free_name(names[0], taken))
             taken.extend(one.possible_names)
         found.append(one)
     return tuple(found)
 
 
 def _free_name(name: str, taken: Sequence[str]) -> str:
-    number = 1
-    free = name
-    while any(_clash(free, each) for each in taken):
-        number += 1
-        free = f"{name}-{number}"
-    return free
+    """``name`` with a number behind its first part: then it is neither what is taken, nor above or below it."""
+    first, sign, rest = name.partition("/")
+    numbered = (f"{first}-{number}{sign}{rest}" for number in itertools.count(2))
+    return next(each for each in numbered if not any(_clash(each, other) for other in taken))
 
 
 def _clash(one: str, other: str) -> bool:
