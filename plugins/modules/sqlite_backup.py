@@ -126,24 +126,27 @@ options:
         description:
           - The file, or a directory whose regular files are stored.
           - Of a Prisma schema, the file or the directory of its C(*.prisma) files. Without it the schema is looked for
-            beside the database, as C(schema.prisma), C(prisma/schema.prisma) or the directory C(prisma/schema).
+            beside the database, as C(schema.prisma), C(prisma/schema.prisma), or the directory C(prisma/schema) or
+            C(prisma). In a directory C(prisma) or C(schema) it comes with all C(*.prisma) files there and below.
           - Of logs, a file, or many with C(*) and C(?) in the last part of the path.
         type: path
       name:
         description: The relative name to store it as. The default is its own name, and V(logs) for the directory of
-          logs.
+          logs. What is not O(include[].required) gets a number behind it where another one has the name.
         type: str
       redact:
-        description: Keep the names of C(NAME=value) lines and drop every value and the text of comments, for files such
-          as C(.env).
+        description:
+          - Keep the names of C(NAME=value) lines and drop every value and the text of comments.
+          - By default that is done to files whose names begin with C(.env), also in a directory, and to no others. With
+            V(false) these are stored as they are, with their secrets.
         type: bool
-        default: false
       kind:
         description:
           - V(file) is a file or a directory, V(prisma_schema) the schema of Prisma.
           - V(metrics) is a snapshot of figures, in O(include[].src) or from O(include[].url).
           - V(logs) is what is new in log files since the previous backup that was stored, in whole lines, compressed.
-            A log that was rotated since is stored to its end.
+            A log that was rotated since is stored to its end, one that was compressed, moved away or removed since is
+            named in a warning. Each part is in one backup only, and goes with it.
           - Other V(metrics) and V(logs) than before are no reason to store a backup of an unchanged database, and a
             restore puts them only below O(sqliteops.backup.sqlite_restore#module:files_to).
         type: str

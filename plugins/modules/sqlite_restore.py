@@ -128,7 +128,6 @@ options:
       redact:
         description: Whether the backup has it without its secrets; only a backup of an older version is asked this.
         type: bool
-        default: false
       kind:
         description: What it is. Logs and metrics have no place of their own.
         type: str
@@ -138,7 +137,7 @@ options:
         description: Not used.
         type: str
       required:
-        description: Not used.
+        description: Whether it was required. What was not may have another name in the backup, where two had the same.
         type: bool
       limit_mib:
         description: Not used.
