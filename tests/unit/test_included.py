@@ -398,10 +398,12 @@ def test_logs_of_two_places_that_are_named_alike_never_stop_a_backup(tmp_path: P
     assert second[0] == "passed"
 
 
-def test_log_that_two_name_is_stored_once(site: Site) -> None:
+@pytest.mark.parametrize("required", [False, True])
+def test_log_that_two_name_is_stored_once(site: Site, required: bool) -> None:
     log = site.directory / "app.log"
     log.write_text("one\n")
-    wanted = [{"kind": "logs", "src": str(site.directory / each)} for each in ("*.log", "app*")]
+    patterns = ("*.log", "app.*")
+    wanted = [{"kind": "logs", "src": str(site.directory / each), "required": required} for each in patterns]
     outcome = site.back_up(include=include.requested(wanted))
     assert [*stored(outcome)] == ["logs/app.log.gz"]
 
