@@ -292,16 +292,7 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
     start = known.end if known else 0
     idle_seconds = time.time() - status.st_mtime
     end = size if log.is_over or idle_seconds > _QUIET_SECONDS else _end_of_lines(file, start, size)
-    if end - start > log.asked.limit_bytes:
-        first = end - log.asked.limit_bytes
-        line = log_note.read_at(file, first, min(_LONGEST_LINE_BYTES, log.asked.limit_bytes))
-        first += line.find(b"\n") + 1
-        told = (
-            f"{log.path} has {files.readable(end - start)} that are new, of which only the last "
-            f"{files.readable(end - first)} are stored: see limit_mib"
-        )
-        warning = "; ".join(filter(None, [warning, told]))
-        start = first
+    start, too_much = _within_limit(file, start, end, log)
     if known:
         parts.met.add(number)
     now = Known(
@@ -313,7 +304,19 @@ def _new(file: BinaryIO, status: os.stat_result, log: Log, parts: Parts) -> New 
         is_over=end == size and (log.is_over or (known is not None and (known.is_over or known.path != path))),
         is_quiet=end == size and idle_seconds > _DONE_SECONDS,
     )
-    return New(start, now, warning)
+    return New(start, now, "; ".join(filter(None, [warning, too_much])))
+
+
+def _within_limit(file: BinaryIO, start: int, end: int, log: Log) -> tuple[int, str]:
+    """Where the newest whole lines begin of which there are not too many bytes, and what to say of the others."""
+    if end - start <= log.asked.limit_bytes:
+        return start, ""
+    first = end - log.asked.limit_bytes
+    first += log_note.read_at(file, first, min(_LONGEST_LINE_BYTES, log.asked.limit_bytes)).find(b"\n") + 1
+    return first, (
+        f"{log.path} has {files.readable(end - start)} that are new, of which only the last "
+        f"{files.readable(end - first)} are stored: see limit_mib"
+    )
 
 
 def _end_of_lines(file: BinaryIO, start: int, size: int) -> int:
