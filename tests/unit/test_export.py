@@ -42,13 +42,14 @@ def test_the_live_database_as_lines(host: Host, into: Path) -> None:
 
     first, table, rows, *values, last = lines(into)
     assert first == {
-        "sqlite_export": 1,
+        "sqlite_export": 2,
         "page_size": 4096,
         "encoding": "UTF-8",
         "auto_vacuum": 0,
         "journal_mode": "wal",
         "user_version": 0,
         "application_id": 0,
+        "objects": 1,
     }
     assert table == {
         "type": "table",

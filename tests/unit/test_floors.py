@@ -96,12 +96,13 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sqlite": (
         ("rebuilt",),
         ("documents", "portable"),
-        ("contents", "part", "snapshot"),
+        ("contents", "script", "snapshot"),
+        ("makes", "part"),
         ("difference", "permits", "pin", "tables"),
         ("proof", "switch"),
         ("processes", "schema", "search"),
-        ("database", "kept", "urls"),
-        ("bugs", "dotenv", "journal", "library", "values", "wal", "workplace"),
+        ("database", "urls"),
+        ("bugs", "dotenv", "journal", "library", "values", "virtual", "wal", "workplace"),
     ),
     "system": (
         ("scratch",),

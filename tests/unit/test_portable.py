@@ -325,12 +325,16 @@ def test_a_row_of_too_many_values(tmp_path: Path) -> None:
 # What somebody else may have written.
 
 SETTINGS = {"page_size": 4096, "encoding": "UTF-8", "auto_vacuum": 0, "journal_mode": "rollback"}
-FIRST = {"sqlite_export": 1, **SETTINGS, "user_version": 0, "application_id": 0}
+FIRST = {"sqlite_export": 2, **SETTINGS, "user_version": 0, "application_id": 0}
 
 
 def sealed(*told: object) -> bytes:
-    """Lines with the right end."""
-    data = b"".join(each if isinstance(each, bytes) else values.line(each) for each in told)
+    """Lines with the right end, and with the number of the parts of the schema in the first, unless that has one."""
+    lines = [each if isinstance(each, bytes) else values.line(each) for each in told]
+    if isinstance(told[0], dict):
+        parts = sum(each.startswith(b'{"type"') for each in lines)
+        lines[0] = values.line({**told[0], "objects": told[0].get("objects", parts)})
+    data = b"".join(lines)
     rows = sum(isinstance(each, list) or (isinstance(each, bytes) and each.startswith(b"[")) for each in told)
     return data + values.line({"end": True, "rows": rows, "sha256": hashlib.sha256(data).hexdigest()})
 
@@ -377,6 +381,13 @@ def test_each_changed_byte_is_told(tmp_path: Path) -> None:
         ({**FIRST, "user_version": 2**31},),
         ({**FIRST, "more": 1},),
         ({**FIRST, "tables": "t"},),
+        ({**FIRST, "left_out": "sqlite_stat4"},),
+        ({**FIRST, "left_out": ["t"]},),
+        ({**FIRST, "objects": 2}, *GOOD),
+        ({**FIRST, "objects": 0}, *GOOD),
+        ({**FIRST, "objects": None},),
+        (FIRST, GOOD[0], {"type": "made", "name": "t_data", "table": "t"}, *GOOD[1:]),
+        (FIRST, {"type": "virtual", "name": "v", "sql": "CREATE VIRTUAL TABLE v USING rtree(i, a, b)"}),
         (FIRST, table("CREATE TABLE t(a); DROP TABLE t")),
         (FIRST, table("CREATE TABLE other(a)")),
         (FIRST, table("CREATE TABLE t(a, b)")),
@@ -431,7 +442,8 @@ def test_what_others_wrote_is_refused(tmp_path: Path, told: tuple[object, ...]) 
         (b"SQLite format 3\0\n", "no export"),
         (b'{"sqlite_export":1,' + b"[" * 100_000 + b"\n", "no line of an export"),
         (b'{"sqlite_export":NaN}\n', "no line of an export"),
-        (b'{"sqlite_export":2}\n', "its format is 2"),
+        (b'{"sqlite_export":1}\n', "its format is 1, and not 2.*Make the export again"),
+        (b'{"sqlite_export":3}\n', "its format is 3, and not 2.*Update the collection"),
     ],
 )
 def test_what_is_no_export(tmp_path: Path, line: bytes, told: str) -> None:

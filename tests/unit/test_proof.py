@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import examination
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, proof
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, proof, script
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.proof import (
     FAILED,
     INCONCLUSIVE,
@@ -88,7 +88,7 @@ SETTINGS = "PRAGMA encoding='UTF-16be'; PRAGMA auto_vacuum=2; PRAGMA user_versio
 def schema_of(path: Path) -> str:
     header = database.read_header(path)
     with opened(path) as connection:
-        return proof.schema_sql(connection, header)
+        return script.schema_sql(connection, header)
 
 
 def test_schema_makes_the_same_database_again(tmp_path: Path) -> None:
@@ -518,9 +518,9 @@ def test_schema_with_a_virtual_table_can_be_replayed(tmp_path: Path, virtual: st
     """Creating the virtual table creates its own tables; a table that only sounds like one of them is the user's."""
     path = databases.make(tmp_path / "a.db", setup=f"{virtual}; CREATE TABLE f_notes(a); CREATE VIEW item2 AS SELECT 1")
     with contextlib.closing(sqlite3.connect(path)) as connection:
-        script = proof.schema_sql(connection, None)
+        text = script.schema_sql(connection, None)
     with contextlib.closing(sqlite3.connect(":memory:")) as replayed:
-        replayed.executescript(script)
+        replayed.executescript(text)
         names = {name for (name,) in replayed.execute("SELECT name FROM sqlite_master")}
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert names == {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}

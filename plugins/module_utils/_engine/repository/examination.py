@@ -15,7 +15,7 @@ from typing import Any
 
 from ..sealed import codec
 from ..sealed.encryption import Keys
-from ..sqlite import database
+from ..sqlite import database, script
 from ..sqlite import proof as proofs
 from ..sqlite.database import JOURNAL, WAL, Source
 from ..sqlite.library import sqlite3
@@ -81,7 +81,7 @@ def examine(image: Snapshot, level: str) -> Evidence:
     if level != "none":
         checks = tuple(proofs.check_structure(image.connection, level))
     try:
-        schema = proofs.schema_sql(image.connection, image.header)
+        schema = script.schema_sql(image.connection, image.header)
         proven = proofs.of_image(image.connection, schema, image.header)
     except sqlite3.DatabaseError as error:
         return Evidence((*checks, proofs.whole("rows", proofs.FAILED, proofs.judge(error))))

@@ -294,7 +294,15 @@ def connect(path: Path, *, mode: str = "ro", immutable: bool = False, busy_secon
 
     ``immutable`` takes no locks and makes no files: for private files that nobody else writes.
     """
-    uri = f"file:{_quoted(path)}?mode={mode}{'&immutable=1' if immutable else ''}"
+    return _opened(f"file:{_quoted(path)}?mode={mode}{'&immutable=1' if immutable else ''}", busy_seconds)
+
+
+def connect_in_memory() -> Connection:
+    """Open an empty database in memory as ``connect`` does."""
+    return _opened("file::memory:", 0.0)
+
+
+def _opened(uri: str, busy_seconds: float) -> Connection:
     connection = sqlite3.connect(
         uri,
         uri=True,

@@ -8,6 +8,7 @@ Neither is exact, and neither can be imported: for that there is `portable`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -24,6 +25,9 @@ from .values import RawText
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # As CURRENT_TIMESTAMP of SQLite has it, in UTC: https://www.sqlite.org/lang_datefunc.html#time_values
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)")
+# In bytes: file systems take 255, with the endings and what a file is called while it is written.
+_LONGEST_NAME = 200
+_SHOWN = 100
 # Names that Windows has for devices, whatever the ending.
 _DEVICE = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)")
 
@@ -88,10 +92,13 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def file_name(table: str) -> str:
-    """The name of the document of a table, whatever the table is called."""
+    """The name of the document of a table, whatever the table is called; of a long name its beginning, and a digest."""
     quoted = urllib.parse.quote(table, safe="")
     if quoted.startswith(".") or _DEVICE.match(quoted) or not quoted:
         quoted = f"%{ord(quoted[:1] or ' '):02X}{quoted[1:]}"
+    if len(quoted) > _LONGEST_NAME:
+        # By the digest it is the only one; "%~" is in no other name.
+        quoted = f"{quoted[:_SHOWN]}%~{hashlib.sha256(table.encode()).hexdigest()}"
     return f"{quoted}.json"
 
 

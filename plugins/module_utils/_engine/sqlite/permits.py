@@ -19,6 +19,11 @@ _READS = {"SQLITE_READ", "SQLITE_SELECT", "SQLITE_FUNCTION", "SQLITE_RECURSIVE"}
 _FORBIDDEN = ("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer")
 # The columns of a table; and what a full-text table asks for before it reads.
 _HARMLESS_PRAGMAS = ("table_xinfo", "index_list", "data_version")
+MODULE_ACTIONS = {
+    *("SQLITE_CREATE_TABLE", "SQLITE_CREATE_INDEX", "SQLITE_INSERT", "SQLITE_UPDATE", "SQLITE_DELETE"),
+    *("SQLITE_PRAGMA", "SQLITE_ALTER_TABLE", "SQLITE_DROP_TABLE"),
+}
+"""What a module does with the tables that it makes for itself."""
 
 Authorizer = Callable[[int, Optional[str], Optional[str], Optional[str], Optional[str]], int]
 More = Callable[[int, Optional[str], Optional[str]], bool]

@@ -21,7 +21,7 @@ from ..system.pieces import Readable
 from . import contents, values
 from .contents import Contents, Object
 
-VERSION = 1
+VERSION = 2
 LONGEST_LINE_BYTES = 256 * 1024 * 1024
 _FORMAT = "sqlite_export"
 _LONGEST_SCHEMA_BYTES = 64 * 1024 * 1024
@@ -70,8 +70,15 @@ class Lines:
 
     def _lines(self) -> Iterator[bytes]:
         source = self._source
-        tables = {"tables": source.names} if source.names else {}
-        yield values.line({_FORMAT: VERSION, **source.settings, **tables})
+        told: dict[str, Any] = {"tables": source.names} if source.names else {}
+        if source.left_out:
+            told["left_out"] = source.left_out
+        if len(source.objects) != source.count:
+            raise RefusedError(
+                f"its schema has {source.count} parts, and only {len(source.objects)} of them can be told.",
+                hint="Name the tables to take, and report this.",
+            )
+        yield values.line({_FORMAT: VERSION, **source.settings, **told, "objects": source.count})
         for each in source.objects:
             yield values.line(_told(each))
         for each in source.objects:
@@ -107,8 +114,9 @@ def _told(each: Object) -> dict[str, Any]:
 class Export:
     """What an export tells of a database, and then its rows. Whatever is wrong in it raises ``BackupDamagedError``.
 
-    ``settings`` are those of the file, ``names`` the tables that were asked for, ``objects`` the schema. ``sha256`` is
-    known when all rows were read, and is then right. Raises ``SourceMissingError`` for what is no export at all.
+    ``settings`` are those of the file, ``names`` the tables that were asked for, ``left_out`` what is not in it,
+    ``objects`` the schema. ``sha256`` is known when all rows were read, and is then right. Raises
+    ``SourceMissingError`` for what is no export at all.
     """
 
     def __init__(self, stream: Readable) -> None:
@@ -117,8 +125,10 @@ class Export:
         self._number = 0
         self._line = b""
         self.sha256 = ""
-        self.settings, self.names = self._header()
+        self.settings, self.names, self.left_out, count = self._header()
         self.objects = self._objects()
+        if len(self.objects) != count:
+            self._fail(f"its schema has {len(self.objects)} parts, and not {count}")
 
     @property
     def rows(self) -> int:
@@ -162,7 +172,7 @@ class Export:
         except ValueError as error:
             self._fail(str(error))
 
-    def _header(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+    def _header(self) -> tuple[dict[str, Any], tuple[str, ...], tuple[str, ...], Any]:
         self._line = next(self._lines, b"")
         self._number = 1
         if not self._line.startswith(b'{"' + _FORMAT.encode()):
@@ -170,14 +180,18 @@ class Export:
         told = self._parsed()
         version = told.pop(_FORMAT, None)
         if version != VERSION:
-            raise ProgramMissingError(f"its format is {version!r:.20}.", hint="Update the collection.")
-        names = told.pop("tables", [])
+            older = _is_whole(version) and version < VERSION
+            hint = "Make the export again: the first release does not read it." if older else "Update the collection."
+            raise ProgramMissingError(f"its format is {version!r:.20}, and not {VERSION}.", hint=hint)
+        names, left_out, count = told.pop("tables", []), told.pop("left_out", []), told.pop("objects", None)
         if not _is_list_of_texts(names):
             self._fail("its tables are no list of names")
+        if not _is_list_of_texts(left_out) or not set(left_out) <= set(contents.LEFT_OUT):
+            self._fail("what it left out is nothing that can be left out")
         if not _are_settings(told):
             self._fail("its settings are none that a database can have")
         self._next()
-        return told, tuple(names)
+        return told, tuple(names), tuple(left_out), count
 
     def _objects(self) -> list[Object]:
         found: list[Object] = []

@@ -28,25 +28,6 @@ _SHOWN_PROBLEMS = 5
 # What a check may take in a child that works beside another user, and that much more for a large database.
 _CHECK_SECONDS = 600.0
 _SLOWEST_BYTES_A_SECOND = 1024 * 1024
-# The tables in which a virtual table keeps its rows, by its module: https://www.sqlite.org/vtab.html#the_xshadowname_method
-_FTS4_PARTS = ("content", "segments", "segdir", "docsize", "stat")
-_RTREE_PARTS = ("node", "parent", "rowid")
-_SHADOW_PARTS = {
-    "fts3": _FTS4_PARTS,
-    "fts4": _FTS4_PARTS,
-    "fts5": ("data", "idx", "content", "docsize", "config"),
-    "rtree": _RTREE_PARTS,
-    "rtree_i32": _RTREE_PARTS,
-    "geopoly": _RTREE_PARTS,
-}
-# The module of a virtual table in the text that SQLite stores. Each part can match in one way only, so it never hangs.
-_IDENTIFIER = r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|`(?:[^`]|``)*`|\[[^\]]*\]|[\w$\x80-\U0010ffff]+)"""
-_GAP = r"(?:\s|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*"
-_MODULE = re.compile(
-    rf"CREATE{_GAP}VIRTUAL{_GAP}TABLE{_GAP}({_IDENTIFIER}){_GAP}USING{_GAP}({_IDENTIFIER})", re.IGNORECASE
-)
-# With this option the rows are in a table of the application, or nowhere.
-_OWN_CONTENT = re.compile(r"[(,]\s*content\s*=", re.IGNORECASE)
 # What SQLite says when a disk failed or memory is short.
 _NO_VERDICT = ("disk I/O error", "out of memory", "unable to open")
 _LOOK = "Look at the disks, at the memory, and at the kernel's log, then run again."
@@ -108,46 +89,6 @@ def overall(checks: Sequence[Check]) -> str:
 def quoted(name: str) -> str:
     """``name`` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def schema_sql(connection: sqlite3.Connection, header: Header | None) -> str:
-    """The schema as an SQL script, with the settings of the file that no other statement carries."""
-    lines = []
-    if header is not None:
-        lines = [
-            f"PRAGMA encoding = '{header.encoding}';",
-            f"PRAGMA page_size = {header.page_size};",
-            f"PRAGMA auto_vacuum = {header.auto_vacuum};",
-            f"PRAGMA application_id = {header.application_id};",
-            f"PRAGMA user_version = {header.user_version};",
-        ]
-    rows = connection.execute(
-        "SELECT name, sql, type = 'table', rootpage FROM sqlite_master "
-        "WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
-    ).fetchall()
-    virtual = {name: sql for name, sql, table, root in rows if table and not root}
-    # Creating a virtual table creates these with it.
-    shadows = {f"{name}_{part}" for name, sql in virtual.items() for part in shadow_parts(sql)}
-    told = (sql for name, sql, table, root in rows if not (table and root and name in shadows))
-    return "\n".join([*lines, *(f"{sql};" for sql in told), ""])
-
-
-def shadow_parts(sql: str) -> list[str]:
-    """What follows the name of the virtual table ``sql`` in the names of the tables that it makes for its rows."""
-    parts = _SHADOW_PARTS.get(module_of(sql)[1], ())
-    return [part for part in parts if part != "content" or not _OWN_CONTENT.search(sql)]
-
-
-def module_of(sql: str) -> tuple[str, str]:
-    """The name of a virtual table, and that of its module in lower case, as the SQL that makes it has them."""
-    found = _MODULE.match(sql)
-    return (_unquoted(found[1]), _unquoted(found[2]).lower()) if found else ("", "")
-
-
-def _unquoted(name: str) -> str:
-    if name[0] not in "\"'`[":
-        return name
-    return name[1:-1].replace(name[0] * 2, name[0]) if name[0] != "[" else name[1:-1]
 
 
 def schema_digest(schema: str) -> str:

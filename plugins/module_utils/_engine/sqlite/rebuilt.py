@@ -10,18 +10,19 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..system import confined, owners, places
 from ..system.clock import Deadline
-from ..system.errors import BackupDamagedError, ProgramMissingError, SourceBusyError
-from . import contents, database, permits, proof, values
-from .contents import Object
+from ..system.errors import BackupDamagedError, EngineError, ProgramMissingError, SourceBusyError
+from . import contents, database, makes, permits, values
+from .contents import Contents, Object
 from .library import sqlite3
 from .portable import Export
 from .proof import quoted
+from .virtual import parsed
 
 # What is left of a disk, whatever comes.
 _MARGIN_BYTES = 16 * 1024 * 1024
@@ -34,13 +35,14 @@ _MAKES = {
     contents.TRIGGER: ("CREATE TRIGGER ", {"SQLITE_CREATE_TRIGGER"}),
 }
 # What a module does with its own tables, and this room with the file.
-_OWN = {
-    *("SQLITE_CREATE_TABLE", "SQLITE_CREATE_INDEX", "SQLITE_INSERT", "SQLITE_UPDATE", "SQLITE_DELETE"),
-    *("SQLITE_TRANSACTION", "SQLITE_PRAGMA", "SQLITE_ANALYZE", "SQLITE_ALTER_TABLE", "SQLITE_DROP_TABLE"),
-}
+_OWN = permits.MODULE_ACTIONS | {"SQLITE_TRANSACTION", "SQLITE_ANALYZE"}
+# What a rehearsal may take: it makes no rows, and the longest schema.
+_REHEARSAL_SECONDS = 60.0
+_REHEARSAL_BYTES = 256 * 1024 * 1024
 # Where in the header stands that the file has a log: https://www.sqlite.org/fileformat2.html#file_format_version_numbers
 _VERSIONS_AT = 18
 _UNTRUE = "Make the export again. If it came from somebody else, ask where it is from."
+_TABLES = (contents.TABLE, contents.VIRTUAL, contents.MADE, contents.INTERNAL)
 _LACKS = ("no such module", "no such tokenizer", "no such collation", "no such function", "unknown", "unsafe")
 
 # What SQLite would not turn into UTF-16 as it is.
@@ -49,65 +51,95 @@ _CHANGED = re.compile("[\ufffe\uffff]")
 _AS_TEXT = "CAST(substr(?, 1) AS TEXT)"
 
 
+class UnbuiltError(BackupDamagedError):
+    """SQLite refuses what the export tells; that can be so of a whole one, too."""
+
+
 def build(export: Export, path: Path, *, deadline: Deadline) -> None:
     """Fill the empty private file ``path``. That it is right is the caller's to prove."""
-    try:
-        with (
-            confined.bounded(deadline.seconds),
-            contextlib.closing(database.connect(path, mode="rw")) as connection,
-        ):
-            connection.set_progress_handler(deadline.passed, contents.STEPS)
-            _Rebuilt(connection, export, path, deadline).run()
-    except sqlite3.IntegrityError as error:
-        raise BackupDamagedError(f"its rows do not fit its schema: {error}.", hint=_UNTRUE) from error
-    except sqlite3.Error as error:
-        raise _explained(error, path) from error
+    with (
+        confined.bounded(deadline.seconds),
+        _explained(path),
+        contextlib.closing(database.connect(path, mode="rw")) as connection,
+    ):
+        free_bytes = shutil.disk_usage(path.parent).free - _MARGIN_BYTES
+        made = _Rebuilt(connection, export.settings, export.objects, deadline)
+        # SQLite opens by name, here for the first time; what it then has needs no name any more.
+        with owners.acting_as_owner(path):
+            made.prepare(free_bytes)
+        made.run(export.tables())
     if export.settings["journal_mode"] == "wal":
         with open(places.open_regular(path, os.O_RDWR), "r+b") as file:
             file.seek(_VERSIONS_AT)
             file.write(b"\2\2")
 
 
+def rehearse(source: Contents, *, seconds: float | None) -> str:
+    """Build, in memory, all but the rows of what an export is to tell; what an import says against it, if anything.
+
+    Only what comes of rows is not known then.
+    """
+    deadline = Deadline(min(_REHEARSAL_SECONDS, _REHEARSAL_SECONDS if seconds is None else seconds))
+    nothing: list[list[list[Any]]] = []
+    try:
+        with (
+            confined.bounded(deadline.seconds),
+            _explained(Path()),
+            contextlib.closing(database.connect_in_memory()) as connection,
+        ):
+            made = _Rebuilt(connection, source.settings, source.objects, deadline)
+            made.prepare(_REHEARSAL_BYTES)
+            made.run((each, nothing) for each in source.objects if each.rows is not None)
+    except EngineError as error:
+        return error.cause
+    return ""
+
+
 class _Rebuilt:
     """The steps of it, in one transaction: tables and rows first, and last what would act on rows that come."""
 
-    def __init__(self, connection: database.Connection, export: Export, path: Path, deadline: Deadline) -> None:
+    def __init__(
+        self,
+        connection: database.Connection,
+        settings: Mapping[str, Any],
+        objects: Sequence[Object],
+        deadline: Deadline,
+    ) -> None:
         self._connection = connection
-        self._export = export
-        self._path = path
+        self._settings = settings
+        self._objects = objects
         self._deadline = deadline
-        self._codec = values.CODECS[export.settings["encoding"]]
+        self._codec = values.CODECS[settings["encoding"]]
         self._allowed: set[int] = set()
         self._readable = False
+        connection.set_progress_handler(deadline.passed, contents.STEPS)
 
-    def run(self) -> None:
-        # SQLite opens by name, here for the first time; what it then has needs no name any more.
-        with owners.acting_as_owner(self._path):
-            self._prepare()
+    def run(self, tables: Iterable[tuple[Object, Iterable[list[list[Any]]]]]) -> None:
         self._connection.set_authorizer(permits.reading(self._is_allowed, endless=False))
         with self._doing_ourselves():
             self._connection.execute("BEGIN")
             # Only with its first table SQLite notes the encoding in the file.
             self._connection.execute("CREATE TABLE main.first(a)")
             self._connection.execute("DROP TABLE main.first")
-        self._make_all(contents.TABLE)
-        for table, batches in self._export.tables():
+        self._make_all(self._of(contents.TABLE))
+        for table, batches in tables:
             if table.type != contents.TABLE:
                 self._make_what_reads()
             self._fill(table, batches)
         self._make_what_reads()
         for each in self._of(contents.VIRTUAL):
-            if contents.is_elsewhere(each.sql) and not contents.is_nowhere(each.sql):
+            if contents.content_of(each, self._objects):
                 self._command(each.name, "rebuild")
-        self._make_all(contents.TRIGGER)
+        self._make_all(self._of(contents.TRIGGER))
+        self._check_all()
         for name in ("application_id", "user_version"):
-            self._own(f"PRAGMA {name}={self._export.settings[name]}")
+            self._own(f"PRAGMA {name}={self._settings[name]}")
         self._own("COMMIT")
 
-    def _prepare(self) -> None:
-        settings = self._export.settings
+    def prepare(self, most_bytes: int) -> None:
+        """Set the new file up. It never takes more than ``most_bytes``."""
+        settings = self._settings
         page_size = settings["page_size"]
-        free_bytes = shutil.disk_usage(self._path.parent).free - _MARGIN_BYTES
         for setting in (
             f"page_size={page_size}",
             f"encoding='{settings['encoding']}'",
@@ -122,25 +154,29 @@ class _Rebuilt:
             # Of SQLite's own functions none does harm, and others are not there.
             "trusted_schema=ON",
             # A file that is made of a small one may be of any size.
-            f"max_page_count={max(1, free_bytes // page_size)}",
+            f"max_page_count={max(1, most_bytes // page_size)}",
         ):
             self._connection.execute(f"PRAGMA {setting}").fetchall()
 
-    def _make_all(self, *kinds: str) -> None:
-        for kind in kinds:
-            for each in self._of(kind):
-                self._make(each)
+    def _make_all(self, objects: Iterable[Object]) -> None:
+        for each in objects:
+            self._make(each)
 
     def _make_what_reads(self) -> None:
         """What is made best when the ordinary rows are there; once."""
         if not self._readable:
             self._readable = True
-            self._make_all(contents.INDEX, contents.VIRTUAL, contents.VIEW)
+            made = {each.name for each in self._of(contents.MADE)}
+            indexes = self._of(contents.INDEX)
+            self._make_all(each for each in indexes if each.table not in made)
+            self._make_all(self._of(contents.VIEW))
+            self._make_all(self._of(contents.VIRTUAL))
+            self._make_all(each for each in indexes if each.table in made)
             if any(each.name == contents.STATISTICS for each in self._of(contents.INTERNAL)):
                 self._own("ANALYZE sqlite_master")
 
     def _of(self, kind: str) -> list[Object]:
-        return [each for each in self._export.objects if each.type == kind]
+        return [each for each in self._objects if each.type == kind]
 
     def _is_allowed(self, action: int, what: str | None, where: str | None) -> bool:
         if action in (sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE) and what == "sqlite_master":
@@ -165,13 +201,13 @@ class _Rebuilt:
 
     def _make(self, each: Object) -> None:
         """Let SQLite make one thing of the schema, and see that it is just that."""
-        if each.type == contents.VIRTUAL and contents.module(each.sql) not in contents.MODULES:
+        if each.type == contents.VIRTUAL and contents.module(each) not in makes.MODULES:
             return self._declare(each)
         start, actions = _MAKES[each.type]
         if not each.sql.startswith(start):
             raise _untrue(each)
         virtual = each.type == contents.VIRTUAL
-        if virtual and proof.module_of(each.sql)[0] != each.name:
+        if virtual and parsed(each.sql).name != each.name:
             raise _untrue(each)
         with self._allowing(actions | (_OWN if virtual else set())):
             try:
@@ -185,12 +221,25 @@ class _Rebuilt:
         if each.rows is not None and contents.layout(self._connection, each)[0] != each.columns:
             raise _untrue(each)
         for name, value in each.settings:
-            self._command(each.name, name, value)
+            if name == contents.AUTOMERGE and contents.module(each) != "fts5":
+                self._command(each.name, f"{name}={value}")
+            else:
+                self._command(each.name, name, value)
         return None
+
+    def _check_all(self) -> None:
+        """See that all is there that was told, and nothing else, by what SQLite says."""
+        rows = self._own("SELECT type, name FROM main.sqlite_master WHERE sql IS NOT NULL")
+        told = [("table" if each.type in _TABLES else each.type, each.name) for each in self._objects]
+        different = {each for each in rows if each[1] not in contents.LEFT_OUT} ^ set(told)
+        if different:
+            kind, name = min(different)
+            cause = f"its schema and what was made of it differ in the {kind} {name!r:.100}."
+            raise BackupDamagedError(cause, hint=_UNTRUE)
 
     def _declare(self, each: Object) -> None:
         """Write down a virtual table of a module that has no rows of its own, or that this SQLite may not have."""
-        if proof.module_of(each.sql)[0] != each.name or not _is_one_statement(each.sql):
+        if parsed(each.sql).name != each.name or not _is_one_statement(each.sql):
             raise _untrue(each)
         self._own("PRAGMA writable_schema=ON")
         self._own(
@@ -204,7 +253,7 @@ class _Rebuilt:
         columns = f"{quoted(name)}, rank" if len(words) > 1 else quoted(name)
         self._own(f"INSERT INTO main.{quoted(name)}({columns}) VALUES ({', '.join('?' * len(words))})", *words)
 
-    def _fill(self, table: Object, batches: Iterator[list[list[Any]]]) -> None:
+    def _fill(self, table: Object, batches: Iterable[list[list[Any]]]) -> None:
         if table.type == contents.INTERNAL:
             if table.name == contents.SEQUENCE and not self._has(table):
                 self._make_sequence()
@@ -224,7 +273,7 @@ class _Rebuilt:
 
     def _make_sequence(self) -> None:
         """Make SQLite's own table of numbers where nothing needs it: it stays when the last such table is dropped."""
-        taken = {each.name.lower() for each in self._export.objects}
+        taken = {each.name.lower() for each in self._objects}
         free = next(name for number in itertools.count() if (name := f"counted{number}") not in taken)
         self._own(f"CREATE TABLE main.{free}(a INTEGER PRIMARY KEY AUTOINCREMENT)")
         self._own(f"DROP TABLE main.{free}")
@@ -277,11 +326,19 @@ def _untrue(each: Object) -> BackupDamagedError:
     return BackupDamagedError(f"the {each.type} {each.name!r:.100} is not what its SQL makes.", hint=_UNTRUE)
 
 
-def _explained(error: sqlite3.Error, path: Path) -> Exception:
-    text = str(error)
-    if text.startswith(_LACKS):
-        return ProgramMissingError(f"this SQLite cannot make it: {text}.", hint="Use a Python whose SQLite has that.")
-    known = database.from_sqlite_error(error, path)
-    if known.code not in (1, 12, 20):
-        return known
-    return BackupDamagedError(f"SQLite refuses what it tells: {text}.", hint=_UNTRUE)
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """What SQLite says of what it is to make at ``path``, as the engine's error."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        raise UnbuiltError(f"its rows do not fit its schema: {error}.", hint=_UNTRUE) from error
+    except sqlite3.Error as error:
+        text = str(error)
+        if text.startswith(_LACKS):
+            hint = "Use a Python whose SQLite has that."
+            raise ProgramMissingError(f"this SQLite cannot make it: {text}.", hint=hint) from error
+        known = database.from_sqlite_error(error, path)
+        if known.code not in (1, 12, 20):
+            raise known from error
+        raise UnbuiltError(f"SQLite refuses what it tells: {text}.", hint=_UNTRUE) from error

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .database import Connection
 from .library import sqlite3
 from .proof import quoted
 
 _ROWIDS = ("rowid", "_rowid_", "oid")
 
 
-def columns(connection: Connection, name: str, *, hidden: Sequence[int] = (0,)) -> list[tuple[str, str]]:
+def columns(connection: sqlite3.Connection, name: str, *, hidden: Sequence[int] = (0,)) -> list[tuple[str, str]]:
     """Name and declared type of each column that is stored; ``hidden`` are numbers of ``PRAGMA table_xinfo``."""
     rows = connection.execute(f"PRAGMA main.table_xinfo({quoted(name)})")
     return [(each[1], each[2]) for each in rows if each[6] in hidden]
 
 
-def rowid_of(connection: Connection, name: str) -> str:
+def never_null(connection: sqlite3.Connection, name: str) -> set[str]:
+    """The columns that hold no NULL, unless they did so before that was said."""
+    return {each[1] for each in connection.execute(f"PRAGMA main.table_xinfo({quoted(name)})") if each[3]}
+
+
+def rowid_of(connection: sqlite3.Connection, name: str) -> str:
     """How the rowid of a table can be named; empty when it has none, or none that can be named."""
     rows = connection.execute(f"PRAGMA main.table_xinfo({quoted(name)})")
     taken = {each[1].lower() for each in rows}
@@ -34,7 +38,7 @@ def rowid_of(connection: Connection, name: str) -> str:
     return free
 
 
-def has_its_rowid_as_column(connection: Connection, name: str) -> bool:
+def has_its_rowid_as_column(connection: sqlite3.Connection, name: str) -> bool:
     """Whether a column is the rowid: an ``INTEGER PRIMARY KEY``, which needs no index of its own.
 
     https://www.sqlite.org/lang_createtable.html#rowids_and_the_integer_primary_key

@@ -254,7 +254,10 @@ def _kind_of(code: int | None) -> tuple[type[EngineError], str]:
     if code in _BUSY:
         return SourceBusyError, "Find out what holds it (an application, a scanner, a copy), then run again."
     if code in _ODD:
-        return RefusedError, "There are links in a circle, or too many directories: look, and remove them."
+        return (
+            RefusedError,
+            "Look for links in a circle, for too many directories, and for a name that is too long.",
+        )
     if code in _CHANGED:
         return RefusedError, "It is not, or no more, what it has to be: see who changes what is there."
     return EngineError, ""

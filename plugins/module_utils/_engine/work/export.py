@@ -15,7 +15,7 @@ from typing import Any
 from ..repository.repository import Repository
 from ..sealed import codec, encryption
 from ..sealed.encryption import Encryption, Keys
-from ..sqlite import contents, database, documents, schema, snapshot
+from ..sqlite import contents, database, documents, rebuilt, schema, snapshot
 from ..sqlite.contents import Contents
 from ..sqlite.database import Connection, Header
 from ..sqlite.library import sqlite3
@@ -237,20 +237,31 @@ class _Exporting:
         if not self._dry_run:
             self._written.begin()
         if self._request.format == JSONL:
+            said = rebuilt.rehearse(source, seconds=self._deadline.seconds)
             lines = Lines(source)
             self._store("", lines)
             self._outcome.sha256 = lines.sha256
-            return []
+            return [f"no import here takes it: {said} {_MEND}"] if said else []
         told = documents.Documents(source)
+        warnings = []
         for table in _tables(source):
             if table.rows is None:
-                continue
-            if self._request.format == CSV:
+                warnings.append(self._without_rows(table, source))
+            elif self._request.format == CSV:
                 self._store("", told.csv(table))
             else:
                 ending = codec.suffix(self._compression, self._request.encryption.method)
                 self._store(documents.file_name(table.name) + ending, told.json(table))
-        return told.warnings
+        return [*told.warnings, *warnings]
+
+    def _without_rows(self, table: contents.Object, source: Contents) -> str:
+        """The warning that a virtual table has no rows of its own. Raises ``UsageError`` when it was asked for."""
+        texts = contents.content_of(table, source.objects)
+        where = f", its texts are in {texts.name}" if texts else ""
+        if table.name in self._request.tables:
+            hint = f"Name {texts.name} instead." if texts else "Name another table."
+            raise UsageError(f"the table {table.name!r} has no rows of its own{where}.", hint=hint)
+        return f"{table.name} has no rows of its own{where}: it is left out"
 
     def _store(self, name: str, chunks: Iterable[bytes]) -> None:
         digest, size_bytes = hashlib.sha256(), 0
@@ -274,6 +285,9 @@ class _Exporting:
             encryption=self._request.encryption,
         ) as writer:
             yield writer
+
+
+_MEND = "Mend that in the database, or name the tables to take; as a text it is whole"
 
 
 @contextlib.contextmanager

@@ -153,7 +153,7 @@ class _Importing:
                 found = pin.read(
                     source,
                     place,
-                    lambda pinned: _digest(pinned.connection, source.header, export.names, self._deadline),
+                    lambda pinned: _digest(pinned.connection, source.header, export, self._deadline),
                     deadline=self._deadline,
                 )
                 return found == export.sha256
@@ -175,7 +175,7 @@ class _Importing:
             files.write_private(made, b"")
             with recognized.opened(self._request.source, self._request.keys) as stream:
                 export = portable.Export(stream)
-                rebuilt.build(export, made, deadline=self._deadline)
+                self._rebuild(export, made)
             outcome = _outcome(export, dest, changed=True)
             outcome.checks = self._prove(made, export)
             if dest.exists():
@@ -191,6 +191,14 @@ class _Importing:
             outcome.warnings.append("a signal to stop came when everything was done already")
         return outcome
 
+    def _rebuild(self, export: portable.Export, made: Path) -> None:
+        try:
+            rebuilt.build(export, made, deadline=self._deadline)
+        except rebuilt.UnbuiltError as error:
+            # Raises for a file that is damaged.
+            self._read()
+            raise RefusedError(error.cause, hint=_TOLD) from error
+
     def _prove(self, made: Path, export: portable.Export) -> list[Check]:
         """Raises unless the new file is sound, and tells the same content as the export, line by line."""
         header = database.read_header(made)
@@ -200,7 +208,7 @@ class _Importing:
                     connection = stack.enter_context(contextlib.closing(database.connect(made, immutable=True)))
                     schema.load(connection, header)
                 checks = proof.check_structure(connection, "quick")
-                found = _digest(connection, header, export.names, self._deadline)
+                found = _digest(connection, header, export, self._deadline)
         except sqlite3.Error as error:
             raise database.from_sqlite_error(error, made) from error
         if proof.overall(checks) == proof.FAILED:
@@ -220,11 +228,17 @@ def _outcome(export: portable.Export, dest: Path, *, changed: bool) -> Outcome:
     return Outcome(changed, dest, export.sha256, tables)
 
 
-def _digest(connection: Connection, header: Header | None, names: tuple[str, ...], deadline: Deadline) -> str:
-    """The digest that an export of this database has at its end."""
+_TOLD = (
+    "The file is whole: it tells what its database held. Mend that there, or export with the tables to take. If it "
+    "came from somebody else, ask where it is from."
+)
+
+
+def _digest(connection: Connection, header: Header | None, export: portable.Export, deadline: Deadline) -> str:
+    """The digest that such an export of this database has at its end."""
     with confined.bounded(deadline.seconds):
         connection.set_progress_handler(deadline.passed, contents.STEPS)
-        with contextlib.closing(Contents(connection, header, names)) as source:
+        with contextlib.closing(Contents(connection, header, export.names, given=export.left_out)) as source:
             lines = portable.Lines(source)
             for _piece in lines:
                 pass

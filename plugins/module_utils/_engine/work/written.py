@@ -72,7 +72,7 @@ class Written:
     def holds(self, texts: Mapping[str, Text], compression: str, encryption: Encryption, keys: Keys) -> bool:
         """Whether these texts are what is there already, stored in just this way."""
         there = self._there()
-        if set(there) != set(texts):
+        if there is None or set(there) != set(texts):
             return False
         with contextlib.suppress(EngineError, OSError):
             return all(
@@ -83,10 +83,11 @@ class Written:
             )
         return False
 
-    def _there(self) -> dict[str, Path]:
+    def _there(self) -> dict[str, Path] | None:
+        """The files that are there; None when the place is free. A directory may have none."""
         if self._folder:
-            return {name: self.path / name for name in places.names(self.path)} if self.path.is_dir() else {}
-        return {"": self.path} if self.path.exists() else {}
+            return {name: self.path / name for name in places.names(self.path)} if self.path.is_dir() else None
+        return {"": self.path} if self.path.exists() else None
 
     def check_is_free(self, *, force: bool) -> None:
         """Raise ``RefusedError`` unless nothing is there, or with ``force`` a file that is no database."""
