@@ -107,3 +107,14 @@ def test_a_rowid_that_nobody_gave_is_not_shown(tmp_path: Path) -> None:
 )
 def test_a_file_has_a_name_that_leads_nowhere(table: str, name: str) -> None:
     assert documents.file_name(table) == name
+
+
+def test_a_long_name_is_cut_and_stays_the_only_one() -> None:
+    names = ["漢" * 40, "漢" * 41, "x" * 5000, "x" * 5001, "%" * 100, "x" * 200]
+
+    found = [documents.file_name(each) for each in names]
+
+    assert len(set(found)) == len(names)
+    # A file that is encrypted has two endings more, and one that is being written a dot and one more.
+    assert max(map(len, found)) < 255 - len(".zst.age" + "." + ".new")
+    assert found[-1] == "x" * 200 + ".json"

@@ -265,3 +265,84 @@ def test_a_document_a_table(host: Host, into: Path) -> None:
     assert sorted(each.name for each in into.iterdir()) == ["%2E.%2Fup.json", "%63on.json", "item.json"]
     assert (other.code, "Name a new directory" in other.err) == (18, True)
     assert stat.S_IMODE(into.stat().st_mode) == 0o700
+
+
+FULL_TEXT = (
+    "CREATE TABLE t(a); INSERT INTO t VALUES ('x'); CREATE VIRTUAL TABLE f USING fts5(a, content='t');"
+    "INSERT INTO f(f) VALUES ('rebuild'); CREATE VIRTUAL TABLE v USING fts5vocab('f', 'row');"
+)
+
+
+def with_more(host: Host, script: str) -> None:
+    with contextlib.closing(sqlite3.connect(host.database(), isolation_level=None)) as connection:
+        connection.executescript(script)
+    databases.settle(host.database())
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ("f", "the table 'f' has no rows of its own, its texts are in t. Name t instead."),
+        ("v", "the table 'v' has no rows of its own. Name another table."),
+    ],
+)
+def test_a_table_without_rows_of_its_own_is_no_document(
+    host: Host, into: Path, kind: str, table: str, told: str
+) -> None:
+    with_more(host, FULL_TEXT)
+
+    said = host.run("export", "agent", "--format", kind, "--table", table, "--into", into)
+
+    assert said.code == 2
+    assert told in " ".join(said.err.split())
+    assert list(into.parent.iterdir()) == []
+
+
+def test_all_tables_that_have_rows_become_documents(host: Host, into: Path) -> None:
+    with_more(host, FULL_TEXT)
+
+    said = host.run("export", "agent", "--format", "json", "--into", into, "--plain", "--json").result
+
+    assert sorted(each.name for each in into.iterdir()) == ["item.json", "t.json"]
+    assert {
+        "f has no rows of its own, its texts are in t: it is left out",
+        "v has no rows of its own: it is left out",
+    } <= set(said["warnings"])
+
+
+def test_a_database_without_tables_is_an_empty_directory(host: Host, into: Path) -> None:
+    with_more(host, "DROP TABLE item")
+
+    first = host.run("export", "agent", "--format", "json", "--into", into, "--json").result
+    again = host.run("export", "agent", "--format", "json", "--into", into, "--json").result
+
+    assert (first["changed"], again["changed"]) == (True, False)
+    assert list(into.iterdir()) == []
+
+
+def test_a_table_whose_name_is_longer_than_that_of_a_file(host: Host, into: Path) -> None:
+    names = ["漢" * 40 + ending for ending in "ab"]
+    with_more(host, "".join(f"CREATE TABLE [{name}](a); INSERT INTO [{name}] VALUES ('{name[-1]}');" for name in names))
+
+    said = host.run(
+        "export", "agent", "--format", "json", "--into", into, "--plain", "--table", names[0], "--table", names[1]
+    )
+
+    assert said.code == 0, said.err
+    assert sorted(json.loads(each.read_bytes())[0]["a"] for each in into.iterdir()) == ["a", "b"]
+
+
+def test_what_no_import_takes_is_said(host: Host, into: Path) -> None:
+    numbers = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 3)"
+    view = f"CREATE VIEW v AS {numbers} SELECT n AS rowid, n AS a FROM c"
+    with_more(host, f"{view}; CREATE VIRTUAL TABLE f USING fts5(a, content='v'); INSERT INTO f(f) VALUES ('rebuild')")
+
+    said = host.run("export", "agent", "--into", into, "--json").result
+
+    assert [each for each in said["warnings"] if each.startswith("no import here takes it: SQLite refuses")]
+    taken = host.run("import", "agent", "--from", into, "--dest", into.with_name("new.db"))
+    assert (taken.code, "The file is whole" in taken.err) == (18, True), taken.err
+    into.write_bytes(into.read_bytes()[:-9])
+    damaged = host.run("import", "agent", "--from", into, "--dest", into.with_name("new.db"))
+    assert (damaged.code, "The file is whole" in damaged.err) == (13, False), damaged.err

@@ -96,8 +96,8 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sqlite": (
         ("rebuilt",),
         ("documents", "portable"),
-        ("contents", "script", "snapshot"),
-        ("makes", "part"),
+        ("contents", "script"),
+        ("makes", "part", "snapshot"),
         ("difference", "permits", "pin", "tables"),
         ("proof", "switch"),
         ("processes", "schema", "search"),

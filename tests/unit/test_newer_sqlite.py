@@ -170,3 +170,38 @@ def test_table_that_was_not_counted_excuses_no_other(tmp_path: Path) -> None:
 
     assert answer["checks"]["rows"] == [proof.FAILED, f"table item has {ROWS} rows, the manifest says None"]
     assert answer["code"] == 13
+
+
+@pytest.mark.parametrize(
+    ("option", "since", "more"),
+    [
+        ("locale=1", (3, 47), "INSERT INTO f VALUES (fts5_locale('de', 'hello'), 'kept')"),
+        ("content='', contentless_unindexed=1", (3, 47), "INSERT INTO f VALUES ('hello', 'kept')"),
+    ],
+)
+def test_what_a_newer_full_text_table_keeps_is_not_lost_in_an_export(
+    tmp_path: Path, option: str, since: tuple[int, int], more: str
+) -> None:
+    if newer.sqlite_version_info < since:
+        pytest.skip(f"SQLite {newer.sqlite_version} has no {option}")
+    path = written(tmp_path / "agent.db", f"CREATE VIRTUAL TABLE f USING fts5(a, b UNINDEXED, {option})", more)
+    engine = "ansible_collections.sqliteops.backup.plugins.module_utils._engine"
+    code = f"""
+import pathlib, sys
+import pysqlite3
+sys.modules["sqlite3"] = pysqlite3
+from {engine}.sqlite import contents, database
+from {engine}.system import errors
+path = pathlib.Path(sys.argv[1])
+for names in ([], ["f"], ["item"]):
+    try:
+        contents.Contents(database.connect(path, immutable=True), database.read_header(path), names)
+    except errors.RefusedError as error:
+        print(error.code)
+    else:
+        print(0)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert run.stdout.split() == ["18", "18", "0"], run.stderr

@@ -528,3 +528,259 @@ def test_the_parts_are_in_their_order(tmp_path: Path) -> None:
     kinds = [told["type"] for line in data.splitlines() if line.startswith(b'{"type"') and (told := json.loads(line))]
 
     assert list(dict.fromkeys(kinds)) == list(contents.ORDER)
+
+
+# Virtual tables, and tables that only sound like theirs.
+
+VIRTUAL = (
+    *("fts3(a)", "fts3(a, content='x')", "fts4(a)", "fts4(a, matchinfo=fts3)", "fts4(a, languageid=__langid)"),
+    *("fts5(a)", "fts5(a, columnsize=0)", "fts5(a, detail=none)", "fts5(a /*, content= */)", "rtree(i, a, b)"),
+    *("fts5(a, tokenize=\"unicode61 separators ',content=x'\")", "fts5(a, content='t')", "fts5(a, c=t)", "dbstat"),
+    *("fts4(content='t')", "fts4(a, content='t', languageid='l', b)"),
+)
+USUAL = (
+    "content",
+    "segments",
+    "segdir",
+    "docsize",
+    "stat",
+    "data",
+    "idx",
+    "config",
+    "node",
+    "parent",
+    "rowid",
+    "other",
+)
+FILLED = {
+    "fts3": "INSERT INTO f(rowid, a) VALUES (-5, 'hello'), (7, NULL)",
+    "fts4": "INSERT INTO f(rowid, a) VALUES (-5, 'hello'), (7, x'00')",
+    "fts5": "INSERT INTO f(rowid, a) VALUES (-5, 'hello'), (7, 1.5)",
+    "rtree": "INSERT INTO f VALUES (1, 2, 3)",
+    "dbstat": "SELECT 1",
+}
+
+
+def everything(path: Path) -> dict[str, Any]:
+    """The whole schema, and the rows of what no module keeps for itself, by queries of their own."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        schema = connection.execute("SELECT type, name, tbl_name FROM sqlite_master ORDER BY type, name").fetchall()
+        ordinary = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql LIKE '%mine%' ORDER BY name"
+        ).fetchall()
+        rows = {name: connection.execute(f"SELECT rowid, * FROM {name}").fetchall() for (name,) in ordinary}
+        return {"schema": schema, **rows}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(VIRTUAL), st.sets(st.sampled_from(USUAL)), st.integers(-(2**63), 2**63 - 1))
+def test_tables_that_sound_like_those_of_a_virtual_one(virtual: str, parts: set[str], rowid: int) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = make(
+            Path(directory, "any.db"),
+            "CREATE TABLE t(mine, a, b, l); INSERT INTO t VALUES ('m', 'hello', 2, 3);"
+            f"CREATE VIRTUAL TABLE f USING {virtual};"
+            + (FILLED[virtual.partition("(")[0]] if "=t" not in virtual.replace("'", "") else "SELECT 1"),
+        )
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            for part in sorted(parts):
+                with contextlib.suppress(sqlite3.OperationalError):
+                    connection.execute(f"CREATE TABLE f_{part}(mine)")
+                    connection.execute(f"CREATE INDEX mine_{part} ON f_{part}(mine)")
+                    connection.execute(f"INSERT INTO f_{part}(rowid, mine) VALUES ({rowid}, 'mine')")
+
+        other = check_round_trip(path)
+
+        assert everything(other) == everything(path)
+
+
+def test_an_index_and_a_trigger_on_what_a_module_keeps(tmp_path: Path) -> None:
+    script = """CREATE VIRTUAL TABLE f USING fts5(a); INSERT INTO f VALUES ('x'); CREATE INDEX i ON f_content(c0);
+    CREATE TABLE log(mine); CREATE TRIGGER r AFTER INSERT ON f_content BEGIN INSERT INTO log VALUES (new.id); END"""
+    path = make(tmp_path / "a.db", script)
+
+    assert everything(check_round_trip(path)) == everything(path)
+    names = {each[1] for each in everything(check_round_trip(path, ["f"]))["schema"]}
+    assert {"f", "i", "f_content"} <= names
+    assert "log" not in names
+
+
+@pytest.mark.parametrize(
+    ("virtual", "more", "query"),
+    [
+        ("fts4(a, languageid=__langid)", "INSERT INTO f(a, __langid) VALUES ('hello', 7)", "SELECT a, __langid FROM f"),
+        (
+            "fts4(a, languageid='L')",
+            "INSERT INTO f(a, l) VALUES ('hello', 7)",
+            "SELECT a, L FROM f WHERE f MATCH 'hello' AND L = 7",
+        ),
+        ("fts4(a)", "INSERT INTO f(f) VALUES ('automerge=5')", "SELECT value FROM f_stat WHERE id = 2"),
+        ("fts3(a)", "INSERT INTO f(f) VALUES ('automerge=5')", "SELECT value FROM f_stat WHERE id = 2"),
+        ("fts3(a, content='x')", "INSERT INTO f VALUES ('hello', 'you')", "SELECT * FROM f"),
+        ("fts4(content='v')", "INSERT INTO f(f) VALUES ('rebuild')", "SELECT docid FROM f WHERE f MATCH 'seen'"),
+    ],
+)
+def test_what_a_full_text_table_has_beside_its_texts(tmp_path: Path, virtual: str, more: str, query: str) -> None:
+    script = f"CREATE VIEW v AS SELECT 1 AS rowid, 'seen' AS a; CREATE VIRTUAL TABLE f USING {virtual}; {more};"
+    path = make(tmp_path / "a.db", script)
+
+    other = check_round_trip(path)
+
+    found = []
+    for each in (path, other):
+        with contextlib.closing(sqlite3.connect(each)) as connection:
+            found.append(connection.execute(query).fetchall())
+    assert found[0] == found[1] != []
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "told"),
+    [
+        ("CREATE VIRTUAL TABLE f USING fts4(a, compress=upper, uncompress=lower)", RefusedError, "option 'compress'"),
+        (
+            "CREATE VIRTUAL TABLE f USING fts4(a); INSERT INTO f(a, __langid) VALUES ('x', 1)",
+            RefusedError,
+            "rows of 'f' have languages that it does not keep",
+        ),
+        (
+            "CREATE TABLE t(a); CREATE VIRTUAL TABLE f USING fts4(content=t); DROP TABLE t",
+            RefusedError,
+            "the table 'f' cannot be read: .*no such table",
+        ),
+        (
+            (
+                "CREATE VIRTUAL TABLE f USING fts5(a); PRAGMA writable_schema=ON; UPDATE sqlite_master "
+                "SET sql = 'CREATE VIRTUAL TABLE f USING fts5(a, tokenize=nowhere)' WHERE name = 'f'"
+            ),
+            ProgramMissingError,
+            "the table 'f' cannot be read by this SQLite: no such tokenizer",
+        ),
+    ],
+)
+def test_what_cannot_be_written_down_is_refused(tmp_path: Path, script: str, error: type[Exception], told: str) -> None:
+    path = make(tmp_path / "a.db", f"CREATE TABLE good(a); {script}")
+
+    with pytest.raises(error, match=told):
+        lines_of(path)
+
+    check_round_trip(path, ["good"])
+
+
+@pytest.mark.parametrize(
+    ("of", "hint"), [("t", "Name t, too"), ("v", "comes only with all tables. Leave out f"), ("T", "Name t, too")]
+)
+def test_the_texts_come_with_their_index_or_not_at_all(tmp_path: Path, of: str, hint: str) -> None:
+    script = (
+        "CREATE TABLE t(a); CREATE VIEW v AS SELECT rowid, a FROM t; CREATE VIRTUAL TABLE f USING fts5(a, content=%s)"
+    )
+    path = make(tmp_path / "a.db", script % of)
+
+    with pytest.raises(UsageError) as raised:
+        lines_of(path, ["f"])
+
+    assert hint in str(raised.value)
+    check_round_trip(path, ["t"])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("INSERT INTO f(f) VALUES ('rebuild')", []),
+        ("DROP TABLE t", ["the texts of f are in t, which is not there: its index is left out"]),
+        ("SELECT 1", ["the index of f is not of just the rows of t: an import makes it of all of them"]),
+        (
+            "INSERT INTO f(f) VALUES ('rebuild'); DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (3, 'z')",
+            ["the index of f is not of just the rows of t: an import makes it of all of them"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("virtual", ["fts5(a, content='t', content_rowid=id)", "fts4(a, content='t')"])
+def test_an_index_of_other_rows_is_told(tmp_path: Path, virtual: str, change: str, told: list[str]) -> None:
+    script = "CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'x'), (2, 'y')"
+    path = make(tmp_path / "a.db", f"{script}; CREATE VIRTUAL TABLE f USING {virtual}; {change}")
+
+    assert lines_of(path)[1] == told
+    check_round_trip(path)
+
+
+def test_a_null_where_none_may_be_is_told(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.db", "CREATE TABLE t(a, b, c); INSERT INTO t VALUES (1, NULL, 2), (NULL, NULL, 2)")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(
+            "PRAGMA writable_schema=ON; UPDATE sqlite_master SET sql = 'CREATE TABLE t(a, b NOT NULL, c NOT NULL)'"
+        )
+
+    data, warnings = lines_of(path)
+
+    assert len(warnings) == 1
+    assert warnings[0].startswith("the column b of t is NOT NULL and holds NULL: no import takes that")
+    with pytest.raises(rebuilt.UnbuiltError, match="NOT NULL constraint failed: t.b"):
+        build(data, tmp_path / "other.db")
+
+
+def test_statistics_that_are_left_out_are_named(tmp_path: Path) -> None:
+    path = make(tmp_path / "a.db", "CREATE TABLE t(a); CREATE INDEX i ON t(a); INSERT INTO t VALUES (1); ANALYZE")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(
+            "CREATE TABLE stat4(tbl, idx, neq, nlt, ndlt, sample); PRAGMA writable_schema=ON;"
+            "UPDATE sqlite_master SET name = 'sqlite_stat4', tbl_name = 'sqlite_stat4',"
+            "sql = 'CREATE TABLE sqlite_stat4(tbl, idx, neq, nlt, ndlt, sample)' WHERE name = 'stat4'"
+        )
+
+    data, warnings = lines_of(path)
+    export = build(data, tmp_path / "other.db")
+
+    assert warnings == ["sqlite_stat4 is left out: ANALYZE makes such statistics again"]
+    assert export.left_out == ("sqlite_stat4",)
+
+
+def said_of(script: str, path: Path) -> str:
+    make(path, script)
+    header = database.read_header(path)
+    with contextlib.closing(database.connect(path, immutable=True)) as connection:
+        schema.load(connection, header)
+        return rebuilt.rehearse(Contents(connection, header), seconds=60)
+
+
+def test_what_an_import_takes_passes_a_rehearsal(tmp_path: Path) -> None:
+    assert said_of(ODD, tmp_path / "a.db") == ""
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (
+            (
+                "CREATE VIEW v AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 3) "
+                "SELECT n AS rowid, 'w' || n AS a FROM c; CREATE VIRTUAL TABLE f USING fts5(a, content='v')"
+            ),
+            "SQLite refuses what it tells",
+        ),
+        (
+            (
+                "CREATE TABLE t(a); CREATE VIEW v AS SELECT 1; PRAGMA writable_schema=ON;"
+                "UPDATE sqlite_master SET sql = 'CREATE TEMP VIEW v AS SELECT 1' WHERE name = 'v'"
+            ),
+            "the view 'v' is not what its SQL makes",
+        ),
+    ],
+)
+def test_a_rehearsal_says_what_an_import_would(tmp_path: Path, script: str, told: str) -> None:
+    assert told in said_of(script, tmp_path / "a.db")
+    data, _warnings = lines_of(tmp_path / "a.db")
+
+    with pytest.raises(BackupDamagedError, match=told):
+        build(data, tmp_path / "other.db")
+
+
+def test_a_rehearsal_names_what_this_sqlite_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("ours", 1, lambda value: value, deterministic=True)
+        connection.executescript("CREATE TABLE t(a); INSERT INTO t VALUES (1); CREATE INDEX i ON t(ours(a))")
+    header = database.read_header(path)
+    with contextlib.closing(database.connect(path, immutable=True)) as connection:
+        schema.load(connection, header)
+        said = rebuilt.rehearse(Contents(connection, header), seconds=60)
+
+    assert "no such function: ours" in said

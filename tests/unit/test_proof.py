@@ -536,6 +536,11 @@ def test_schema_with_a_virtual_table_can_be_replayed(tmp_path: Path, virtual: st
         # Its rows are in a table of the application, whose name is a usual one.
         ("page USING fts5(body, content='page_content')", ["page_content"], ["page_data", "page_idx"]),
         ("page USING fts4(content=page_content, body)", ["page_content"], ["page_segments"]),
+        # Its options say that it has no such tables.
+        ("page USING fts3(body, content=x)", ["page_stat", "page_docsize"], ["page_content", "page_segdir"]),
+        ("page USING fts4(body, matchinfo=fts3)", ["page_docsize"], ["page_content", "page_stat"]),
+        ("page USING fts5(body, columnsize=0)", ["page_docsize"], ["page_content", "page_data"]),
+        ("page USING fts5(body /*, content= */)", ["page_node"], ["page_content", "page_data"]),
         # As SQLite reads it, and nothing in a name or a comment misleads.
         ("page/* USING rtree( */uSiNg -- USING rtree\n 'Fts5'(body)", ["page_node"], ["page_data"]),
         ("[a USING rtree(b] USING fts5(body)", ["a USING rtree(b_node"], ["a USING rtree(b_data"]),

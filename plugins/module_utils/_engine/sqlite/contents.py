@@ -106,6 +106,7 @@ class Contents:
         self._connection = connection
         self._made = makes.Made()
         self._nulls: set[tuple[str, str]] = set()
+        self._apart: tuple[Object, Object] | None = None
         self.count = 0
         self.left_out: tuple[str, ...] = ()
         self._codec = values.CODECS[header.encoding if header else "UTF-8"]
@@ -125,6 +126,21 @@ class Contents:
         """End what was not read to its end: until then the file stays open, whoever closes the connection."""
         if self._cursor is not None:
             self._cursor.close()
+
+    def check_is_whole(self) -> None:
+        """Raise unless a database can be made of what is told, as far as that can be seen."""
+        if self._apart is not None:
+            found, texts = self._apart
+            only = " That is a view, which comes only with all tables." if texts.type == VIEW else ""
+            raise UsageError(
+                f"the texts of {found.name!r} are in {texts.name!r}, which was not named.{only}",
+                hint=f"Leave out {found.name}." if only else f"Name {texts.name}, too.",
+            )
+        if len(self.objects) != self.count:
+            raise RefusedError(
+                f"its schema has {self.count} parts, and only {len(self.objects)} of them can be told.",
+                hint="Name the tables to take, and report this.",
+            )
 
     def rows(self, table: Object) -> Iterator[tuple[Any, ...]]:
         """The rows of a table in the order of their keys; a text that is none in its encoding is ``RawText``."""
@@ -197,14 +213,8 @@ class Contents:
         counted = any("autoincrement" in each.sql.lower() for each in told if each.name in self.names)
         theirs = {*self.names, *(name for name, of in self._made.by.items() if of in self.names)}
         wanted = [each for each in told if each.table in theirs and each.type in (TABLE, INDEX, VIRTUAL, MADE)]
-        for each in wanted:
-            texts = content_of(each, told)
-            if texts is not None and texts not in wanted:
-                only = " That is a view, which comes only with all tables." if texts.type == VIEW else ""
-                raise UsageError(
-                    f"the texts of {each.name!r} are in {texts.name!r}, which was not named.{only}",
-                    hint=f"Leave out {each.name}." if only else f"Name {texts.name}, too.",
-                )
+        apart = ((each, content_of(each, told)) for each in wanted)
+        self._apart = next(((each, texts) for each, texts in apart if texts is not None and texts not in wanted), None)
         return wanted + [each for each in told if each.name == SEQUENCE and counted]
 
     def _described(self, found: Object) -> Object:
@@ -251,11 +261,11 @@ class Contents:
             self.warnings.append(f"{found.name} has no texts, only an index of them, which is left out")
             return
         texts = content_of(found, objects)
-        if texts is None:
+        if texts is None and self._apart is None:
             self.warnings.append(
                 f"the texts of {found.name} are in {options.content}, which is not there: its index is left out"
             )
-        elif self._is_of_other_rows(found, texts, options):
+        elif texts is not None and self._is_of_other_rows(found, texts, options):
             self.warnings.append(
                 f"the index of {found.name} is not of just the rows of {texts.name}: an import makes it of all of them"
             )

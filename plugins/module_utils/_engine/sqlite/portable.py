@@ -70,14 +70,10 @@ class Lines:
 
     def _lines(self) -> Iterator[bytes]:
         source = self._source
+        source.check_is_whole()
         told: dict[str, Any] = {"tables": source.names} if source.names else {}
         if source.left_out:
             told["left_out"] = source.left_out
-        if len(source.objects) != source.count:
-            raise RefusedError(
-                f"its schema has {source.count} parts, and only {len(source.objects)} of them can be told.",
-                hint="Name the tables to take, and report this.",
-            )
         yield values.line({_FORMAT: VERSION, **source.settings, **told, "objects": source.count})
         for each in source.objects:
             yield values.line(_told(each))

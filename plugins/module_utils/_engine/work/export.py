@@ -246,7 +246,7 @@ class _Exporting:
         warnings = []
         for table in _tables(source):
             if table.rows is None:
-                warnings.append(self._without_rows(table, source))
+                warnings.append(self._without_rows(table))
             elif self._request.format == CSV:
                 self._store("", told.csv(table))
             else:
@@ -254,12 +254,13 @@ class _Exporting:
                 self._store(documents.file_name(table.name) + ending, told.json(table))
         return [*told.warnings, *warnings]
 
-    def _without_rows(self, table: contents.Object, source: Contents) -> str:
+    def _without_rows(self, table: contents.Object) -> str:
         """The warning that a virtual table has no rows of its own. Raises ``UsageError`` when it was asked for."""
-        texts = contents.content_of(table, source.objects)
-        where = f", its texts are in {texts.name}" if texts else ""
+        options = contents.full_text(table)
+        texts = options.content if options else ""
+        where = f", its texts are in {texts}" if texts else ""
         if table.name in self._request.tables:
-            hint = f"Name {texts.name} instead." if texts else "Name another table."
+            hint = f"Name {texts} instead." if texts else "Name another table."
             raise UsageError(f"the table {table.name!r} has no rows of its own{where}.", hint=hint)
         return f"{table.name} has no rows of its own{where}: it is left out"
 
