@@ -122,8 +122,8 @@ LONGEST_LINES = 400
 STANDARD = {
     "__future__", "abc", "argparse", "array", "base64", "collections", "concurrent", "contextlib", "ctypes",
     "dataclasses", "datetime", "difflib", "errno", "fcntl", "fnmatch", "functools", "getpass", "grp", "gzip",
-    "hashlib", "html", "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "os",
-    "pathlib", "pickle", "platform", "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal",
+    "hashlib", "html", "http", "importlib", "io", "itertools", "json", "lzma", "math", "mmap", "msvcrt", "operator",
+    "os", "pathlib", "pickle", "platform", "pwd", "re", "resource", "secrets", "select", "shlex", "shutil", "signal",
     "socket", "socketserver", "sqlite3", "ssl", "stat", "struct", "subprocess", "sys", "syslog", "tempfile",
     "threading", "time", "traceback", "types", "typing", "urllib", "uuid", "weakref", "zipfile", "zlib", "zoneinfo",
 }  # fmt: skip

@@ -11,6 +11,7 @@ again. Each thing of the schema is told, or left out by its name.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,9 +157,12 @@ class Contents:
         found = self._cursor.execute(query, only)
         count = 0
         never = tables.never_null(self._connection, table.name) if table.type == TABLE else set()
+        places = [place for place, (name, _type) in enumerate(table.columns, bool(table.rowid)) if name in never]
+        # Of one place it would give no tuple.
+        kept = operator.itemgetter(*places, places[0]) if places else None
         for row in found:
             count += 1
-            if never and None in row:
+            if kept is not None and None in kept(row):
                 self._note_nulls(table, row, never)
             yield row if self._codec == "utf-8" else tuple(_from_bytes(each, self._codec) for each in row)
         if count != table.rows:
