@@ -259,14 +259,14 @@ def test_one_that_goes_wrong_in_a_way_of_its_own_keeps_no_other_from_its_turn(
     chain: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = iter([MemoryError("no memory")])
-    right = content.check_image
+    right = content.opened
 
     def check(*given: Any, **named: Any) -> Any:
         for each in calls:
             raise each
         return right(*given, **named)
 
-    monkeypatch.setattr(content, "check_image", check)
+    monkeypatch.setattr(content, "opened", check)
     request = drill.Request(repository=chain.repository, backup="due", every_seconds=1, prove_within_seconds=1)
     found = drill.run(request)
     assert [each.outcome for each in found] == ["failed", "passed"]

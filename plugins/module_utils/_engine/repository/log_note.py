@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..system import files, places
-from ..system.errors import RefusedError, doing
-from .manifest import MALFORMED, made
+from ..system.errors import MALFORMED, RefusedError, doing
+from .manifest import made
 
 # So much of the beginning, and so much of the end, tells whether a file is still the same.
 _MARK_BYTES = 1024

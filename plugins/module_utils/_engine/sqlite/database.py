@@ -12,6 +12,7 @@ import contextlib
 import os
 import stat
 import struct
+import sys
 import urllib.parse
 import weakref
 from collections.abc import Iterator
@@ -320,6 +321,20 @@ def _opened(uri: str, busy_seconds: float) -> Connection:
         connection.close()
         raise
     return connection
+
+
+def check_opened(expected: os.stat_result) -> None:
+    """Raise ``SourceBusyError`` when SQLite, which opens by name, was led to another file. Only Linux can tell."""
+    if sys.platform != "linux":
+        return
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(f"/proc/self/fd/{each}"), expected):
+                return
+    raise SourceBusyError(
+        "another file took its place while it was opened.",
+        hint="Find out who renames files there, then run again.",
+    )
 
 
 def attach(connection: sqlite3.Connection, path: Path, name: str, *, mode: str = "ro") -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from ..system.errors import (
     StorageFailedError,
     doing,
 )
-from . import database, processes, proof, schema
+from . import database, ours, processes, proof, schema
 from .database import JOURNAL, SHM, WAL, Source
 from .library import sqlite3
 from .proof import Check
@@ -120,8 +119,10 @@ def read(
         idle = attempt == 0 and _is_idle(source)
         in_place = idle or (not unable and may_open_in_place(source, traceless=traceless))
         try:
-            aside = None if in_place else _copy_aside(source, place, deadline=deadline)
-            with _pinned(source, aside, idle=idle, deadline=deadline) as pinned:
+            with (
+                contextlib.nullcontext() if in_place else _copied_aside(source, place, deadline=deadline) as aside,
+                _pinned(source, aside, idle=idle, deadline=deadline) as pinned,
+            ):
                 result = begun(pinned)
         except (NoSpaceError, StorageFailedError):
             # A -shm cannot be made on a full disk; read without one, such a database can still be backed up.
@@ -229,9 +230,9 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, deadline: Deadlin
             with owners.acting_as_owner(path):
                 connection = database.connect(path, mode=mode, immutable=idle, busy_seconds=busy_seconds)
                 closed_first.enter_context(contextlib.closing(connection))
+                _check_opened(path)
                 _begin_when_settled(connection, source, deadline)
             schema.load(connection, source.header)
-            _check_opened(path)
             begin = time.monotonic()
             yield Pinned(connection, path, idle, begin, closed_last)
     except sqlite3.Error as error:
@@ -243,23 +244,11 @@ def _pinned(source: Source, aside: Path | None, *, idle: bool, deadline: Deadlin
 
 
 def _check_opened(path: Path) -> None:
-    """Raise ``SourceBusyError`` when SQLite, which opens by name, was led to another file. Only Linux can tell."""
-    if sys.platform != "linux":
-        return
+    """Raise ``SourceBusyError`` when SQLite was led to another file than the one that has this name."""
     with contextlib.suppress(FileNotFoundError):
-        expected = _identity(os.lstat(path))
-        for each in os.listdir("/proc/self/fd"):
-            with contextlib.suppress(OSError):
-                if _identity(os.stat(f"/proc/self/fd/{each}")) == expected:
-                    return
-        raise SourceBusyError(
-            "another file took its place while it was opened.",
-            hint="Find out who renames files there, then run again.",
-        )
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
+        with places.at(path) as (name, parent):
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        database.check_opened(status)
 
 
 def _begin_when_settled(connection: sqlite3.Connection, source: Source, deadline: Deadline) -> None:
@@ -310,6 +299,13 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
             return True
         writable = os.access(source.path.parent, os.W_OK, effective_ids=True)
         return not traceless and os.geteuid() in (0, source.status.st_uid) and writable
+
+
+@contextlib.contextmanager
+def _copied_aside(source: Source, place: Path, *, deadline: Deadline) -> Iterator[Path]:
+    """A copy, see ``_copy_aside``. SQLite writes to it whatever is done meanwhile, with the rights of who runs this."""
+    with ours.place(place, as_owner=False) as private:
+        yield _copy_aside(source, private, deadline=deadline)
 
 
 def _copy_aside(source: Source, place: Path, *, deadline: Deadline) -> Path:

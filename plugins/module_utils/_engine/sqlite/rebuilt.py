@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..system import confined, owners, places
+from ..system import confined, places
 from ..system.clock import Deadline
 from ..system.errors import BackupDamagedError, EngineError, ProgramMissingError, SourceBusyError
-from . import contents, database, makes, permits, values
+from . import contents, database, makes, ours, permits, values
 from .contents import Contents, Object
 from .library import sqlite3
 from .portable import Export
@@ -57,16 +57,14 @@ class UnbuiltError(BackupDamagedError):
 
 def build(export: Export, path: Path, *, deadline: Deadline) -> None:
     """Fill the empty private file ``path``. That it is right is the caller's to prove."""
-    with (
-        confined.bounded(deadline.seconds),
-        _explained(path),
-        contextlib.closing(database.connect(path, mode="rw")) as connection,
-    ):
-        free_bytes = shutil.disk_usage(path.parent).free - _MARGIN_BYTES
-        made = _Rebuilt(connection, export.settings, export.objects, deadline)
-        # SQLite opens by name, here for the first time; what it then has needs no name any more.
-        with owners.acting_as_owner(path):
-            made.prepare(free_bytes)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(confined.bounded(deadline.seconds))
+        stack.enter_context(_explained(path))
+        # SQLite opens by name; what it has when this ends needs no name any more.
+        with ours.rights(path.parent):
+            connection = stack.enter_context(contextlib.closing(database.connect(path, mode="rw")))
+            made = _Rebuilt(connection, export.settings, export.objects, deadline)
+            made.prepare(shutil.disk_usage(path.parent).free - _MARGIN_BYTES)
         made.run(export.tables())
     if export.settings["journal_mode"] == "wal":
         with open(places.open_regular(path, os.O_RDWR), "r+b") as file:
@@ -137,7 +135,10 @@ class _Rebuilt:
         self._own("COMMIT")
 
     def prepare(self, most_bytes: int) -> None:
-        """Set the new file up. It never takes more than ``most_bytes``."""
+        """Make the settings, and have the file locked for good, so that nothing beside it is ever looked at.
+
+        It never takes more than ``most_bytes``.
+        """
         settings = self._settings
         page_size = settings["page_size"]
         for setting in (
@@ -157,6 +158,8 @@ class _Rebuilt:
             f"max_page_count={max(1, most_bytes // page_size)}",
         ):
             self._connection.execute(f"PRAGMA {setting}").fetchall()
+        # With the first read comes the look for a journal, and the lock that stays.
+        self._connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
 
     def _make_all(self, objects: Iterable[Object]) -> None:
         for each in objects:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import io
 import mmap
 import os
 import time
@@ -19,10 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, TypeVar
 
-from ..system import files
+from ..system import files, places
 from ..system.clock import Deadline
 from ..system.errors import SourceBusyError, SourceCorruptError, StorageFailedError, doing
-from . import database, pin, schema, wal
+from . import database, ours, pin, wal
 from .database import SHM, WAL, Source
 from .library import sqlite3
 from .pin import Pinned
@@ -92,7 +93,7 @@ class CopiedSnapshot(Snapshot):
 
     def __init__(self, path: Path, *, pinned_seconds: float, writers_waited: bool, corruption: str = "") -> None:
         self._path = path
-        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the snapshot
+        self._file: BinaryIO = places.reading(path)
         self.header = database.parse_header(self._file.read(database.HEADER_BYTES))
         self.image_bytes = os.fstat(self._file.fileno()).st_size
         self.page_size = self.header.page_size if self.header else 0
@@ -104,10 +105,10 @@ class CopiedSnapshot(Snapshot):
         self.held = False
         self.corruption = corruption
         self.connection = None
+        self._closed_first = contextlib.ExitStack()
         if not corruption:
             try:
-                self.connection = database.connect(path, immutable=True)
-                schema.load_of_copy(self.connection, self.header)
+                self.connection = self._closed_first.enter_context(ours.looking(path))
             except sqlite3.Error as error:
                 raise database.from_sqlite_error(error, path) from error
 
@@ -128,8 +129,7 @@ class CopiedSnapshot(Snapshot):
         return data
 
     def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
+        self._closed_first.close()
         self._file.close()
         files.remove_file(self._path)
 
@@ -226,7 +226,10 @@ def use(
     if in_place:
         done = pin.read(source, directory, work_in_place, deadline=deadline, traceless=traceless)
     if done is None:
-        with take(source, directory, deadline=deadline, progress=progress, traceless=traceless) as image:
+        with (
+            ours.place(directory) as place,
+            take(source, place, deadline=deadline, progress=progress, traceless=traceless) as image,
+        ):
             done = (work(image),)
     return done[0]
 
@@ -306,10 +309,10 @@ def take(
 def _keep_header(pinned: Pinned, image: Path) -> None:
     """Put back what SQLite sets anew in the header of a copy, so that this is the same image as the file itself."""
     header = files.read_exactly(pinned.open(), database.HEADER_BYTES)
-    with open(image, "r+b") as copy:
+    with io.FileIO(places.open_regular(image, os.O_RDWR), "r+") as copy:
         for begin, end in _SET_ANEW:
             copy.seek(begin)
-            copy.write(header[begin:end])
+            files.write_all(copy, header[begin:end])
 
 
 def salvage(source: Source, directory: Path, *, corruption: str, deadline: Deadline) -> Snapshot:
@@ -337,7 +340,7 @@ def _copy(connection: sqlite3.Connection, image: Path, *, deadline: Deadline, pr
             progress(total - remaining, total)
 
     (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-    with contextlib.closing(database.connect(image, mode="rw")) as copy:
+    with ours.rights(image.parent), contextlib.closing(database.connect(image, mode="rw")) as copy:
         copy.execute("PRAGMA synchronous=OFF")
         copy.execute("PRAGMA journal_mode=OFF")
         connection.backup(copy, pages=max(1, _STEP_BYTES // page_size), progress=on_step, sleep=_BUSY_SLEEP_SECONDS)

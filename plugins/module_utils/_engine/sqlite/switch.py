@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..system import clock, files, locks, owners, places
 from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, doing
-from . import database, journal, processes, schema
+from . import database, journal, ours, processes, schema
 from .database import JOURNAL, SHM, WAL
 from .library import sqlite3
 from .workplace import INCOMING, MARK, NAMES, SAVING, UNDO, workplace_of
@@ -314,15 +314,27 @@ def _folded(path: Path, scratch: Path) -> Path | None:
     Only a verdict on its content means that. A disk that is full, or fails, is an error.
     """
     files.create_directory(scratch)
-    copy = scratch / path.name
-    for suffix in ("", WAL, JOURNAL):
-        side = database.sidecar(path, suffix)
-        if side.exists():
-            files.copy_private(side, database.sidecar(copy, suffix), alone=bool(suffix))
-            if suffix == JOURNAL:
-                journal.make_plain(database.sidecar(copy, suffix), side)
+    folded = scratch / path.name
+    with ours.place(scratch) as place:
+        copy = place / path.name
+        for suffix in ("", WAL, JOURNAL):
+            side = database.sidecar(path, suffix)
+            if side.exists():
+                files.copy_private(side, database.sidecar(copy, suffix), alone=bool(suffix))
+                if suffix == JOURNAL:
+                    journal.make_plain(database.sidecar(copy, suffix), side)
+        if not _is_folded(copy, path):
+            return None
+        if copy != folded:
+            files.copy_private(copy, folded)
+    owners.copy_attributes(path, folded)
+    return folded
+
+
+def _is_folded(copy: Path, path: Path) -> bool:
+    """Let SQLite fold the sidecars of ``copy``, which is of ``path``, into it; whether it can read them."""
     try:
-        with contextlib.closing(database.connect(copy, mode="rw")) as connection:
+        with ours.rights(copy.parent), contextlib.closing(database.connect(copy, mode="rw")) as connection:
             # Without a -shm, of which SQLite could only say that something is wrong with the disk when it is full.
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             # Which takes a hot journal back. What cannot be parsed of the schema would keep SQLite from a checkpoint.
@@ -333,11 +345,8 @@ def _folded(path: Path, scratch: Path) -> Path | None:
         if isinstance(failure, (NoSpaceError, StorageFailedError)):
             with doing(f"Cannot fold the log of {path} into a copy of it"):
                 raise failure from error
-        return None
-    if _has_sidecars(copy):
-        return None
-    owners.copy_attributes(path, copy)
-    return copy
+        return False
+    return not _has_sidecars(copy)
 
 
 def _place(dest: Path, new: Path, scratch: Path, *, keep: bool = False) -> None:

@@ -52,12 +52,40 @@ def acting_as_owner(path: Path) -> Iterator[None]:
         return
     with places.at(path) as (name, parent):
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    with _acting_as(status, path):
+        yield
+
+
+@contextlib.contextmanager
+def acting_in(directory: Path) -> Iterator[bool]:
+    """Let root open by name in the block what is in ``directory``, where others can change names, as its owner.
+
+    These are the rights of the whole process: no other thread may use a file meanwhile. Yields whether no name there
+    can lead to what only root may use: that is so, or only root can change names, or this is not root. Else root is
+    root in the block: in the volumes of containers, where the owner may not come, or where a directory of root's lies
+    in one of others.
+    """
+    status = places.if_of_others(directory)
+    if status is None:
+        yield True
+    else:
+        with _acting_as(status, directory / "any"):
+            yield os.geteuid() != 0
+
+
+@contextlib.contextmanager
+def _acting_as(status: os.stat_result, path: Path) -> Iterator[None]:
+    """Have the rights of the owner in ``status`` for the block; root stays root if that one may not come to ``path``."""
     before = os.getegid(), os.getgroups()
     try:
-        with contextlib.suppress(PermissionError):
+        try:
             _become(status)
             if not _may_come(path):
                 os.seteuid(0)
+        except OSError as error:
+            if error.errno not in CANNOT_BE_GIVEN:
+                raise
+            os.seteuid(0)
         yield
     finally:
         os.seteuid(0)

@@ -133,6 +133,21 @@ def is_directory(path: Path) -> bool:
         return False
 
 
+def if_of_others(path: Path) -> os.stat_result | None:
+    """The status of the directory ``path`` when others than root can change what names on the way, or in it, lead to.
+
+    What is above the first directory of theirs only root can change, so nobody can hide that there is one. None else,
+    and for whoever is not root: the kernel keeps the rules then.
+    """
+    if sys.platform == "win32" or os.geteuid() != 0:
+        return None
+    with _way(Path(os.getcwd(), path)) as way:
+        if not way.exists:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+        way.check_leaders(path)
+        return os.fstat(way.here) if way.is_of_others else None
+
+
 @contextlib.contextmanager
 def directory(path: Path) -> Iterator[int | None]:
     """A descriptor of the directory ``path`` for the block, when this is root; else None, and names must do.
@@ -182,7 +197,7 @@ class _Way:
     """Where a walk is: a descriptor ``here``, the ``names`` that led to it, none of them a link.
 
     ``leaders`` are the users but root whose links were followed. Where the last name is missing, ``here`` is its
-    directory.
+    directory. ``is_of_others`` when others than root can change one of the directories.
     """
 
     def __init__(self, anchor: str) -> None:
@@ -191,10 +206,17 @@ class _Way:
         self.leaders: set[int] = set()
         self.links = 0
         self.exists = True
+        self.is_of_others = False
+        # Who owns that has everything. In a namespace without the host's root it is nobody, like all that is root's.
+        self._trusted = {0, os.fstat(self.here).st_uid}
 
     def enter(self, name: str, following: int) -> None:
         os.close(self.here)
         self.here = following
+        status = os.fstat(following)
+        shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
+        if stat.S_ISDIR(status.st_mode) and (shared or status.st_uid not in self._trusted):
+            self.is_of_others = True
         self.names = self.names[:-1] if name == ".." else [*self.names, name]
 
     def follow(self, name: str, link: int, path: Path) -> list[str]:

@@ -13,11 +13,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import locks
-from .errors import EngineError, doing
+from . import locks, places
+from .errors import EngineError, RefusedError, doing
 
 PREFIX = "sqlite-backup-scratch-"
 _LOCK = "lock"
+_USUAL = ("/tmp", "/var/tmp")  # noqa: S108 - with a name that nobody can foresee
 # Younger than that, its run has perhaps not locked it yet.
 _SETTLED_SECONDS = 60.0
 
@@ -25,7 +26,7 @@ _SETTLED_SECONDS = 60.0
 @contextlib.contextmanager
 def directory(top: Path | None = None) -> Iterator[Path]:
     """A new private directory in ``top``, for the block; None is among the temporary files."""
-    top = Path(tempfile.gettempdir()) if top is None else top
+    top = _temporary() if top is None else top
     _remove_leftovers(top)
     path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=top))
     try:
@@ -35,6 +36,20 @@ def directory(top: Path | None = None) -> Iterator[Path]:
             yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    """Where temporary files are. For root it is where nobody else can put something in the place of one."""
+    places_of_them = [Path(tempfile.gettempdir()), *map(Path, _USUAL)]
+    found = (each for each in places_of_them if each.is_dir() and places.if_of_others(each) is None)
+    top = next(found, None)
+    if top is None:
+        raise RefusedError(
+            f"others than root can change what is in {places_of_them[0]}.",
+            action="Cannot make room for temporary files",
+            hint="Set TMPDIR to a directory of root's.",
+        )
+    return top
 
 
 def _remove_leftovers(top: Path) -> None:

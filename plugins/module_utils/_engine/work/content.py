@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..sqlite import database, proof, schema
+from ..sqlite import ours, proof
 from ..sqlite.library import sqlite3
 from ..sqlite.proof import Check, Proof
 from ..system.errors import EngineError, ProgramMissingError, ProofFailedError
@@ -38,19 +38,23 @@ def expected(given: Options, level: str) -> Expectations:
     return Expectations(level, given["expect_tables"], given["assertions"])
 
 
-def check_image(path: Path, expected: Expectations, proven: Proof | None, *, structure: bool = True) -> list[Check]:
-    """The checks of an image that nobody else uses. ``proven`` is what it must hold, compared at the level full.
+@contextlib.contextmanager
+def opened(
+    path: Path, expected: Expectations, proven: Proof | None, *, structure: bool = True
+) -> Iterator[Callable[[], list[Check]]]:
+    """What makes the checks of an image that nobody else uses; open already, see ``ours.looking``.
 
-    Without ``structure`` SQLite's own check is left out: the very same bytes passed it, or are known to be corrupt.
+    ``proven`` is what it must hold, compared at the level full. Without ``structure`` SQLite's own check is left out:
+    the very same bytes passed it, or are known to be corrupt.
     """
-    checks: list[Check] = []
-    header = database.read_header(path)
-    with contextlib.closing(database.connect(path, immutable=True)) as connection:
-        schema.load_of_copy(connection, header)
-        if proven is not None and structure and expected.level == "full":
-            checks.extend(proof.check_rows(connection, proven))
-        checks.extend(check(connection, expected, structure=structure))
-    return checks
+    with ours.looking(path) as connection:
+
+        def checks() -> list[Check]:
+            rows = proven is not None and structure and expected.level == "full"
+            found = proof.check_rows(connection, proven) if rows and proven is not None else []
+            return [*found, *check(connection, expected, structure=structure)]
+
+        yield checks
 
 
 def check(connection: sqlite3.Connection, expected: Expectations, *, structure: bool = True) -> list[Check]:

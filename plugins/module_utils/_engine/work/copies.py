@@ -15,7 +15,7 @@ from typing import Any
 
 from ..repository import manifest, published
 from ..repository.published import Backup
-from ..system import files, owners, scratch
+from ..system import files, places, scratch
 from ..system.errors import BackupDamagedError, RefusedError, doing
 from ..targets.address import Address
 from ..targets.transport import Transport
@@ -149,11 +149,11 @@ class Room:
 
 @contextlib.contextmanager
 def workroom(repository: Path) -> Iterator[Room]:
-    """For the block. It is elsewhere when the repository belongs to another user than root, who runs this.
+    """For the block. It is elsewhere when others than root, who runs this, can change what is in the repository.
 
     Programs that carry files follow names, and that user may put anything under any name there.
     """
-    inside = all(owners.other_owner(each) is None for each in (repository, repository.parent))
+    inside = places.if_of_others(repository) is None
     with scratch.directory(repository if inside else None) as path:
         yield Room(path, inside)
 

@@ -21,7 +21,7 @@ from ..repository.repository import Repository
 from ..sqlite import proof
 from ..sqlite.proof import Check
 from ..sqlite.snapshot import Progress
-from ..system import clock, files, scratch
+from ..system import clock, files, places, scratch
 from ..system.clock import Phases
 from ..system.errors import (
     BackupDamagedError,
@@ -91,7 +91,7 @@ def _check_scratch(place: Path) -> None:
     if os.name == "nt":
         return
     others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX
-    if others or status.st_uid not in (0, os.geteuid()):
+    if others or status.st_uid not in (0, os.geteuid()) or places.if_of_others(place) is not None:
         raise RefusedError(
             f"others can change what is in {place}.",
             hint="Name a directory in scratch_dir that belongs to the user who runs this, with mode 0700.",
@@ -236,7 +236,8 @@ class _Job:
         with self.phases.phase("prove"):
             backup = repository.find(drill.backup)
             proven = examination.proof_of(backup, request.keys)
-            drill.checks.extend(content.check_image(dest, request.expectations, proven))
+            with content.opened(dest, request.expectations, proven) as check:
+                drill.checks.extend(check())
         drill.error = content.failure(drill.checks, f"The backup {drill.backup}", BackupDamagedError)
 
     def _judge(self) -> None:

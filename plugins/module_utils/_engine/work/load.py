@@ -14,7 +14,7 @@ from typing import Any
 from ..repository.repository import Repository
 from ..sealed import encryption, recognized
 from ..sealed.encryption import Keys
-from ..sqlite import contents, database, pin, portable, proof, rebuilt, schema, switch
+from ..sqlite import contents, database, ours, pin, portable, proof, rebuilt, switch
 from ..sqlite.contents import Contents
 from ..sqlite.database import Connection, Header
 from ..sqlite.library import sqlite3
@@ -172,12 +172,7 @@ class _Importing:
         place = switch.workplace(dest, timeout_seconds=self._request.lock_timeout_seconds, warnings=warnings)
         with interrupts.Shield() as shield, place as directory:
             made = directory / "restored"
-            files.write_private(made, b"")
-            with recognized.opened(self._request.source, self._request.keys) as stream:
-                export = portable.Export(stream)
-                self._rebuild(export, made)
-            outcome = _outcome(export, dest, changed=True)
-            outcome.checks = self._prove(made, export)
+            outcome = self._made(made)
             if dest.exists():
                 owners.copy_attributes(dest, made)
             files.sync_file(made)
@@ -189,6 +184,20 @@ class _Importing:
         outcome.warnings.extend([*warnings, *_doubts(outcome.checks)])
         if shield.caught:
             outcome.warnings.append("a signal to stop came when everything was done already")
+        return outcome
+
+    def _made(self, path: Path) -> Outcome:
+        """Make the new file ``path``, and prove it."""
+        with ours.place(path.parent) as place:
+            made = place / path.name
+            files.write_private(made, b"")
+            with recognized.opened(self._request.source, self._request.keys) as stream:
+                export = portable.Export(stream)
+                self._rebuild(export, made)
+            outcome = _outcome(export, self._dest, changed=True)
+            outcome.checks = self._prove(made, export)
+            if made != path:
+                files.copy_private(made, path)
         return outcome
 
     def _rebuild(self, export: portable.Export, made: Path) -> None:
@@ -203,10 +212,7 @@ class _Importing:
         """Raises unless the new file is sound, and tells the same content as the export, line by line."""
         header = database.read_header(made)
         try:
-            with contextlib.ExitStack() as stack:
-                with owners.acting_as_owner(made):
-                    connection = stack.enter_context(contextlib.closing(database.connect(made, immutable=True)))
-                    schema.load(connection, header)
+            with ours.looking(made) as connection:
                 checks = proof.check_structure(connection, "quick")
                 found = _digest(connection, header, export, self._deadline)
         except sqlite3.Error as error:

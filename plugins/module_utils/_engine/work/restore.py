@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def _undo(request: Request, dest: Path, *, dry_run: bool) -> Outcome:
         undo_set = switch.newest_undo_set(dest)
         if not (undo_set / dest.name).exists():
             raise RefusedError(
-                f"{undo_set} holds only {sorted(each.name for each in undo_set.iterdir())}.",
+                f"{undo_set} holds only {sorted(places.names(undo_set))}.",
                 hint="There was no database before that restore; remove it by hand if that is meant.",
             )
         if not request.force:
@@ -248,7 +248,8 @@ class _Staging:
 
     def prove(self, written: image.Written) -> Sequence[Check]:
         """Raises unless the image is the right one, and as it is expected to be."""
-        found = image.prove(self.links[-1], written, lambda: self._check(written.path))
+        with self._opened(written.path) as check:
+            found = image.prove(self.links[-1], written, check)
         failed = sorted((each for each in found if each.outcome == proof.FAILED), key=_is_expectation)
         if failed:
             also = _ALL_THE_SAME if _is_expectation(failed[0]) else ""
@@ -284,12 +285,13 @@ class _Staging:
         )
         return _not_given(origin.owner, origin.group, right, request)
 
-    def _check(self, staged: Path) -> Sequence[Check]:
+    def _opened(self, staged: Path) -> contextlib.AbstractContextManager[Callable[[], Sequence[Check]]]:
+        """What makes the checks of the image."""
         expected, document = self.request.expected, self.document
         known = document.suspect or not document.image.bytes or (expected.level == "quick" and _has_passed(document))
         if known and not expected.about_content:
-            return []
-        return content.check_image(staged, expected, self.expected, structure=not known)
+            return contextlib.nullcontext(list)
+        return content.opened(staged, expected, self.expected, structure=not known)
 
 
 def _is_expectation(check: Check) -> bool:
@@ -329,8 +331,8 @@ def _compare_installed(dest: Path, document: Manifest) -> None:
     """Open the live database again: it must have the size of the image and SQLite must be able to read it."""
     try:
         with places.reading(dest) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes != document.image.bytes:
+            status = os.fstat(file.fileno())
+        if status.st_size != document.image.bytes:
             raise ProofFailedError("the file in place has another size.", hint="The old content was put back.")
         if document.image.bytes and not document.suspect:
             with contextlib.ExitStack() as stack:
@@ -338,6 +340,7 @@ def _compare_installed(dest: Path, document: Manifest) -> None:
                 stack.enter_context(confined.bounded(_LOOK_SECONDS))
                 stack.enter_context(owners.acting_as_owner(dest))
                 connection = stack.enter_context(contextlib.closing(database.connect(dest, immutable=True)))
+                database.check_opened(status)
                 _read_twice(connection)
     except OSError:
         with doing(step="cannot read the file in place"):

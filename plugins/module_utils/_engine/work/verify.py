@@ -212,5 +212,6 @@ def _restored_checks(
     proven = examination.proof_of(backup, keys)
 
     written = image.write_image(links, restored, keys, progress=progress)
-    found = image.prove(backup, written, lambda: content.check_image(restored, expected, proven))
+    with content.opened(restored, expected, proven) as check:
+        found = image.prove(backup, written, check)
     return [Check("image", proof.PASSED, f"SHA-256 {document.image.sha256}"), *found]
