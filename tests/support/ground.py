@@ -88,6 +88,8 @@ class Ground:
         child = os.fork()
         if not child:
             try:
+                # Root may be somebody else just now.
+                os.seteuid(0)
                 os.setgroups([])
                 os.setgid(processes.NOBODY)
                 os.setuid(processes.NOBODY)

@@ -18,6 +18,7 @@ from pathlib import Path
 from ..system import owners, places, scratch
 from ..system.errors import RefusedError
 from . import database, schema
+from .library import sqlite3
 
 
 @contextlib.contextmanager
@@ -56,10 +57,13 @@ def looking(path: Path) -> Iterator[database.Connection]:
     with places.reading(path, alone=False) as file:
         status, start = os.fstat(file.fileno()), file.read(database.HEADER_BYTES)
     with contextlib.ExitStack() as stack:
-        with owners.acting_in(path.parent) as harmless:
-            # Nothing is locked, and nothing beside it looked at: what is open now is all that will be.
-            connection = stack.enter_context(contextlib.closing(database.connect(path, immutable=True)))
-            if not harmless:
-                database.check_opened(status)
-            schema.load_of_copy(connection, database.parse_header(start))
+        try:
+            with owners.acting_in(path.parent) as harmless:
+                # Nothing is locked, and nothing beside it looked at: what is open now is all that will be.
+                connection = stack.enter_context(contextlib.closing(database.connect(path, immutable=True)))
+                if not harmless:
+                    database.check_opened(status)
+                schema.load_of_copy(connection, database.parse_header(start))
+        except sqlite3.Error as error:
+            raise database.from_sqlite_error(error, path) from error
         yield connection

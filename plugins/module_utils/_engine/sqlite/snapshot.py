@@ -107,10 +107,7 @@ class CopiedSnapshot(Snapshot):
         self.connection = None
         self._closed_first = contextlib.ExitStack()
         if not corruption:
-            try:
-                self.connection = self._closed_first.enter_context(ours.looking(path))
-            except sqlite3.Error as error:
-                raise database.from_sqlite_error(error, path) from error
+            self.connection = self._closed_first.enter_context(ours.looking(path))
 
     @property
     def pinned_seconds(self) -> float:

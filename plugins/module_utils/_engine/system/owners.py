@@ -75,7 +75,7 @@ def acting_in(directory: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def _acting_as(status: os.stat_result, path: Path) -> Iterator[None]:
-    """Have the rights of the owner in ``status`` for the block; root stays root if that one may not come to ``path``."""
+    """Have the rights of the owner in ``status`` for the block; root stays root if that one cannot come to ``path``."""
     before = os.getegid(), os.getgroups()
     try:
         try:

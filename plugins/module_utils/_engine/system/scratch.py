@@ -40,16 +40,16 @@ def directory(top: Path | None = None) -> Iterator[Path]:
 
 def _temporary() -> Path:
     """Where temporary files are. For root it is where nobody else can put something in the place of one."""
-    places_of_them = [Path(tempfile.gettempdir()), *map(Path, _USUAL)]
-    found = (each for each in places_of_them if each.is_dir() and places.if_of_others(each) is None)
-    top = next(found, None)
-    if top is None:
-        raise RefusedError(
-            f"others than root can change what is in {places_of_them[0]}.",
-            action="Cannot make room for temporary files",
-            hint="Set TMPDIR to a directory of root's.",
-        )
-    return top
+    wanted = tempfile.gettempdir()
+    for each in map(Path, (wanted, *_USUAL)):
+        # What is missing is for whoever makes something there to say.
+        if not each.is_dir() or places.if_of_others(each) is None:
+            return each
+    raise RefusedError(
+        f"others than root can change what is in {wanted}.",
+        action="Cannot make room for temporary files",
+        hint="Set TMPDIR to a directory of root's.",
+    )
 
 
 def _remove_leftovers(top: Path) -> None:
