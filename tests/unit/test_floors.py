@@ -96,10 +96,9 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sqlite": (
         ("rebuilt",),
         ("documents", "portable"),
-        ("contents", "script"),
-        ("makes", "part", "snapshot"),
-        ("difference", "permits", "pin", "tables"),
-        ("proof", "switch"),
+        ("contents", "part", "snapshot"),
+        ("difference", "permits", "pin", "switch", "tables"),
+        ("ours", "proof"),
         ("processes", "schema", "search"),
         ("database", "urls"),
         ("bugs", "dotenv", "journal", "library", "values", "virtual", "wal", "workplace"),

@@ -317,3 +317,55 @@ def test_mode_in_a_repository_of_another_user_opens_no_file_of_roots(theirs: Pat
     status = dest.stat()
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
     assert "could not be given to" in outcome.warnings[0]
+
+
+# --- what SQLite opens by name in a directory of others ---------------------------------------------------------------
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_root_has_the_rights_of_the_owner_of_the_directory(theirs: Path) -> None:
+    """Also for a file of root's that the user moved there: its owner says nothing of who changes its name."""
+    path, secret = theirs / "roots", theirs.parent / "secret"
+    for each in (path, secret):
+        each.touch(mode=0o600)
+    before = os.geteuid(), os.getegid(), os.getgroups()
+    with owners.acting_in(theirs) as harmless:
+        assert harmless
+        assert os.geteuid() == processes.NOBODY
+        for each in (path, secret):
+            with pytest.raises(PermissionError):
+                each.read_bytes()
+    assert (os.geteuid(), os.getegid(), os.getgroups()) == before
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_root_stays_root_where_only_root_changes_names(tmp_path: Path) -> None:
+    with owners.acting_in(tmp_path) as harmless:
+        assert (harmless, os.geteuid()) == (True, 0)
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize("why", ["a directory of root's in it", "a closed one above", "a group may change it"])
+def test_it_is_said_where_the_rights_of_the_owner_cannot_be_had(theirs: Path, why: str) -> None:
+    path = theirs
+    if why == "a directory of root's in it":
+        path = theirs / "roots"
+        path.mkdir()
+    elif why == "a closed one above":
+        theirs.parent.chmod(0o700)
+    else:
+        os.chown(theirs, 0, processes.NOBODY)
+        theirs.chmod(0o775)
+    with owners.acting_in(path) as harmless:
+        assert (harmless, os.geteuid()) == (False, 0)
+
+
+def test_who_is_not_root_is_that_user_everywhere(tmp_path: Path) -> None:
+    with limits.unprivileged():
+        before = os.geteuid() if hasattr(os, "geteuid") else 0
+        with owners.acting_in(tmp_path) as harmless:
+            assert harmless
+            assert (os.geteuid() if hasattr(os, "geteuid") else 0) == before

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 from support import limits, processes
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no such links and fifos")
+_NEW_USERS = 0x10000000
 WITHOUT_PATHS = 0
 """Where the system cannot open a link itself, as on macOS."""
 
@@ -217,3 +220,83 @@ def test_walk_leaves_nothing_open(ground: Path, opens_links: bool) -> None:
                 assert stat.S_ISDIR(os.fstat(known).st_mode)
                 assert open_descriptors() == before + 1
     assert open_descriptors() == before
+
+
+def made(path: Path, owner: int = 0, mode: int = 0o755) -> Path:
+    """A directory."""
+    path.mkdir()
+    os.chown(path, owner, 0)
+    path.chmod(mode)
+    return path
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.parametrize(
+    ("owner", "mode", "expected"),
+    [
+        (0, 0o755, False),
+        (0, 0o1777, False),
+        (0, 0o775, True),
+        (0, 0o757, True),
+        (processes.NOBODY, 0o700, True),
+        # Its owner can change it all the same.
+        (processes.NOBODY, 0o1777, True),
+    ],
+)
+@pytest.mark.parametrize("below", [False, True])
+def test_directory_is_of_others_when_they_can_change_it_or_one_above(
+    owner: int, mode: int, expected: bool, below: bool
+) -> None:
+    """Whoever can change one above puts any other in its place."""
+    with processes.open_directory() as top:
+        path = made(top / "a", owner, mode)
+        path = made(path / "b") if below else path
+        status = places.if_of_others(path)
+        assert (status is not None) == expected
+        assert status is None or os.path.samestat(status, path.stat())
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_directory_behind_the_links_of_a_user_is_of_others(ground: Path) -> None:
+    assert places.if_of_others(link(ground / "theirs" / "link", ".")) is not None
+    with pytest.raises(RefusedError):
+        places.if_of_others(link(ground / "theirs" / "astray", "../roots"))
+    with pytest.raises(FileNotFoundError):
+        places.if_of_others(ground / "theirs" / "missing")
+
+
+@pytest.mark.root
+@processes.needs_root
+def test_who_is_not_root_needs_no_such_look(ground: Path) -> None:
+    with limits.unprivileged():
+        assert places.if_of_others(ground / "theirs") is None
+
+
+@pytest.mark.root
+@processes.needs_root
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has namespaces of users")
+def test_where_the_host_has_no_root_its_directories_are_nobodys_and_not_of_others(ground: Path) -> None:
+    """As in a namespace of users that root of the host is not in: what is root's is nobody's there, and so is /."""
+    unshared, mapped = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        code = 2
+        with contextlib.suppress(BaseException):
+            if ctypes.CDLL(None).unshare(_NEW_USERS) == 0:
+                os.write(unshared[1], b".")
+                os.read(mapped[0], 1)
+                os.setuid(0)
+                code = int(places.if_of_others(ground) is not None)
+        os._exit(code)
+    os.close(unshared[1])
+    if os.read(unshared[0], 1):
+        Path(f"/proc/{child}/uid_map").write_text("0 12345 1\n")
+        os.write(mapped[1], b".")
+    for each in (unshared[0], *mapped):
+        os.close(each)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == 2:
+        pytest.skip("no such namespace can be made here")
+    assert code == 0

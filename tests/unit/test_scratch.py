@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import scratch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import RefusedError
 from support import processes
 
 LONG_AGO = time.time() - 3600
@@ -103,3 +104,22 @@ def test_directory_that_somebody_else_removed_is_no_failure(top: Path) -> None:
     """Some hosts clear their temporary files while programs run."""
     with scratch.directory() as path:
         shutil.rmtree(path)
+
+
+@processes.needs_root
+@pytest.mark.root
+def test_root_makes_it_where_nobody_else_can_put_something_in_its_place(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable of a user's, as after sudo, can say otherwise."""
+    theirs = top / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, processes.NOBODY, processes.NOBODY)
+    monkeypatch.setattr(tempfile, "tempdir", str(theirs))
+    monkeypatch.setattr(scratch, "_USUAL", (str(top),))
+    with scratch.directory() as path:
+        assert path.parent == top
+    monkeypatch.setattr(scratch, "_USUAL", (str(theirs),))
+    with pytest.raises(RefusedError, match="others than root can change") as caught, scratch.directory():
+        pass
+    assert caught.value.code == 18

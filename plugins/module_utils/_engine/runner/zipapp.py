@@ -254,7 +254,10 @@ def _replace(path: Path, data: bytes) -> None:
         with files.create_private(temporary) as file:
             files.write_all(file, data)
             # Everybody may run what everybody can read; umask does not matter.
-            os.chmod(temporary, MODE)
+            if hasattr(os, "fchmod"):
+                os.fchmod(file.fileno(), MODE)
+            else:
+                os.chmod(temporary, MODE)
             os.fsync(file.fileno())
         files.move_file(temporary, path)
     except BaseException:
