@@ -74,7 +74,7 @@ options:
       - The directory for what is restored. It needs room for the database, and with O(target) for its backups, too.
         Nobody but its owner may write there, or its sticky bit must be set. What a killed run left there is removed by
         the next one.
-      - The default is that for temporary files.
+      - The default is that for temporary files; for root, one in which only root can change names.
     type: path
 seealso:
   - module: sqliteops.backup.sqlite_restore

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.database import SIDECARS
@@ -82,6 +84,30 @@ IN_REPOSITORY = {
     "os.symlink(roots, repository)",
 }
 """In the repository, which is the user's, too."""
+
+
+LEAVE_LOG = """
+import sqlite3
+try:
+    connection = sqlite3.connect(theirs / 'agent.db', timeout=0.1)
+    connection.execute('PRAGMA journal_mode=wal')
+    connection.execute("INSERT INTO item(name) VALUES ('in the log')")
+    connection.commit()
+except sqlite3.Error:
+    pass
+os._exit(0)
+"""
+"""A commit that is nowhere but in the log of a database of which nobody has it open."""
+
+
+def journal_naming(path: Path) -> bytes:
+    """A journal without pages that ends with the name of a super-journal, which is removed when it is rolled back.
+
+    https://www.sqlite.org/fileformat2.html#the_rollback_journal
+    """
+    magic, name = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", os.fsencode(path)
+    begin = (magic + struct.pack(">IIIII", 0, 1234, 1, 512, 4096)).ljust(512, b"\0")
+    return begin + struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
 
 
 def row(trick: str, codes: dict[str, int]) -> str:

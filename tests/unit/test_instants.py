@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import export, load, restore
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work.content import Expectations
-from support import databases, processes
+from support import databases, processes, tricks
 from support.ground import Ground, check_roots_are_untouched, outcome_of
 
 pytestmark = [pytest.mark.root, processes.needs_root]
@@ -40,14 +39,6 @@ TRICKS = {
     "a journal beside it names a file of root's": "shutil.copyfile(theirs / 'journal', f'{path}-journal')",
 }
 WHOLE = f"top = theirs / path.relative_to(theirs).parts[0]; top.rename({GONE}); os.symlink(roots / 'alike', top)"
-COMMIT = """
-import sqlite3
-connection = sqlite3.connect(theirs / 'agent.db')
-connection.execute('PRAGMA journal_mode=wal')
-connection.execute("INSERT INTO item(name) VALUES ('in the log')")
-connection.commit()
-os._exit(0)
-"""
 PORTABLE: dict[str, Any] = {
     "compression": "none",
     "compression_level": None,
@@ -59,16 +50,6 @@ PORTABLE: dict[str, Any] = {
     "force": True,
     "repository": None,
 }
-
-
-def journal_naming(path: Path) -> bytes:
-    """A journal without pages that ends with the name of a super-journal, which is removed when it is rolled back.
-
-    https://www.sqlite.org/fileformat2.html#the_rollback_journal
-    """
-    magic, name = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7", os.fsencode(path)
-    begin = (magic + struct.pack(">IIIII", 0, 1234, 1, 512, 4096)).ljust(512, b"\0")
-    return begin + struct.pack(">I", 2**30 // 4096 + 1) + name + struct.pack(">II", len(name), sum(name)) + magic
 
 
 @pytest.fixture
@@ -83,7 +64,7 @@ def make_ground() -> Iterator[Callable[..., Ground]]:
                 databases.crashed_wal(path, rows=ROWS_OF_ROOTS - 1)
             databases.make(ground.roots / "plain.db", rows=ROWS_OF_ROOTS, journal_mode="delete")
             write_out(ground)
-            ground.play(f"(theirs / 'journal').write_bytes({journal_naming(ground.roots / 'secret')!r})")
+            ground.play(f"(theirs / 'journal').write_bytes({tricks.journal_naming(ground.roots / 'secret')!r})")
             ground.before = ground.state()
             return ground
 
@@ -101,7 +82,7 @@ def import_to(ground: Ground, dest: Path) -> None:
 
 
 def restore_over_log(ground: Ground) -> None:
-    play_inside(ground, COMMIT)
+    play_inside(ground, tricks.LEAVE_LOG)
     ground.restore()
 
 
@@ -113,7 +94,7 @@ def restore_looking_for(ground: Ground, rows: int) -> None:
 
 
 def undo_of_log(ground: Ground) -> None:
-    play_inside(ground, COMMIT)
+    play_inside(ground, tricks.LEAVE_LOG)
     with contextlib.suppress(Exception):
         ground.restore()
     ground.undo()

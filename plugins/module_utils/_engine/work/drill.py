@@ -94,7 +94,7 @@ def _check_scratch(place: Path) -> None:
     if others or status.st_uid not in (0, os.geteuid()) or places.if_of_others(place) is not None:
         raise RefusedError(
             f"others can change what is in {place}.",
-            hint="Name a directory in scratch_dir that belongs to the user who runs this, with mode 0700.",
+            hint="Name a directory in scratch_dir that only the user who runs this, and root, can change or replace.",
         )
 
 
