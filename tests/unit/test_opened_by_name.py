@@ -78,7 +78,6 @@ ALLOWED = {
         "system/scratch._remove_leftovers: shutil.rmtree",
         "system/scratch.directory: shutil.rmtree",
         "system/scratch.directory: tempfile.mkdtemp",
-        "targets/rsync.Rsync.remove: tempfile.TemporaryDirectory",
         "work/export._Exporting._from_backup: database.connect",
         "work/findings_target._can_read: Path.read_bytes",
     ),

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..sealed import keyfiles
 from ..sealed.pipeline import ProgramFailedError
-from ..system import files, owners
+from ..system import files, owners, scratch
 from ..system.errors import RefusedError, StorageFailedError
 from .address import Address
 from .programs import Hear
@@ -80,7 +79,9 @@ class Rsync(Transport):
 
     def remove(self, names: Sequence[str]) -> None:
         """As what is missing in an empty directory: rsync removes in no other way."""
-        with tempfile.TemporaryDirectory(prefix="sqlite-backup-empty-") as empty:
+        with scratch.directory() as place:
+            empty = place / "empty"
+            files.create_directory(empty)
             above = {"/".join(each.split("/")[:end]) + "/" for each in names for end in range(1, each.count("/") + 1)}
             rules = [f"/{each}" for each in (*sorted(above), *names)]
             options = ["--recursive", "--delete", "--from0", "--include-from=-", "--exclude=*"]
