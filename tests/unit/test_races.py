@@ -65,18 +65,18 @@ MOMENTS = {
 }
 # There for an instant and not any more; or something of the user's where nothing was.
 FOR_AN_INSTANT = """
-    path, link = {place} / {name!r}, theirs / 'link'
-    exchange(path, link)
-    exchange(path, link)
-    if not link.is_symlink():
-        shutil.rmtree(link, ignore_errors=True) if link.is_dir() else link.unlink(missing_ok=True)
-        link.symlink_to(roots / {target!r})
-    if path.name.endswith('-journal') and path.parent.is_dir() and not path.exists():
-        try:
+    try:
+        path, link = {place} / {name!r}, theirs / 'link'
+        exchange(path, link)
+        exchange(path, link)
+        if not link.is_symlink():
+            shutil.rmtree(link, ignore_errors=True) if link.is_dir() else link.unlink(missing_ok=True)
+            link.symlink_to(roots / {target!r})
+        if path.name.endswith('-journal') and path.parent.is_dir() and not path.exists():
             shutil.copyfile(theirs / 'journal', theirs / 'arriving')
             os.rename(theirs / 'arriving', path)
-        except OSError:
-            pass
+    except OSError:
+        pass
 """
 
 
