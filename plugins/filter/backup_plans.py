@@ -11,9 +11,10 @@ from __future__ import annotations
 import glob
 import hashlib
 import math
+import ntpath
 import posixpath
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner im
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import urls
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
-from ansible_collections.sqliteops.backup.plugins.plugin_utils import schedules, values, windows
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import places, schedules, values, windows
 
 # What a run may take beside what it waits for: enough to compress, prove and prune terabytes.
 RUN_SECONDS = schedules.DAY_SECONDS
@@ -135,10 +136,61 @@ def _plans(
             problems.append(str(error))
     for key in ("name", "repository"):
         try:
-            _check_distinct(plans, key)
+            _check_distinct(plans, key, given)
         except UsageError as error:
             problems.append(str(error))
-    return plans, list(dict.fromkeys(problems))
+    return plans, list(dict.fromkeys([*problems, *_misplaced(plans, given)]))
+
+
+def _misplaced(plans: Sequence[Mapping[str, Any]], settings: Settings) -> Iterator[str]:
+    """What is wrong with the directories of the role: their rules are theirs alone, and shut others out."""
+    living = [plan for plan in plans if "config" in plan]
+    if not living:
+        return
+    places_of = _OwnPlaces(living, settings)
+    for place, apart in places_of.pairs():
+        try:
+            places.check(place, apart=apart, outside=places_of.others, windows=settings.windows)
+        except UsageError as error:
+            yield str(error)
+
+
+class _OwnPlaces:
+    """The directories of the role, and those of ``others``, which none of them may be or contain."""
+
+    def __init__(self, plans: Sequence[Mapping[str, Any]], settings: Settings) -> None:
+        names = settings.paths.names
+        self._config = places.Place(settings.place("config_dir"), "sqlite_backup_config_dir")
+        self._bases, self._repositories = {}, []
+        self.others = [places.Place(names.dirname(settings.place("runner_path")), "sqlite_backup_runner_path")]
+        if settings.windows:
+            python = settings.paths.made(settings.python, "sqlite_backup_python")
+            self.others.append(places.Place(names.dirname(python), "sqlite_backup_python"))
+        for plan in plans:
+            where = f"sqlite_backup_databases: {plan['name']}"
+            *bases, repository = plan["directories"]
+            self._bases.update((each, places.Place(each, "sqlite_backup_repository_dir")) for each in bases)
+            self._repositories.append(places.Place(repository, f"{where}: repository"))
+            directory = _database_directory(plan["config"], settings, where)
+            self.others.append(places.Place(directory, f"{where}: the database"))
+
+    def pairs(self) -> Iterator[tuple[places.Place, list[places.Place]]]:
+        """Each directory of the role, with those that it may not share."""
+        yield self._config, [*self._bases.values(), *self._repositories]
+        for base in self._bases.values():
+            yield base, [self._config]
+        for number, repository in enumerate(self._repositories):
+            yield repository, [self._config, *self._repositories[:number]]
+
+
+def _database_directory(content: Mapping[str, Any], settings: Settings, where: str) -> str:
+    if not settings.windows:
+        return _directory(content, _database_path(content, where))
+    if "database_url" in content:
+        return windows.directory_of_url(content["database_url"], content.get("chdir", ""))
+    if "path" not in content and content.get("chdir"):
+        return str(content["chdir"])
+    return ntpath.dirname(content.get("path") or content["env_file"])
 
 
 def _check_scope(settings: Settings) -> None:
@@ -151,18 +203,19 @@ def _check_scope(settings: Settings) -> None:
         )
 
 
-def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str) -> None:
+def _check_distinct(plans: Sequence[Mapping[str, Any]], key: str, settings: Settings) -> None:
     seen: dict[str, str] = {}
     for plan in plans:
         found = plan.get(key)
         if found is None:
             continue
-        if found in seen:
+        same = windows.key(found) if settings.windows else found
+        if same in seen:
             raise UsageError(
-                f"sqlite_backup_databases: {key} {found!r} is that of two databases, {seen[found]} and {plan['name']}. "
+                f"sqlite_backup_databases: {key} {found!r} is that of two databases, {seen[same]} and {plan['name']}. "
                 f"Allowed is each {key} once."
             )
-        seen[found] = plan["name"]
+        seen[same] = plan["name"]
 
 
 def _plan(given: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -267,6 +320,7 @@ def _windows_schedule(
         wanted.append((push_task, push, len(targets) * PUSH_SECONDS, delay_seconds))
     text = f"{to_nice_json(content)}\n"
     return {
+        "programs": [f"{each}.exe" for each in (*_programs(content), *(["rclone"] if targets else []))],
         "digest": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
         "scheduled": [
             {

@@ -20,7 +20,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.runner import strict, watch_config
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import UsageError
-from ansible_collections.sqliteops.backup.plugins.plugin_utils import values
+from ansible_collections.sqliteops.backup.plugins.plugin_utils import places, values
 
 _MANAGED_BY = "the role sqliteops.backup.sqlite_monitoring, from its variables"
 _PREFIX = "sqlite_monitoring_"
@@ -43,6 +43,7 @@ class Settings:
     otlp_headers_file: str = ""
     otlp_python: str = ""
     otlp_directory: str = ""
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def paths(self) -> values.Paths:
@@ -103,6 +104,7 @@ def _plan(settings: Settings) -> dict[str, Any]:
     status, audit = content.get("status_file"), content.get("audit", {}).get("file")
     files = [paths.names.dirname(each) for each in (status, audit) if each]
     textfile = content.get("textfile_directory")
+    _check_places(settings, status, audit, textfile)
     return {
         "watch": {strict.MANAGED_BY: _MANAGED_BY, **content},
         "watch_path": paths.names.join(config_dir, f"{watch_config.NAME}.json"),
@@ -115,6 +117,20 @@ def _plan(settings: Settings) -> dict[str, Any]:
         "write_paths": [values.for_systemd(f"-{each}") for each in dict.fromkeys([*files, textfile]) if each],
         "has_network": "otlp" in content or bool(content.get("notify")),
     }
+
+
+def _check_places(settings: Settings, status: str | None, audit: str | None, textfile: str | None) -> None:
+    """Everybody may read where the state is, so nothing else may be there: secrets least of all."""
+    paths = settings.paths
+    own = [places.Place(paths.made(settings.config_dir, f"{_PREFIX}config_dir"), f"{_PREFIX}config_dir")]
+    own.extend(places.Place(paths.made(each, name), name) for name, each in settings.apart.items() if each)
+    audited = [places.Place(paths.names.dirname(audit), f"{_PREFIX}audit_file")] if audit else []
+    read = [places.Place(textfile, f"{_PREFIX}textfile_directory")] if textfile else []
+    for place in audited:
+        places.check(place, apart=[*own, *read], windows=paths.windows)
+    if status:
+        place = places.Place(paths.names.dirname(status), f"{_PREFIX}status_file")
+        places.check(place, apart=[*own, *read, *audited], windows=paths.windows)
 
 
 def _configuration(settings: Settings) -> dict[str, Any]:

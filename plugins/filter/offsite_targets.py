@@ -93,7 +93,7 @@ def _targets(
         return
     for each in checked:
         try:
-            name = _name(each, "sqlite_offsite_targets", seen)
+            name = _name(each, "sqlite_offsite_targets", seen, ignores_case=paths.windows)
             yield _target(each, name, place, paths, makes_key=makes_key)
         except UsageError as error:
             yield error
@@ -235,15 +235,16 @@ def _items(given: Any, where: str) -> list[Mapping[str, Any]]:
     return [*given]
 
 
-def _name(given: Mapping[str, Any], where: str, seen: set[str]) -> str:
+def _name(given: Mapping[str, Any], where: str, seen: set[str], *, ignores_case: bool = False) -> str:
     name = "" if given.get("name") is None else str(given["name"])
     if not strict.NAME.fullmatch(name):
         raise UsageError(
             f"{where}: name is {name!r}. Allowed are letters, digits, - and _, with a letter or a digit first."
         )
-    if name in seen:
+    key = name.lower() if ignores_case else name
+    if key in seen:
         raise UsageError(f"{where}: name {name!r} is that of two. Allowed is each name once.")
-    seen.add(name)
+    seen.add(key)
     return name
 
 

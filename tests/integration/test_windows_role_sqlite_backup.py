@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from integration import harness
 from integration.windows_host import NAME, Played, WindowsHost
+from support import windows_rules
 
 ROOT = "C:\\ProgramData\\sqlite-backup"
 CONFIGURATION = f"{ROOT}\\config"
@@ -504,7 +505,6 @@ def _answer_as_it_should_be(host: WindowsHost, first: Played, *more: str) -> Non
     files += [{"path": path, "isdir": True, "checksum": None} for path in directories]
     host.answer("win_find", {"files": files}, paths=[CONFIGURATION])
     host.answer("win_find", {"files": [{"path": BACKED_UP}]}, file_type="directory")
-    for path in (ROOT, CONFIGURATION):
-        host.answer("win_stat", {"stat": {"exists": True}}, path=path)
+    host.tell(*(windows_rules.fact(path, windows_rules.OURS) for path in (ROOT, CONFIGURATION)))
     names = [each["name"] for each in first.of("win_scheduled_task")]
     host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": names})

@@ -73,6 +73,7 @@ class WindowsHost:
     folder: Path
     variables: dict[str, Any] = field(default_factory=dict)
     _answers: list[dict[str, Any]] = field(default_factory=list)
+    _facts: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         windows_modules.require()
@@ -88,6 +89,10 @@ class WindowsHost:
         entry = {"module": module, "arguments": arguments, "answer": dict(answer), "times": times, "id": number}
         self._answers.insert(0, entry)
 
+    def tell(self, *facts: Mapping[str, Any]) -> None:
+        """Let rights.ps1 tell these, too: see `support.windows_rules`. What it is not told is not there."""
+        self._facts.extend(dict(each) for each in facts)
+
     def play(self, content: Sequence[Mapping[str, Any]], variables: Mapping[str, Any], *flags: str) -> Played:
         """Play this on the host; what its modules would refuse, or not know, is an AssertionError."""
         playbook = self.folder / "playbook.json"
@@ -100,7 +105,7 @@ class WindowsHost:
 
     def run(self, playbook: str, variables: Mapping[str, Any], *flags: str) -> Played:
         """A playbook by its path or its name in a collection."""
-        given = {"answers": self._answers, "unchecked": windows_modules.without_check_mode()}
+        given = {"answers": self._answers, "unchecked": windows_modules.without_check_mode(), "facts": self._facts}
         (self.folder / "answers.json").write_text(json.dumps(given), encoding="utf-8")
         before = len(self._lines())
         done = harness.run_playbook(

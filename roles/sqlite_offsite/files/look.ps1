@@ -7,8 +7,13 @@
 [CmdletBinding()]
 param ([String]$Directory, [String]$Mark)
 
-if (Get-Command -Name rclone.exe -CommandType Application -ErrorAction SilentlyContinue) {
-    "program rclone"
+# As a task of the system has it, and not as who connects.
+foreach ($each in [Environment]::GetEnvironmentVariable("PATH", "Machine") -split ";") {
+    $place = $each.Trim(' "').TrimEnd("\")
+    if ($place -match "^[A-Za-z]:|^\\\\" -and (Test-Path -LiteralPath "$place\rclone.exe" -PathType Leaf)) {
+        "program rclone"
+        break
+    }
 }
 foreach ($each in @(Get-ChildItem -LiteralPath "$Directory\credentials" -File -ErrorAction SilentlyContinue)) {
     "credentials $($each.Name)"

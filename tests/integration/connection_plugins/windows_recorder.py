@@ -25,7 +25,9 @@ options:
 import base64
 import hashlib
 import json
+import ntpath
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,12 +120,28 @@ class Connection(ConnectionBase):
                 continue
             used.write_text("." * (count + 1), encoding="utf-8")
             return {"changed": False, **each["answer"]}
+        if name == "win_powershell" and "Path" in sent["arguments"].get("parameters", {}):
+            return {"changed": False, **_NOTHING_THERE[name], "output": self._facts(sent["arguments"]["parameters"])}
         seen = self._seen(sent["arguments"])
         changed = name in _ALWAYS_CHANGE or (name not in _NEVER_CHANGE and not name.endswith("_stat") and not seen)
         answer = {"changed": changed, **_NOTHING_THERE.get(name, {})}
         if name == "win_copy":
             return {**answer, **self._copied(sent["arguments"])}
         return answer
+
+    def _facts(self, asked: dict[str, Any]) -> list[str]:
+        """As the script rights.ps1 of the role sqlite_backup; what no test told is not there."""
+        told = [{"current": "S-1-5-21-1-2-3-500", "account": asked["Account"]}]
+        paths = dict.fromkeys(above for path in asked["Path"] for above in _upwards(path))
+        known = {each["path"]: each for each in self._settings["facts"] if _is_place(each)}
+        told += [known.get(path, {"path": path, "kind": "absent"}) for path in paths]
+        for each in self._settings["facts"]:
+            names = "names" in each and each["path"] in asked["Names"]
+            searched = each.get("kind") in ("searched", "program") and asked["Program"]
+            if names or searched or each.get("below") in asked["Below"]:
+                told.append(each)
+        told += [each for path, each in known.items() if path not in paths]
+        return [json.dumps(each) for each in told]
 
     def _copied(self, given: dict[str, Any]) -> dict[str, Any]:
         """As win_copy: asked what differs, it names each file that was not copied before with this content."""
@@ -140,6 +158,17 @@ class Connection(ConnectionBase):
     @property
     def _settings(self) -> dict[str, Any]:
         return json.loads(self._folder.joinpath("answers.json").read_text(encoding="utf-8"))
+
+
+def _upwards(path: str) -> Iterator[str]:
+    yield path
+    while (above := ntpath.dirname(path)) != path:
+        yield above
+        path = above
+
+
+def _is_place(fact: dict[str, Any]) -> bool:
+    return fact.get("kind") in ("file", "directory", "link", "absent") and not fact.get("below")
 
 
 def _same(given: dict[str, Any]) -> dict[str, Any]:
