@@ -62,6 +62,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
             *("--if-backed-up", "--quiet"),
         ],
         "first_backup": True,
+        "programs": ["zstd.exe"],
         "scheduled": [
             {
                 "name": "agent",
@@ -72,7 +73,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
                 "trigger": {
                     "type": "daily",
                     "start_boundary": "2026-01-01T00:40:00",
-                    "repetition": {"interval": "PT1H", "duration": "PT23H30M", "stop_at_duration_end": False},
+                    "repetition": {"interval": "PT1H", "stop_at_duration_end": False},
                 },
                 "limit": "P1DT1H3M",
             }
@@ -83,7 +84,8 @@ def test_a_database_with_nothing_but_a_path() -> None:
 @pytest.mark.parametrize(
     ("every", "hours", "start", "interval", "lasts"),
     [
-        ("15m", "0-23", "00:10", "PT15M", "PT23H52M30S"),
+        ("15m", "0-23", "00:10", "PT15M", None),
+        ("1h", "0-23", "00:40", "PT1H", None),
         ("15m", "6-22", "06:10", "PT15M", "PT16H52M30S"),
         ("1h", "6-22", "06:40", "PT1H", "PT16H30M"),
         ("1h", "22-4", "22:40", "PT1H", "PT6H30M"),
@@ -97,7 +99,7 @@ def test_a_database_with_nothing_but_a_path() -> None:
 def test_triggers(every: str, hours: str, start: str, interval: str | None, lasts: str | None) -> None:
     (task,) = _plan(every=every, active_hours=hours)["scheduled"]
 
-    repetition = {"interval": interval, "duration": lasts, "stop_at_duration_end": False}
+    repetition = {"interval": interval, "stop_at_duration_end": False, **({"duration": lasts} if lasts else {})}
     assert task["trigger"] == {
         "type": "daily",
         "start_boundary": f"2026-01-01T{start}:00",
@@ -163,6 +165,27 @@ def test_paths_that_need_care() -> None:
         ({}, {"scope": "user"}, ("sqlite_backup_scope is 'user'", "system")),
         ({"compression_level": 99}, {}, ("agent", "compression_level")),
         ({"include": [{"src": "notes.txt"}]}, {}, ("include", "absolute path of Windows")),
+        *(
+            ({"repository": f"D:\\{part}\\x"}, {}, ("agent: repository", repr(part), "takes", "another name"))
+            for part in ("B.", "B ", "nul", "NUL.txt", "com1", "LPT\u00b9.a.b", "conin$", "aux .x", "...")
+        ),
+        ({"repository": "D:\\"}, {}, ("agent: repository", "all of a disk")),
+        ({"repository": "\\\\server\\share"}, {}, ("agent: repository", "all of a disk")),
+        ({}, {"config_dir": "D:\\"}, ("sqlite_backup_config_dir", "all of a disk")),
+        ({"repository": "c:\\data"}, {}, ("agent: repository", "is the directory of", "agent: the database")),
+        ({"path": "D:\\App\\db\\a.db", "repository": "D:\\App"}, {}, ("agent: repository", "contains", "the database")),
+        ({"path": None, "database_url": "file:C:/Data/agent.db?a=b", "repository": "C:\\Data"}, {}, ("the database",)),
+        (
+            {"path": None, "database_url": "file:./d/a.db", "chdir": "C:\\Data", "repository": "C:\\Data\\d"},
+            {},
+            ("the database",),
+        ),
+        ({"path": None, "env_file": "C:\\Data\\.env", "repository": "C:\\Data"}, {}, ("the database",)),
+        ({}, {"config_dir": "C:\\DATA"}, ("sqlite_backup_config_dir", "is the directory of", "the database")),
+        ({"repository": f"{ROOT}\\config\\x"}, {}, ("sqlite_backup_config_dir", "contains", "agent: repository")),
+        ({"repository": ROOT}, {}, ("agent: repository", "contains", "sqlite_backup_config_dir")),
+        ({"repository": f"{ROOT}\\BIN"}, {}, ("agent: repository", "is the directory of", "sqlite_backup_runner_path")),
+        ({"repository": "C:\\Program Files"}, {}, ("agent: repository", "contains", "sqlite_backup_python")),
         ({"path": None, "database_url": "file:./agent.db"}, {}, ("database_url", "relative")),
     ],
 )
@@ -174,6 +197,34 @@ def test_refusals_name_the_variable_its_value_and_what_is_allowed(
 
     for each in parts:
         assert each in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("databases", "said"),
+    [
+        ([AGENT, {**AGENT, "name": "Agent"}], "name 'Agent' is that of two databases"),
+        (
+            [{**AGENT, "repository": "D:\\B\\x"}, {**AGENT, "name": "b", "repository": "d:/b/X"}],
+            "that of two databases",
+        ),
+        (
+            [{**AGENT, "repository": "D:\\B\\x"}, {**AGENT, "name": "b", "repository": "d:\\b"}],
+            "contains the directory",
+        ),
+        (
+            [{**AGENT, "repository": "D:\\B"}, {**AGENT, "name": "b", "repository": "d:\\b\\X"}],
+            "is in the directory of",
+        ),
+    ],
+)
+def test_names_that_differ_by_case_are_the_same(databases: list[dict[str, Any]], said: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=said):
+        backup_plans(databases, **SETTINGS)
+
+
+def test_a_repository_may_be_beside_the_database_and_below_it() -> None:
+    assert _plan({**AGENT, "repository": "C:\\Data\\backups"})["directories"] == ["C:\\Data\\backups"]
+    assert _plan({**AGENT, "repository": "C:\\Data2"})["directories"] == ["C:\\Data2"]
 
 
 @pytest.mark.parametrize("url", ["file:C:/Data/agent.db", "sqlite:///C:\\Data\\agent.db"])
@@ -223,7 +274,8 @@ def _runs(trigger: dict[str, Any]) -> set[tuple[int, int]]:
     """Every hour and minute at which the task scheduler begins a run, as its documentation has it."""
     first = dt.datetime.fromisoformat(trigger["start_boundary"])
     repetition = trigger.get("repetition", {"interval": "P1D", "duration": "PT1S"})
-    step, lasts = (_timedelta(repetition[each]) for each in ("interval", "duration"))
+    # Without a duration it goes on, and a day shows all of it.
+    step, lasts = _timedelta(repetition["interval"]), _timedelta(repetition.get("duration", "P1D"))
     moments = [first + number * step for number in range(24 * 60) if number * step < lasts]
     return {(each.hour, each.minute) for each in moments}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import json
 import zipfile
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 from integration import harness
 from integration.windows_host import NAME, Played, WindowsHost
+
 from support import windows_rules
 
 ROOT = "C:\\ProgramData\\sqlite-backup"
@@ -121,11 +123,12 @@ def test_only_the_system_and_administrators_may_enter(fresh: Fresh) -> None:
     assert played.of("win_owner") == [{"path": ROOT, "user": ADMINISTRATORS}]
     assert played.of("win_acl") == [{"path": ROOT, "user": who, **FULL} for who in (SYSTEM, ADMINISTRATORS)]
     assert played.of("win_acl_inheritance") == [{"path": ROOT, "state": "absent", "reorganize": False}]
-    # Nobody who is to enter is without access for a moment, and nothing is put there before the others are out.
-    names = [each.name for each in played.sent]
-    order = ["win_file", "win_owner", "win_acl", "win_acl_inheritance", "win_powershell", "win_copy"]
-    assert sorted(order, key=names.index) == order
-    assert names.index("win_acl_inheritance") > max(place for place, name in enumerate(names) if name == "win_acl")
+    # Looked at, made, looked at again, and only then taken. Nobody who is to enter is without access for a moment, and
+    # nothing is put there before the others are out and it was looked at once more.
+    wanted = {"win_powershell", "win_file", "win_owner", "win_acl", "win_acl_inheritance", "win_copy"}
+    names = [name for name, _same in itertools.groupby(each.name for each in played.sent if each.name in wanted)]
+    taken = ["win_powershell", "win_owner", "win_acl", "win_acl_inheritance", "win_powershell", "win_file", "win_copy"]
+    assert names[:9] == ["win_powershell", "win_file", *taken]
 
 
 @pytest.mark.thorough
@@ -142,10 +145,19 @@ def test_places_elsewhere_have_their_own_rules(host: WindowsHost) -> None:
     guarded = ["D:\\Configuration", "E:\\only\\this", "D:\\Backups"]
     assert [each["path"] for each in played.of("win_acl_inheritance")] == guarded
     assert [each["path"] for each in played.of("win_acl")] == [path for path in guarded for _rule in range(2)]
-    (look,) = played.of("win_powershell")
-    # An operator's rule for others there would let them read the backups.
-    assert {*guarded, "D:\\Backups\\other"} < {*look["parameters"]["Path"]}
-    assert "D:\\Tools" not in look["parameters"]["Path"]
+    before, *_others, after = (each["parameters"] for each in played.of("win_powershell"))
+    assert before["Names"] == guarded
+    # An operator's rule for others in them would let these read the backups.
+    assert sorted(after["Below"]) == sorted(guarded)
+    executed = [
+        PYTHON,
+        "C:\\Program Files\\Python313\\Lib\\site-packages",
+        "D:\\Tools",
+        variables["sqlite_backup_runner_path"],
+    ]
+    for each in (before, after):
+        assert {*guarded, *executed} <= {*each["Path"]}
+        assert each["Program"] == ["zstd.exe"]
     made = {each["path"] for each in played.of("win_file")}
     assert made == {
         *guarded,
@@ -177,14 +189,86 @@ def test_an_account_gets_one_rule_for_a_directory(host: WindowsHost) -> None:
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_a_link_in_the_place_of_a_directory_is_refused(host: WindowsHost, state: str) -> None:
     """Rules for it would be rules for what it leads to, which may be Windows itself."""
-    link = {"exists": True, "isdir": True, "isjunction": True, "lnk_target": "C:\\Windows\\System32"}
-    host.answer("win_stat", {"stat": link}, path=ROOT)
+    host.tell({"path": ROOT, "kind": "link"})
 
     played = _provision(host, sqlite_backup_state=state)
 
     assert played.run.code != 0
-    assert f"Cannot work in {ROOT}: a link is there." in played.run.last_failure
-    assert {each.name for each in played.sent} == {"setup", "win_stat"}
+    assert f"{ROOT}: a link" in played.run.last_failure
+    assert {each.name for each in played.sent} == {"setup", "win_powershell"}
+
+
+@pytest.mark.parametrize(
+    ("path", "sddl"),
+    [
+        (ROOT, windows_rules.IN_PROGRAM_DATA.replace("O:BA", f"O:{windows_rules.SOMEBODY}")),
+        (ROOT, windows_rules.IN_PROGRAM_DATA),
+        ("C:\\Program Files\\Python313\\DLLs", windows_rules.IN_CLIENT_DRIVE),
+        ("C:\\Program Files", windows_rules.IN_CLIENT_DATA_DRIVE),
+    ],
+)
+def test_what_somebody_else_can_change_is_not_touched(host: WindowsHost, path: str, sddl: str) -> None:
+    host.tell(windows_rules.fact(path, sddl))
+
+    played = _provision(host)
+
+    assert played.run.code != 0
+    assert f"{path}: " in played.run.last_failure
+    assert "Nothing of it was changed." in played.run.last_failure
+    assert {each.name for each in played.sent} == {"setup", "win_powershell"}
+
+
+@pytest.mark.thorough
+def test_the_owner_of_what_somebody_made_meanwhile_is_not_changed(host: WindowsHost) -> None:
+    stranger = windows_rules.fact(ROOT, windows_rules.IN_PROGRAM_DATA.replace("O:BA", f"O:{windows_rules.SOMEBODY}"))
+    first = {"current": windows_rules.CONNECTED, "account": SYSTEM}
+    above = [{"path": path, "kind": "absent"} for path in ("C:\\ProgramData", "C:\\", CONFIGURATION)]
+    host.answer(
+        "win_powershell",
+        {"output": [json.dumps(each) for each in (first, stranger, *above)]},
+        parameters={"Names": [], "Below": [], "Program": []},
+    )
+
+    played = _provision(host)
+
+    assert f"{ROOT}: belongs to {windows_rules.SOMEBODY}" in played.run.last_failure
+    assert [each["path"] for each in played.of("win_file")] == [ROOT]
+    assert not {"win_owner", "win_acl", "win_acl_inheritance", "win_copy"} & {each.name for each in played.sent}
+
+
+@pytest.mark.thorough
+def test_a_directory_of_another_application_is_not_taken(host: WindowsHost) -> None:
+    host.tell(
+        windows_rules.fact("D:\\App", windows_rules.IN_PROGRAM_FILES),
+        windows_rules.fact("D:\\", windows_rules.SERVER_DATA_DRIVE),
+        {"path": "D:\\App", "names": ["app.exe"]},
+    )
+
+    played = _provision(host, databases=[{**AGENT, "repository": "D:\\App"}])
+
+    assert "D:\\App: holds what is not of this role: app.exe" in played.run.last_failure
+    assert {each.name for each in played.sent} == {"setup", "win_powershell"}
+
+
+@pytest.mark.thorough
+def test_a_name_that_differs_by_case_is_the_same(host: WindowsHost, fresh: Fresh) -> None:
+    """What was just made as `agent` must not be removed as `Agent`, which is the same file and the same task."""
+    _answer_as_it_should_be(host, fresh.first)
+    here = f"{CONFIGURATION}\\databases.d\\Agent.json"
+    host.answer("win_find", {"files": [{"path": here, "isdir": False, "checksum": ""}]}, paths=[CONFIGURATION])
+    host.answer("win_scheduled_task_stat", {"folder_exists": True, "folder_task_names": ["Agent"]})
+
+    played = _provision(host, sqlite_backup_unlisted="remove")
+
+    assert played.run.code == 0, played.run.output
+    assert [
+        each for name in ("win_file", "win_scheduled_task") for each in played.of(name) if each["state"] == "absent"
+    ] == []
+
+    gone = _provision(host, sqlite_backup_state="absent")
+
+    assert [each["name"] for each in gone.of("win_scheduled_task")] == ["agent"]
+    assert f"{CONFIGURATION}\\databases.d\\agent.json" in [each["path"] for each in gone.of("win_file")]
 
 
 def test_an_account_with_a_password(host: WindowsHost) -> None:
@@ -251,7 +335,7 @@ def test_the_task_of_a_database(fresh: Fresh) -> None:
     (given,) = fresh.first.of("win_scheduled_task")
     task = dict(given)
     minute = int(_configured(fresh.first)["due"]["minute"])
-    repetition = {"interval": "PT1H", "duration": "PT23H30M", "stop_at_duration_end": False}
+    repetition = {"interval": "PT1H", "stop_at_duration_end": False}
     start = f"2026-01-01T00:{minute:02}:00"
     assert task.pop("triggers") == [{"type": "daily", "start_boundary": start, "repetition": repetition}]
     assert task.pop("actions") == [

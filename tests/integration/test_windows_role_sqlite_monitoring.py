@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from integration.windows_host import Played, WindowsHost
 
+from support import windows_rules
+
 pytestmark = pytest.mark.thorough
 
 ROOT = r"C:\ProgramData\sqlite-backup"
@@ -28,6 +30,7 @@ NOTIFY = [
 def host(tmp_path: Path) -> WindowsHost:
     made = WindowsHost(tmp_path)
     made.answer("win_stat", {"stat": {"exists": True, "isdir": True}}, path=METRICS)
+    made.tell(windows_rules.fact(METRICS, windows_rules.IN_PROGRAM_FILES))
     return made
 
 
@@ -57,8 +60,33 @@ def test_what_a_fresh_host_gets(host: WindowsHost) -> None:
     assert [each for each in done.of("win_acl") if each["user"] == "S-1-5-32-545"] == [
         {**reader, "type": "allow", "state": "present"}
     ]
+    # What was done is for nobody else, so its directory gets rules of its own.
+    assert [each["path"] for each in done.of("win_acl_inheritance")] == [ROOT, r"D:\logs"]
     assert SECRET not in done.run.output
     assert [each.no_log for each in done.sent if each.arguments.get("dest") == WATCH] == [True]
+
+
+def test_a_state_elsewhere_is_for_everybody_only_in_a_directory_of_the_role(host: WindowsHost) -> None:
+    done = monitoring(host, status_file=r"D:\state\status.json")
+
+    assert done.run.code == 0, done.run.output
+    assert r"D:\state" in [each["path"] for each in done.of("win_acl_inheritance")]
+    assert [each["path"] for each in done.of("win_acl") if each["user"] == "S-1-5-32-545"] == [r"D:\state"]
+
+    host.tell(windows_rules.fact(r"D:\others", windows_rules.IN_PROGRAM_FILES))
+    again = monitoring(host, status_file=r"D:\others\status.json")
+
+    assert again.run.code == 0, again.run.output
+    assert r"D:\others" not in [each["path"] for name in ("win_acl", "win_acl_inheritance") for each in again.of(name)]
+
+
+def test_metrics_are_not_written_where_others_write(host: WindowsHost) -> None:
+    host.tell(windows_rules.fact(METRICS, windows_rules.IN_CLIENT_DRIVE))
+
+    failed = monitoring(host)
+
+    assert f"{METRICS}: can be changed by Authenticated Users" in failed.run.last_failure
+    assert {each.name for each in failed.sent} == {"win_stat", "win_powershell"}
 
 
 def test_the_account_may_write_what_its_runs_tell(host: WindowsHost) -> None:
@@ -124,6 +152,15 @@ def test_absent(host: WindowsHost) -> None:
         ({"audit_syslog": True}, "Allowed there is sqlite_monitoring_audit_syslog: false"),
         ({"otlp_endpoint": "http://127.0.0.1:4318"}, "The role makes no virtual environment on a Windows host."),
         ({"status_file": "/var/lib/status.json"}, "Allowed is an absolute path of Windows"),
+        ({"status_file": rf"{ROOT}\config\status.json"}, "is the directory of sqlite_monitoring_config_dir"),
+        ({"status_file": rf"{ROOT}\config\a\status.json"}, "is in the directory of sqlite_monitoring_config_dir"),
+        ({"status_file": rf"{ROOT}\status.json"}, "contains the directory of sqlite_monitoring_config_dir"),
+        ({"status_file": rf"{ROOT}\repositories\status.json"}, "the directory of sqlite_backup_repository_dir"),
+        ({"status_file": r"D:\status.json"}, "all of a disk"),
+        ({"audit_file": r"D:\audit.jsonl"}, "all of a disk"),
+        ({"audit_file": rf"{ROOT}\watch\audit.jsonl"}, "the directory of sqlite_monitoring_audit_file"),
+        ({"audit_file": rf"{ROOT}\watch\a\audit.jsonl"}, "the directory of sqlite_monitoring_audit_file"),
+        ({"audit_file": rf"{METRICS}\audit.jsonl"}, "the directory of sqlite_monitoring_textfile_directory"),
         ({"notify": [{**NOTIFY[1], "command": ["page.exe"]}]}, "its program has no absolute path"),
     ],
 )

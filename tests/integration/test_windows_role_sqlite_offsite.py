@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from integration.windows_host import Played, WindowsHost
 
+from support import windows_rules
+
 pytestmark = pytest.mark.thorough
 
 CONFIG = r"C:\ProgramData\sqlite-backup\config"
@@ -115,6 +117,36 @@ def test_without_rclone_nothing_is_configured(host: WindowsHost) -> None:
 
     assert "rclone.exe is in no directory that PATH names" in failed.run.last_failure
     assert [each.name for each in failed.sent] == ["win_powershell"]
+
+
+def test_rclone_is_not_run_from_where_others_write(host: WindowsHost) -> None:
+    """Nor is it looked for behind a directory in which somebody else could put one."""
+    tools = [rf"C:\Tools{each}" for each in ("", r"\rclone.exe")]
+    host.tell(
+        windows_rules.fact(tools[0], windows_rules.IN_CLIENT_DRIVE),
+        windows_rules.fact(tools[1], windows_rules.IN_PROGRAM_FILES, "file"),
+        {"path": tools[0], "kind": "searched"},
+        {"path": tools[1], "kind": "program"},
+    )
+
+    failed = offsite(host, sqlite_offsite_targets=[S3])
+
+    assert rf"{tools[0]}: can be changed by Authenticated Users" in failed.run.last_failure
+    assert {each.name for each in failed.sent} == {"win_powershell"}
+    assert failed.of("win_powershell")[-1]["parameters"]["Program"] == ["rclone.exe"]
+
+
+def test_targets_that_differ_by_case_are_one(host: WindowsHost) -> None:
+    there(host, "program rclone", "credentials S3", "managed S3")
+
+    done = offsite(host, sqlite_offsite_targets=[S3], sqlite_offsite_unlisted="remove")
+
+    assert done.run.code == 0, done.run.output
+    assert removed(done) == []
+
+    failed = offsite(host, sqlite_offsite_targets=[S3, {**OWN_FILE, "name": "S3"}])
+
+    assert "name 'S3' is that of two" in failed.run.last_failure
 
 
 @pytest.mark.parametrize(

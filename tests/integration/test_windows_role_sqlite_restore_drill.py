@@ -13,13 +13,17 @@ import pytest
 from integration import harness
 from integration.windows_host import Played, WindowsHost
 
+from support import windows_rules
+
 pytestmark = pytest.mark.thorough
 
 PYTHON = r"C:\Program Files\Python313\python.exe"
 RUNNER = r"C:\ProgramData\sqlite-backup\bin\sqlite-backup.pyz"
 CONFIG = r"C:\ProgramData\sqlite-backup\config"
 DRILL = [PYTHON, RUNNER, "drill", "--all", "--config", CONFIG]
-REPORT = r"C:\inetpub\Restore drills\index.html"
+REPORTS = r"C:\inetpub\Restore drills"
+REPORT = rf"{REPORTS}\index.html"
+ROOT = r"C:\ProgramData\sqlite-backup"
 
 
 @pytest.fixture
@@ -63,7 +67,39 @@ def test_the_scheduled_task(host: WindowsHost) -> None:
         "allow_hard_terminate": True,
     }
     assert {name: task[name] for name in wanted} == wanted
-    assert [each["path"] for each in done.of("win_file")] == [r"C:\inetpub\Restore drills"]
+    assert [each["path"] for each in done.of("win_file")] == [ROOT, REPORTS]
+    assert [each["path"] for each in done.of("win_acl_inheritance")] == [ROOT, REPORTS]
+    rules = [(each["user"], each["rights"]) for each in done.of("win_acl") if each["path"] == REPORTS]
+    assert rules == [("S-1-5-18", "FullControl"), ("S-1-5-32-544", "FullControl"), ("S-1-5-32-545", "ReadAndExecute")]
+
+
+def test_a_directory_that_is_there_keeps_its_rules_when_nobody_else_writes_there(host: WindowsHost) -> None:
+    host.tell(windows_rules.fact(REPORTS, windows_rules.IN_PROGRAM_FILES))
+
+    done = drills(host, report=REPORT)
+
+    assert done.run.code == 0, done.run.output
+    assert REPORTS not in [each["path"] for name in ("win_acl", "win_acl_inheritance") for each in done.of(name)]
+
+
+def test_a_directory_in_which_others_write_gets_no_report(host: WindowsHost) -> None:
+    """A link there would lead the system to write wherever its owner wants."""
+    host.tell(windows_rules.fact(REPORTS, windows_rules.IN_CLIENT_DRIVE))
+
+    failed = drills(host, report=REPORT)
+
+    assert f"{REPORTS}: can be changed by Authenticated Users" in failed.run.last_failure
+    assert {each.name for each in failed.sent} == {"setup", "win_powershell"}
+
+
+@pytest.mark.parametrize(
+    "report", [r"C:\index.html", rf"{CONFIG}\index.html", rf"{CONFIG}\a\b.html", rf"{ROOT}\a.html"]
+)
+def test_a_report_is_among_nothing_else(host: WindowsHost, report: str) -> None:
+    failed = drills(host, report=report)
+
+    assert "Allowed is a directory for nothing else." in failed.run.last_failure
+    assert {each.name for each in failed.sent} <= {"setup"}
 
 
 def test_a_backslash_at_the_end_of_a_word_does_not_swallow_the_next(host: WindowsHost) -> None:
@@ -100,12 +136,8 @@ def test_a_password_is_not_shown(host: WindowsHost) -> None:
     (task,) = done.of("win_scheduled_task")
     assert (task["username"], task["logon_type"]) == (r"EXAMPLE\backup", "password")
     assert "never-to-be-shown" not in done.run.output
-    (rule,) = done.of("win_acl")
-    assert (rule["path"], rule["user"], rule["rights"]) == (
-        r"C:\inetpub\Restore drills",
-        r"EXAMPLE\backup",
-        "Modify",
-    )
+    rules = [(each["path"], each["rights"]) for each in done.of("win_acl") if each["user"] == r"EXAMPLE\backup"]
+    assert rules == [(ROOT, "ReadAndExecute"), (REPORTS, "Modify")]
 
 
 def test_absent(host: WindowsHost) -> None:
