@@ -85,8 +85,8 @@ class Places:
     """Directories and files, by what others may do there.
 
     ``taken`` are about to get rules of their own; of ``made``, made a moment ago, the owner counts; ``private`` are for
-    nobody else; in ``shared`` others may read. ``programs`` are executed or read by what is executed, so the account that runs them
-    may not write either. In ``beside`` nobody may make a file.
+    nobody else; in ``shared`` others may read. ``programs`` are executed, or read by what is executed, so the account
+    that runs them may not write either. In ``beside`` nobody may make a file.
     """
 
     taken: Sequence[str] = ()

@@ -369,6 +369,22 @@ def test_absent_needs_no_more_than_a_name() -> None:
         ({"keep_within": 0, **NO_RULE}, {}, ("agent: keep_*: ", "keeps nothing")),
         ({"include": [{"src": "/a", "name": "../a"}]}, {}, ("agent: include: ", "'../a'")),
         ({"repository": "/backup/$HOME"}, {}, ("agent: repository is '/backup/$HOME'", "without $")),
+        ({"repository": "/"}, {}, ("agent: repository is '/'", "all of a disk")),
+        ({"repository": "//"}, {}, ("all of a disk",)),
+        (
+            {"path": "/srv/a/x.db", "repository": "/srv/a"},
+            {},
+            ("agent: repository", "is the directory of", "the database"),
+        ),
+        ({"path": "/srv/a/x.db", "repository": "/srv"}, {}, ("agent: repository", "contains", "the database")),
+        (
+            {"path": "/srv/a/x.db"},
+            {"repository_dir": "/srv"},
+            ("sqlite_backup_repository_dir", "contains", "the database"),
+        ),
+        ({"path": "/srv/a/x.db"}, {"config_dir": "/srv/a"}, ("sqlite_backup_config_dir", "is the directory of")),
+        ({"repository": "/etc/sqlite-backup"}, {}, ("is the directory of", "sqlite_backup_config_dir")),
+        ({"repository": "/usr/local"}, {}, ("agent: repository", "contains", "sqlite_backup_runner_path")),
         ({}, {"repository_dir": "/$X"}, ("sqlite_backup_repository_dir is '/$X'", "without $")),
         ({}, {"config_dir": "/$X"}, ("sqlite_backup_config_dir is '/$X'", "without $")),
         ({}, {"runner_path": "/$X"}, ("sqlite_backup_runner_path is '/$X'", "without $")),
@@ -490,6 +506,14 @@ def test_warnings_name_the_host(capsys: pytest.CaptureFixture[str]) -> None:
     ("second", "parts"),
     [
         ({"name": "agent", "repository": "/backup/other"}, ("name 'agent'",)),
+        (
+            {"name": "other", "repository": "/var/backups/sqlite/agent/x"},
+            ("other: repository", "is in the directory of"),
+        ),
+        (
+            {"name": "other", "repository": "/var/backups/sqlite"},
+            ("other: repository", "contains", "agent: repository"),
+        ),
         ({"name": "other", "repository": "/var/backups/sqlite/x/../agent/"}, ("/var/backups/sqlite/agent", "other")),
     ],
 )

@@ -70,7 +70,7 @@ def test_the_scheduled_task(host: WindowsHost) -> None:
     assert [each["path"] for each in done.of("win_file")] == [ROOT, REPORTS]
     assert [each["path"] for each in done.of("win_acl_inheritance")] == [ROOT, REPORTS]
     rules = [(each["user"], each["rights"]) for each in done.of("win_acl") if each["path"] == REPORTS]
-    assert rules == [("S-1-5-18", "FullControl"), ("S-1-5-32-544", "FullControl"), ("S-1-5-32-545", "ReadAndExecute")]
+    assert rules == [("S-1-5-18", "FullControl"), ("S-1-5-32-544", "FullControl")]
 
 
 def test_a_directory_that_is_there_keeps_its_rules_when_nobody_else_writes_there(host: WindowsHost) -> None:
