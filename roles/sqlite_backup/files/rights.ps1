@@ -105,7 +105,7 @@ foreach ($each in $Below) {
 }
 
 # What is no absolute path there, the runner leaves out, too.
-$places = @([Environment]::GetEnvironmentVariable("PATH", "Machine") -split ";" | ForEach-Object { $_.Trim(' "') } |
+$places = @([Environment]::GetEnvironmentVariable("PATH", "Machine") -split ";" | ForEach-Object { $_.Trim(' "') -replace "/", "\" } |
         Where-Object { $_ -match "^([A-Za-z]:\\|\\\\[^\\]+\\[^\\]+)" } |
         ForEach-Object { $_.TrimEnd("\") -replace ":$", ":\" })
 foreach ($each in $Program) {

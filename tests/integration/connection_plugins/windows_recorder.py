@@ -120,7 +120,7 @@ class Connection(ConnectionBase):
                 continue
             used.write_text("." * (count + 1), encoding="utf-8")
             return {"changed": False, **each["answer"]}
-        if name == "win_powershell" and "Path" in sent["arguments"].get("parameters", {}):
+        if name == "win_powershell" and "Below" in sent["arguments"].get("parameters", {}):
             return {"changed": False, **_NOTHING_THERE[name], "output": self._facts(sent["arguments"]["parameters"])}
         seen = self._seen(sent["arguments"])
         changed = name in _ALWAYS_CHANGE or (name not in _NEVER_CHANGE and not name.endswith("_stat") and not seen)
