@@ -154,7 +154,7 @@ def _rules(told: Sequence[str]) -> Iterator[Rule]:
     for each in told:
         kind, flags, mask, sid = str(each).split()
         if int(kind) not in _DENIALS:
-            yield Rule(sid, int(mask) & _ANY, int(flags))
+            yield Rule(sid, int(mask), int(flags))
 
 
 def problems(found: Facts, places: Places) -> list[str]:

@@ -112,6 +112,8 @@ def test_a_directory_without_any_rules_is_open_to_everybody() -> None:
         (["agent.db", "App.exe"], rules.IN_PROGRAM_FILES, True),
         (["agent.db", "App.exe"], f"{rules.OURS}(A;OICI;0x1200a9;;;BU)", True),
         (["agent.db"], rules.OURS, False),
+        # It inherits its rules, so others may be let in above.
+        (["agent.db"], rules.IN_OURS, True),
         ([], rules.IN_PROGRAM_FILES, False),
         (["repository.json", "20260101T000000Z-full"], rules.IN_PROGRAM_FILES, False),
         (["agent", "agent\\repository.json"], rules.IN_PROGRAM_FILES, False),
