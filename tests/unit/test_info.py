@@ -34,7 +34,7 @@ def publish(repository: Repository, *, hours_ago: float, sequence: int, kind: st
     started = NOW - timedelta(hours=hours_ago)
     identity = f"{clock.to_stamp(started)}-{kind}"
     document = manifests.example(id=identity, started=clock.to_text(started), sequence=sequence, **changes)
-    with repository.staging(identity) as staging:
+    with repository.staging(identity, []) as staging:
         manifests.write_files(document, staging)
         return repository.publish(staging, document)
 

@@ -101,7 +101,7 @@ class Place:
         started = f"{identity[:4]}-{identity[4:6]}-{identity[6:11]}:{identity[11:13]}:{identity[13:16]}"
         kind = identity.rsplit("-", maxsplit=1)[1]
         document = manifests.example(id=identity, sequence=sequence, type=kind, started=started, **changes)
-        with self.repository.staging(identity) as staging:
+        with self.repository.staging(identity, []) as staging:
             manifests.write_files(document, staging)
             self.repository.publish(staging, document)
         return identity

@@ -243,7 +243,7 @@ def test_repository_that_is_gone_is_an_error(repository: Repository) -> None:
     """Its disk may have been unmounted under the run."""
     repository.path.rename(repository.path.with_name("gone"))
     with pytest.raises(EngineError, match=f"Cannot write to the repository {re.escape(str(repository.path))}"):
-        with repository.staging("test"):
+        with repository.staging("test", []):
             pytest.fail("there is nothing to stage in")
     with pytest.raises(EngineError, match=f"Cannot list the repository {re.escape(str(repository.path))}"):
         repository.new_id(clock.now(), "full")
@@ -272,7 +272,7 @@ def test_description_that_is_in_doubt_is_not_written_for_a_database_that_moved(r
 
 
 def test_staging_that_throws_leaves_nothing(repository: Repository) -> None:
-    with pytest.raises(ValueError, match="on purpose"), repository.staging("test") as directory:
+    with pytest.raises(ValueError, match="on purpose"), repository.staging("test", []) as directory:
         (directory / "half").write_text("half")
         raise ValueError("on purpose")
     assert not list(repository.path.glob(".staging*"))

@@ -262,15 +262,15 @@ class Repository:
         return directory / name
 
     @contextlib.contextmanager
-    def staging(self, name: str) -> Iterator[Path]:
-        """A private directory for work in progress, for the block; needs the lock."""
+    def staging(self, name: str, warnings: list[str]) -> Iterator[Path]:
+        """A private directory for work in progress, for the block; needs the lock. That it stays is a warning."""
         directory = self.path / f"{description.STAGING_PREFIX}{name}"
         try:
             files.create_directory(directory)
             try:
                 yield directory
             finally:
-                files.remove_tree(directory)
+                warnings.extend(files.tidied(directory))
         except OSError:
             # Any other failure is that of the block.
             with doing(f"Cannot write to the repository {self.path}"):

@@ -15,7 +15,6 @@ import fnmatch
 import os
 import re
 import stat
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,6 @@ _FLAGS = os.O_RDONLY | places.BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)
 _NO_TIME = getattr(os, "O_NOATIME", 0)
 _HAS_DESCRIPTORS = os.scandir in os.supports_fd and os.open in os.supports_dir_fd
-_REPARSE_POINT = getattr(stat, "FILE_ATTRIBUTE_REPARSE_POINT", 0)
 # More than what says that a directory is a repository ever has.
 _LONGEST_BYTES = 64 * 1024
 
@@ -208,7 +206,7 @@ class _Search:
 
     def _enter(self, entry: os.DirEntry[str], around: _Directory, depth: int) -> None:
         path = os.path.join(around.path, entry.name)
-        if path in _OF_THE_SYSTEM or self._is_excluded(path) or _is_junction(entry):
+        if path in _OF_THE_SYSTEM or self._is_excluded(path) or places.is_junction(entry):
             return
         try:
             with self.opened(entry.name, around.at) as inside:
@@ -264,12 +262,6 @@ class _Search:
             self.found.doubtful.append(file.path)
         self.found.databases.append(file)
         self.reached.databases.add((*here.number, file.path.name))
-
-
-def _is_junction(entry: os.DirEntry[str]) -> bool:
-    """A link of Windows to another directory."""
-    attributes = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0) if sys.platform == "win32" else 0
-    return bool(attributes & _REPARSE_POINT)
 
 
 def _open(name: str, flags: int, parent: int | str | None) -> int:

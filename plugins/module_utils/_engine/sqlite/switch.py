@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from ..system import clock, files, locks, owners, places
+from ..system import clock, files, held, locks, owners, places
 from ..system.errors import BackupNotFoundError, EngineError, NoSpaceError, RefusedError, StorageFailedError, doing
 from . import database, journal, ours, processes, schema
 from .database import JOURNAL, SHM, WAL
@@ -36,7 +36,7 @@ def workplace(dest: Path, *, timeout_seconds: float, warnings: list[str]) -> Ite
     """
     directory = workplace_of(dest)
     with contextlib.ExitStack() as stack:
-        while not _is_entered(stack, directory, timeout_seconds=timeout_seconds):
+        while not _is_entered(stack, directory, timeout_seconds=timeout_seconds, warnings=warnings):
             pass  # Another run removed the directory just before we locked it.
         with doing(step=f"cannot put in order what another restore left in {directory}"):
             _settle_leftovers(dest, directory)
@@ -47,20 +47,27 @@ def workplace(dest: Path, *, timeout_seconds: float, warnings: list[str]) -> Ite
                 _settle_leftovers(dest, directory)
             except (OSError, EngineError) as error:
                 warnings.append(f"{directory} is left to the next restore, which puts it in order first: {error}")
-            # While the lock is held, so that it cannot be that of the next run.
-            _remove_workplace(directory)
+            if os.name != "nt":
+                # While the lock is held, so that it cannot be that of the next run.
+                _remove_workplace(directory, warnings)
 
 
-def _remove_workplace(directory: Path) -> None:
-    # Without what else may have been put there meanwhile: then it stays, and the next run looks at it.
-    with contextlib.suppress(OSError, EngineError):
+def _remove_workplace(directory: Path, warnings: list[str]) -> None:
+    """Without what else may have been put there meanwhile: then it stays, and the next run looks at it."""
+    try:
+        if os.name == "nt" and locks.is_held(directory / _LOCK):
+            return  # The next run is there already.
         with places.at(directory / _LOCK) as (name, here):
-            os.unlink(name, dir_fd=here)
+            held.unlink(name, dir_fd=here)
         with places.at(directory) as (name, parent):
-            os.rmdir(name, dir_fd=parent)
+            held.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        return  # The next run was faster.
+    except (OSError, EngineError) as error:
+        warnings.append(f"{directory} is left to the next restore, which removes it: {error}")
 
 
-def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds: float) -> bool:
+def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds: float, warnings: list[str]) -> bool:
     """Make the workplace and lock it; whether it is still the one that has the name."""
     with doing(step=f"cannot prepare in {directory.parent}"):
         files.own_directory(directory)
@@ -83,8 +90,8 @@ def _is_entered(stack: contextlib.ExitStack, directory: Path, *, timeout_seconds
             raise
         if entered:
             if os.name == "nt":
-                # Windows removes no open file: once more behind the release, where it spares the lock of the next run.
-                stack.callback(_remove_workplace, directory)
+                # Windows removes no open file: behind the release, where it spares the lock of the next run.
+                stack.callback(_remove_workplace, directory, warnings)
             stack.push(attempt.pop_all())
         return entered
 
@@ -196,15 +203,6 @@ def copy_of_undo_set(undo_set: Path, dest: Path, directory: Path) -> tuple[Path,
             given = owners.copy_attributes(undo_set / name, copy / name)
             right = (right[0] and given[0], right[1] and given[1])
     return copy / dest.name, right
-
-
-def retire(undo_set: Path) -> list[str]:
-    """Remove an undo set whose content is live now, and kept by nothing else than that; says what did not work."""
-    try:
-        files.remove_tree(undo_set)
-    except (OSError, EngineError) as error:
-        return [f"{undo_set} is of no use any more, and could not be removed: {error}"]
-    return []
 
 
 def install(dest: Path, new: Path, directory: Path, *, check: Callable[[], None], force: bool = False) -> Path | None:

@@ -23,9 +23,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from . import held, owners, pieces, places
+from . import held, owners, pieces, places, windows
 from .clock import Deadline
-from .errors import NoSpaceError, RefusedError, StorageFailedError, doing
+from .errors import EngineError, NoSpaceError, RefusedError, StorageFailedError, doing
 
 CHUNK_BYTES = pieces.BYTES
 PRIVATE_FILE_MODE = 0o600
@@ -58,7 +58,7 @@ def open_private(path: Path, flags: int = 0) -> int:
 def _create(path: Path, flags: int) -> int:
     with places.at(path) as (name, parent):
         flags |= os.O_CREAT | os.O_EXCL | os.O_RDWR | places.BINARY
-        descriptor = held.patiently(os.open, name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
+        descriptor = held.opened(name, flags, PRIVATE_FILE_MODE, dir_fd=parent)
         try:
             owners.hand_over(descriptor, parent)
         except BaseException:
@@ -84,7 +84,7 @@ def make_private_directory(path: Path) -> None:
 def create_directory(path: Path) -> None:
     """Create ``path`` with mode 0700, on Windows as the one around it; ``FileExistsError`` when it is there."""
     with places.at(path) as (name, parent):
-        os.mkdir(name, _DIRECTORY_MODE, dir_fd=parent)
+        held.patiently(os.mkdir, name, _DIRECTORY_MODE, dir_fd=parent)
         if parent is None:
             return
         descriptor = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
@@ -111,7 +111,7 @@ def own_directory(path: Path) -> None:
         around = os.stat(path.parent) if parent is None else os.fstat(parent)
     # Windows has no such owners and modes: there the rights are those of the directory around it.
     closed = os.name == "nt" or (status.st_uid in (os.geteuid(), around.st_uid) and not status.st_mode & 0o022)
-    if not stat.S_ISDIR(status.st_mode) or not closed:
+    if not windows.is_directory(status) or not closed:
         raise RefusedError(
             "it is there already, and is not a directory of this user that is closed to others.",
             action=f"Cannot work in {path}",
@@ -222,10 +222,10 @@ def publish_directory(staging: Path, final: Path, *, committing: Callable[[], No
 
     ``committing`` is called when only that is left.
     """
-    for directory, _names, files in os.walk(staging):
+    for directory, _names, files in places.walk(staging):
         for name in files:
-            sync_file(Path(directory, name))
-        sync_directory(Path(directory))
+            sync_file(directory / name)
+        sync_directory(directory)
     committing()
     move_directory(staging, final)
 
@@ -233,7 +233,7 @@ def publish_directory(staging: Path, final: Path, *, committing: Callable[[], No
 def move_file(source: Path, dest: Path) -> None:
     """Rename ``source`` over ``dest`` on the same filesystem, durably."""
     with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
-        held.patiently(os.replace, old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
+        held.replace(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
     sync_directory(dest.parent)
 
 
@@ -241,7 +241,7 @@ def move_file_to_free_name(source: Path, dest: Path) -> None:
     """Rename ``source`` to ``dest``, durably; ``FileExistsError`` when something is there, whenever it came."""
     with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
         try:
-            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
+            held.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
         except FileExistsError:
             raise
         except (OSError, NotImplementedError):
@@ -251,7 +251,7 @@ def move_file_to_free_name(source: Path, dest: Path) -> None:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(dest)) from None
             held.patiently(os.rename, old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
         else:
-            held.patiently(os.unlink, old, dir_fd=old_parent)
+            held.unlink(old, dir_fd=old_parent)
     sync_directory(dest.parent)
 
 
@@ -266,39 +266,32 @@ def remove_file(path: Path) -> None:
     """Remove ``path`` if it is there, durably."""
     with contextlib.suppress(FileNotFoundError):
         with places.at(path) as (name, parent):
-            held.patiently(os.unlink, name, dir_fd=parent)
+            held.unlink(name, dir_fd=parent)
         sync_directory(path.parent)
 
 
 def remove_tree(path: Path) -> None:
     """Remove a directory of ours with everything in it; one that is gone already is fine.
 
-    Of a symbolic link in its place, only the link.
+    Of a link in its place, only the link.
     """
     with doing(f"Cannot remove {path}"), contextlib.suppress(FileNotFoundError), places.at(path) as (name, parent):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=parent)
-            return
         try:
-            if parent is None:
-                held.patiently(shutil.rmtree, path)
-            else:
-                _remove_below(str(name), parent)
-                os.rmdir(name, dir_fd=parent)
+            held.remove_tree(name, dir_fd=parent)
         except RecursionError as error:
             raise RefusedError("what is there is nested too deeply.", hint="Look, and remove it.") from error
 
 
-def _remove_below(name: str, parent: int) -> None:
-    """Remove all that is in a directory, whatever becomes of its name meanwhile; links go, not what they lead to."""
-    for _path, directories, names, here in os.fwalk(name, topdown=False, dir_fd=parent, follow_symlinks=False):
-        for each in names:
-            os.unlink(each, dir_fd=here)
-        for each in directories:
-            if stat.S_ISDIR(os.stat(each, dir_fd=here, follow_symlinks=False).st_mode):
-                os.rmdir(each, dir_fd=here)
-            else:
-                os.unlink(each, dir_fd=here)
+def tidied(path: Path) -> list[str]:
+    """As ``remove_tree``, of what is of no use any more when it is known what became of the work.
+
+    What went wrong is a warning.
+    """
+    try:
+        remove_tree(path)
+    except EngineError as failure:
+        return [f"{path} is of no use any more, and could not be removed: {failure}"]
+    return []
 
 
 def copy_private(source: Path, dest: Path, *, alone: bool = True, deadline: Deadline | None = None) -> None:
@@ -333,10 +326,10 @@ def digest_of(file: BinaryIO, kind: str = "sha256") -> str:
 
 
 def link_or_copy(source: Path, dest: Path) -> None:
-    """A second name for ``source``, or a copy where the filesystem knows no hard links."""
+    """A second name for ``source``, or a copy where ``held.link`` makes none."""
     try:
         with places.at(source) as (old, old_parent), places.at(dest) as (new, new_parent):
-            os.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent, follow_symlinks=False)
+            held.link(old, new, src_dir_fd=old_parent, dst_dir_fd=new_parent)
     except (OSError, NotImplementedError):
         copy_private(source, dest, alone=False)
         owners.copy_attributes(source, dest)
@@ -379,12 +372,12 @@ def readable(size_bytes: int) -> str:
 def tree_bytes(directory: Path) -> int:
     """Bytes in all files below ``directory``; what goes away meanwhile, and what a link leads to, is left out."""
     total_bytes = 0
-    if directory.is_symlink():
+    if not places.is_directory(directory):
         return 0
-    for parent, _directories, names in os.walk(directory):
+    for parent, _directories, names in places.walk(directory):
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                total_bytes += os.lstat(os.path.join(parent, name)).st_size
+                total_bytes += os.lstat(parent / name).st_size
     return total_bytes
 
 

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import places
+from . import places, windows
 from .errors import UsageError
 
 PRIVATE_DIRECTORY_MODE = 0o700
@@ -127,7 +127,9 @@ def copy_attributes(source: Path, dest: Path, *, with_group: bool = True) -> tup
     with places.reading(source, alone=False) as old, io.FileIO(places.open_regular(dest, os.O_RDWR), "r+") as new:
         status = os.fstat(old.fileno())
         right = give(dest, status.st_uid, status.st_gid if with_group else -1)
-        _change_mode(dest, new.fileno(), rights(status.st_mode, group=right[1]))
+        # All that Windows makes of a mode goes with the name: see ``held.replace``.
+        if hasattr(os, "fchmod"):
+            os.fchmod(new.fileno(), rights(status.st_mode, group=right[1]))
         if hasattr(os, "listxattr"):
             with contextlib.suppress(OSError):
                 for name in os.listxattr(old.fileno()):
@@ -177,16 +179,12 @@ def has(path: Path, uid: int | None, gid: int | None) -> tuple[bool, bool]:
 
 
 def change_mode(path: Path, mode: int) -> None:
-    """Give the regular file ``path`` this mode."""
+    """Give the regular file ``path`` this mode; on Windows it can be written to afterwards."""
     with places.reading(path) as file:
-        _change_mode(path, file.fileno(), mode)
-
-
-def _change_mode(path: Path, descriptor: int, mode: int) -> None:
-    if hasattr(os, "fchmod"):
-        os.fchmod(descriptor, mode)
-    else:
-        os.chmod(path, mode)
+        if hasattr(os, "fchmod"):
+            os.fchmod(file.fileno(), mode)
+        else:
+            windows.unprotect(path)
 
 
 def make_private(path: Path) -> None:
@@ -214,8 +212,8 @@ def first_stranger(directory: Path) -> Path | None:
     if not directory.is_dir():
         return None
     owner = os.stat(directory).st_uid
-    for parent, directories, names in os.walk(directory):
-        for path in (Path(parent, name) for name in sorted([*directories, *names])):
+    for parent, directories, names in places.walk(directory):
+        for path in (parent / name for name in sorted([*directories, *names])):
             with contextlib.suppress(FileNotFoundError):
                 if os.lstat(path).st_uid != owner:
                     return path

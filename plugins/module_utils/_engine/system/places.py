@@ -56,7 +56,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, *, alone: bool = True) ->
     """
     try:
         with at(path) as (name, parent):
-            descriptor = held.patiently(os.open, name, flags | _GUARDED, dir_fd=parent)
+            descriptor = held.opened(name, flags | _GUARDED, dir_fd=parent)
     except OSError as error:
         # Windows opens no directory, and does not say why.
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR) or (os.name == "nt" and os.path.isdir(path)):
@@ -117,7 +117,7 @@ def regular_files(top: Path, *, passed_over: Collection[str] = (), most_names: i
                 count += 1
                 if count > most_names:
                     raise RefusedError(f"there are more than {most_names} names below {top}.", hint="Name less.")
-                if entry.is_dir(follow_symlinks=False):
+                if entry.is_dir(follow_symlinks=False) and not is_junction(entry):
                     if entry.name not in passed_over:
                         rest.append(here / entry.name)
                 elif entry.is_file(follow_symlinks=False):
@@ -126,9 +126,9 @@ def regular_files(top: Path, *, passed_over: Collection[str] = (), most_names: i
 
 
 def is_directory(path: Path) -> bool:
-    """Whether ``path`` is a directory, and no link to one."""
+    """Whether ``path`` is a directory, and no link or junction to one."""
     try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
+        return windows.is_directory(os.lstat(path))
     except OSError:
         return False
 
@@ -146,6 +146,18 @@ def if_of_others(path: Path) -> os.stat_result | None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
         way.check_leaders(path)
         return os.fstat(way.here) if way.is_of_others else None
+
+
+def is_junction(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a link of Windows to another directory, which looks like one."""
+    return sys.platform == "win32" and windows.is_surrogate(entry.stat(follow_symlinks=False))
+
+
+def walk(top: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As ``os.walk``, which up to Python 3.11 goes through the junctions of Windows."""
+    for parent, directories, names in os.walk(top):
+        yield Path(parent), list(directories), names
+        directories[:] = [each for each in directories if is_directory(Path(parent, each))]
 
 
 @contextlib.contextmanager

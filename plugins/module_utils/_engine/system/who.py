@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import getpass
 import os
 import re
 import socket
 import sys
 from typing import Any
 
-from . import owners
+from . import owners, windows
 
 _NOBODY = 2**32 - 1
 _LONGEST_LINE = 32
@@ -26,9 +25,11 @@ def describe() -> dict[str, Any]:
     """``user``, ``host`` and ``pid``, and where they are known ``sudo_user``, ``login`` and ``from``.
 
     ``login`` is who logged in, which no later change of the user changes (proc_pid_loginuid(5)); ``from`` the address
-    that an ssh session came from, or what started this otherwise.
+    that an ssh session came from, or what started this otherwise. Windows tells none of these.
     """
-    found = {"sudo_user": os.environ.get("SUDO_USER", ""), "login": _login(), "from": _origin()}
+    found: dict[str, str] = {}
+    if sys.platform != "win32":
+        found = {"sudo_user": os.environ.get("SUDO_USER", ""), "login": _login(), "from": _origin()}
     known = {"user": user(), "host": socket.gethostname(), "pid": os.getpid()}
     return {**known, **{name: text for name, text in found.items() if text}}
 
@@ -36,7 +37,7 @@ def describe() -> dict[str, Any]:
 def user() -> str:
     """The name of the user that this runs as, or its number: not what the environment says, which anybody can set."""
     if sys.platform == "win32":
-        return getpass.getuser()
+        return windows.user_name() or "unknown"
     return owners.name_of_user(os.getuid()) or str(os.getuid())
 
 

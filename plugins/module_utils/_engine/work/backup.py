@@ -138,7 +138,7 @@ class _Job:
 
     def run(self, source: Source, progress: Progress | None) -> Outcome:
         files.require_space(self.repository.path, 0)
-        with self.repository.staging(f"{clock.to_stamp(self.now)}-{os.getpid()}") as staging:
+        with self.repository.staging(f"{clock.to_stamp(self.now)}-{os.getpid()}", self.warnings) as staging:
             with self.phases.phase("read"), base.find(self.repository, self.newest) as found:
                 drafting = Drafting(
                     self.request,

@@ -263,7 +263,7 @@ class _Job:
                 raise ProofFailedError(f"a backup {backup.id} was made here meanwhile.", hint="Run again.")
             if document.parent is not None and repository.load(document.parent) is None:
                 raise ProofFailedError(f"{document.parent} was removed here meanwhile.", hint="Run again.")
-            with repository.staging(backup.id) as staging:
+            with repository.staging(backup.id, self.outcome.warnings) as staging:
                 for each in document.files:
                     dest = staging / each.path
                     files.make_private_directory(dest.parent)

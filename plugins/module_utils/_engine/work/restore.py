@@ -191,7 +191,7 @@ def _undo(request: Request, dest: Path, *, dry_run: bool) -> Outcome:
         with phases.phase("switch"):
             saved = switch.install(dest, copy, directory, check=lambda: None, force=request.force)
         outcome.undo_set = str(saved or "")
-        outcome.warnings.extend(switch.retire(undo_set))
+        outcome.warnings.extend(files.tidied(undo_set))
         _record_undo(request, outcome)
     outcome.warnings.extend(_too_late(shield))
     return outcome
