@@ -46,10 +46,16 @@ KEEP = """
 import ctypes, sys, time
 open_file = ctypes.WinDLL("kernel32").CreateFileW
 open_file.restype = ctypes.c_void_p
-assert open_file(ctypes.c_wchar_p(sys.argv[1]), 3 << 30, 0, None, 3, 0, None) != ctypes.c_void_p(-1).value
+access, sharing = 3 << 30, 0
+assert open_file(ctypes.c_wchar_p(sys.argv[1]), access, sharing, None, 3, 0, None) != ctypes.c_void_p(-1).value
 print("held", flush=True)
 time.sleep(float(sys.argv[2]))
 """
+# Reads, and lets others read (CopyFile, File.OpenRead of .NET), write, too (Python), or remove it, too (a scanner).
+READERS = {
+    name: KEEP.replace("= 3 << 30, 0", f"= 1 << 31, {sharing}")
+    for name, sharing in {"reads alone": 0, "shares reading": 1, "shares writing": 3, "shares all": 7}.items()
+}
 READ = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])
@@ -75,13 +81,30 @@ sys.exit(main(sys.argv[2:]))
 WAIT = """
 import pathlib, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
-from _engine.system import files, places
+from _engine.system import files, locks, places
 words = [sys.executable, "-c", sys.argv[3], sys.argv[2], "1"]
 holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 holder.stdout.readline()
 begin = time.monotonic()
-exec(sys.argv[4], {"files": files, "places": places, "path": pathlib.Path(sys.argv[2])})
+exec(sys.argv[4], {"files": files, "locks": locks, "places": places, "path": pathlib.Path(sys.argv[2])})
 print(time.monotonic() - begin > 0.3)
+"""
+# What a run stages is opened at once, and stays open for longer than the engine waits; others may remove it.
+SCANNED = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+from _engine.runner.cli import main
+from _engine.system import files
+make = files.create_directory
+create = ctypes.WinDLL("kernel32").CreateFileW
+create.restype = ctypes.c_void_p
+def make_and_scan(path):
+    make(path)
+    if path.name.startswith(".staging-"):
+        name = ctypes.c_wchar_p(str(path / "scanned"))
+        assert create(name, 1 << 31, 7, None, 2, 0, None) != ctypes.c_void_p(-1).value
+files.create_directory = make_and_scan
+sys.exit(main(sys.argv[2:]))
 """
 INTERRUPT = """
 import _thread, pathlib, signal, sys, threading, time
@@ -113,6 +136,45 @@ begin = time.monotonic()
 family.end()
 process.stdout.read()
 print(time.monotonic() - begin < 120)
+"""
+
+ORPHANS = """
+import subprocess, sys, time
+sys.path.insert(0, sys.argv[1])
+from _engine.system import launch
+BEAT = "import sys, time\\nwhile True: print(1, file=open(sys.argv[1], 'a'), flush=True); time.sleep(0.05)"
+process = launch.start([sys.executable, "-c", BEAT, sys.argv[2]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+family = launch.Family(process)
+while not __import__("os").path.exists(sys.argv[2]):
+    time.sleep(0.01)
+print("up", flush=True)
+time.sleep(600)
+"""
+KILL = """
+import pathlib, subprocess, sys, time
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+parent = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], **pipes)
+assert parent.stdout.readline()
+parent.kill()
+parent.wait()
+beat, before = pathlib.Path(sys.argv[3]), -1
+for _attempt in range(30):
+    if beat.stat().st_size == before:
+        break
+    before = beat.stat().st_size
+    time.sleep(2)
+else:
+    sys.exit("it still runs")
+"""
+WHO = """
+import os, subprocess, sys
+code = "import sys; sys.path.insert(0, sys.argv[1]); from _engine.system import who; print(who.describe()['user'])"
+names = ("USERNAME", "USER", "LOGNAME", "LNAME")
+without = {name: value for name, value in os.environ.items() if name.upper() not in names}
+pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+for environment in (dict(os.environ), without, {**without, "LOGNAME": "mallory", "USERNAME": "mallory"}):
+    child = subprocess.Popen([sys.executable, "-c", code, sys.argv[1]], env=environment, **pipes)
+    print(child.communicate()[0].decode().strip())
 """
 
 
@@ -338,6 +400,52 @@ def test_file_that_is_held_for_a_moment_is_waited_for(runner: Path, tmp_path: Pa
     assert held.read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("holder", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    "work",
+    [
+        "files.replace_private(path, b'')",
+        "files.append_line(path, 'line')",
+        "locks.held(path, timeout_seconds=0).__enter__()",
+        "files.move_directory(path.parent, path.parent.with_name('moved'))",
+        "files.remove_tree(path.parent); assert not path.parent.exists(); path.parent.mkdir()",
+    ],
+    ids=["replaced", "appended", "locked", "moved", "removed"],
+)
+def test_whoever_reads_for_a_moment_is_waited_for(runner: Path, tmp_path: Path, holder: str, work: str) -> None:
+    """Whatever that program lets others do meanwhile."""
+    held = tmp_path / "deep" / "held"
+    held.parent.mkdir()
+    held.touch()
+    done = wine.run(["-c", WAIT, wine.seen(runner), wine.seen(held), holder, work], tmp_path)
+    assert (done.returncode, done.stdout.strip() in ("True", "False")) == (0, True), done.stderr
+
+
+def test_backup_that_is_published_is_good_whatever_stays_of_its_staging(host: Host) -> None:
+    answer = _answer(wine.run(["-c", SCANNED, *host.words("backup", "agent")], host.directory), 0)
+    assert [".staging-" in each for each in answer["warnings"] if "could not be removed" in each] == [True]
+    assert len(host.backups()) == 1
+    host.run("backup", "agent", "--force")
+    assert not list(host.repository.glob(".staging-*"))
+
+
+def test_read_only_database_is_restored_and_stays_so(host: Host) -> None:
+    """What an earlier, killed restore saved of it is read-only, too, and Windows removes nothing of that kind."""
+    host.run("backup", "agent")
+    databases.add(host.database, "newer")
+    saving = host.database.with_name(f".{host.database.name}.restoring") / "saving"
+    saving.mkdir(parents=True)
+    (saving / host.database.name).write_bytes(host.database.read_bytes())
+    for each in (host.database, saving / host.database.name):
+        each.chmod(0o400)
+    for words, rows in ((("restore", "agent"), 3), (("restore", "agent", "--undo"), 4)):
+        host.run(*words)
+        assert len(databases.names(host.database)) == rows
+        assert not host.database.stat().st_mode & 0o222
+        assert len(list(host.directory.glob("*.before-restore.*"))) == 1
+        assert not saving.parent.exists()
+
+
 def test_file_that_stays_held_ends_a_run_in_bounded_time(host: Host) -> None:
     made = host.run("backup", "agent")["backup"]["id"]
     host.run("pin", "agent", "--backup", made)
@@ -409,6 +517,17 @@ def test_there_need_be_no_console(host: Host) -> None:
 def test_program_ends_with_what_it_started(runner: Path, tmp_path: Path) -> None:
     done = wine.run(["-c", FAMILY, wine.seen(runner)], tmp_path)
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_program_ends_when_its_runner_is_killed(runner: Path, tmp_path: Path) -> None:
+    done = wine.run(["-c", KILL, ORPHANS, wine.seen(runner), wine.seen(tmp_path / "beat")], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_who_runs_it_is_not_up_to_the_environment(runner: Path, tmp_path: Path) -> None:
+    said = wine.run(["-c", WHO, wine.seen(runner)], tmp_path).stdout.split("\n")[:3]
+    assert said[0]
+    assert said == [said[0]] * 3
 
 
 def test_other_text_than_the_console_has_is_told_all_the_same(host: Host) -> None:

@@ -12,6 +12,7 @@ import re
 import shutil
 import stat
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files, owners, places, windows
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     NoSpaceError,
     PermissionDeniedError,
@@ -742,3 +743,39 @@ def test_some_space_stays_free(
 )
 def test_size_as_people_read_it(size_bytes: int, text: str) -> None:
     assert files.readable(size_bytes) == text
+
+
+@pytest.fixture
+def junction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that stands for a junction to another one: Wine makes none, and other systems have none."""
+    path = tmp_path / "ours" / "junction"
+    path.mkdir(parents=True)
+    (path / "precious").write_bytes(b"x" * 1000)
+    (path.parent / "own").write_bytes(b"x")
+    number, known = path.stat().st_ino, windows.is_surrogate
+    monkeypatch.setattr(windows, "is_surrogate", lambda status: status.st_ino == number or known(status))
+    return path
+
+
+def test_no_walk_goes_through_a_junction(junction: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(files, "sync_file", flushed.append)
+    assert files.tree_bytes(junction.parent) == 1
+    assert files.tree_bytes(junction) == 0
+    assert not places.is_directory(junction)
+    if sys.platform == "win32":
+        assert places.regular_files(junction.parent) == [junction.parent / "own"]
+    files.publish_directory(junction.parent, junction.parent.with_name("published"))
+    assert flushed == [junction.parent / "own"]
+
+
+def test_junction_is_no_working_directory(junction: Path) -> None:
+    with pytest.raises(RefusedError, match="is there already"):
+        files.own_directory(junction)
+
+
+@processes.needs_root
+@pytest.mark.root
+def test_stranger_is_not_looked_for_behind_a_junction(junction: Path) -> None:
+    os.chown(junction / "precious", processes.NOBODY, processes.NOBODY)
+    assert owners.first_stranger(junction.parent) is None

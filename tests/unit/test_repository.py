@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import re
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import description, manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.repository import Repository
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, held, locks
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -276,6 +277,21 @@ def test_staging_that_throws_leaves_nothing(repository: Repository) -> None:
         (directory / "half").write_text("half")
         raise ValueError("on purpose")
     assert not list(repository.path.glob(".staging*"))
+
+
+def test_staging_that_stays_is_a_warning(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was published from it is published."""
+
+    def fail(*_where: object, **_options: object) -> None:
+        raise OSError(errno.EIO, "on purpose")
+
+    warnings: list[str] = []
+    with repository.staging("test", warnings) as directory:
+        monkeypatch.setattr(held, "remove_tree", fail)
+    assert [str(directory) in each for each in warnings] == [True]
+    monkeypatch.undo()
+    repository.remove_leftovers()
+    assert not directory.exists()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import io
 import os
@@ -21,7 +22,7 @@ import pytest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed import codec
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, processes, proof, switch
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite.workplace import workplace_of
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, locks, owners
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import clock, files, held, locks, owners
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     BackupDamagedError,
     BackupNotFoundError,
@@ -715,6 +716,22 @@ def test_workplace_that_another_run_took_away_is_made_again(live: Path, monkeypa
         assert replaced
         assert locks.is_held(workplace / "lock")
     assert not directory.exists()
+
+
+def test_workplace_that_stays_is_a_warning_and_goes_at_the_next_restore(
+    live: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_where: object, **_options: object) -> None:
+        raise OSError(errno.EBUSY, "on purpose")
+
+    databases.add(live, "newer")
+    with monkeypatch.context() as patched:
+        patched.setattr(held, "rmdir", fail)
+        warnings = restore.run(_request(live)).warnings
+    assert [str(workplace_of(live)) in each for each in warnings] == [True]
+    databases.add(live, "newer")
+    assert restore.run(_request(live)).warnings == []
+    assert not workplace_of(live).exists()
 
 
 def test_restored_wal_database_stays_one(live: Path) -> None:

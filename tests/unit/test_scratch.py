@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,8 +33,8 @@ def age(path: Path) -> Path:
 
 
 def leftover(top: Path) -> Path:
-    path = top / "sqlite-backup-scratch-killed"
-    path.mkdir(mode=0o700)
+    """As a run makes it that is killed then."""
+    path = scratch._made(top)
     (path / "lock").touch()
     (path / "restored.sqlite").write_text("in plain")
     return age(path)
@@ -77,6 +78,18 @@ def test_what_belongs_to_another_user_stays(top: Path) -> None:
     with scratch.directory():
         pass
     assert (path / "restored.sqlite").exists()
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="needs the rights of Windows, where all owners look alike")
+@pytest.mark.parametrize("name", ["sqlite-backup-scratch-killed", "sqlite-backup-scratch-0123456789abcdef"])
+def test_what_others_may_enter_stays(top: Path, name: str) -> None:
+    """Anybody could have made that among the temporary files, and put a junction in it meanwhile."""
+    (top / name / "deep").mkdir(parents=True)
+    (top / name / "deep" / "file").touch()
+    age(top / name)
+    with scratch.directory():
+        pass
+    assert (top / name / "deep" / "file").exists()
 
 
 def test_a_link_in_the_place_of_a_leftover_leads_nowhere(top: Path) -> None:

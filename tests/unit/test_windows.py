@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +79,47 @@ def test_the_answer_has_the_layout_of_windows() -> None:
     """RM_PROCESS_INFO has 668 bytes there, where a character has two."""
     characters = (windows._NAME_LENGTH + windows._SERVICE_LENGTH) * (ctypes.sizeof(ctypes.c_wchar) - 2)
     assert ctypes.sizeof(windows.process_info()) - characters == 668
+
+
+class Status:
+    """What lstat tells of a directory on Windows, where no test may make junctions in Wine."""
+
+    st_mode = stat.S_IFDIR | 0o777
+
+    def __init__(self, tag: int) -> None:
+        self.st_reparse_tag = tag
+
+
+@pytest.mark.parametrize(
+    ("tag", "real"),
+    [(0, True), (0xA0000003, False), (0xA000000C, False), (0x80000013, True), (0x9000101A, True)],
+    ids=["plain", "junction", "link", "deduplicated", "in a cloud"],
+)
+def test_what_stands_for_another_directory_is_none(tag: int, real: bool) -> None:
+    """By its tag: https://learn.microsoft.com/windows/win32/fileio/reparse-point-tags."""
+    status: Any = Status(tag)
+    assert windows.is_directory(status) is real
+    assert windows.is_surrogate(status) is not real
+
+
+def test_directories_and_links_of_other_systems_are_told_apart(tmp_path: Path) -> None:
+    assert windows.is_directory(os.lstat(tmp_path))
+    (tmp_path / "file").touch()
+    assert not windows.is_directory(os.lstat(tmp_path / "file"))
+    assert not windows.is_surrogate(os.lstat(tmp_path / "file"))
+
+
+@pytest.mark.skipif(ctypes.sizeof(ctypes.c_void_p) != 8, reason="the size is that of 64 bits")
+def test_the_limits_of_a_job_have_the_layout_of_windows() -> None:
+    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION: times, flags, sizes, ..., with what C leaves free between them."""
+    limits = windows.job_limits()
+    assert ctypes.sizeof(limits) == 64 + 6 * 8 + 4 * 8
+    assert bytes(limits)[16:20] == (0x2000).to_bytes(4, "little")
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="needs Windows")
+def test_who_runs_this_is_told_by_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = windows.user_name()
+    assert name
+    monkeypatch.setenv("USERNAME", "mallory")
+    assert windows.user_name() == name
