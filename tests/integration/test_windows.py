@@ -423,7 +423,7 @@ def test_whoever_reads_for_a_moment_is_waited_for(runner: Path, tmp_path: Path, 
 
 def test_backup_that_is_published_is_good_whatever_stays_of_its_staging(host: Host) -> None:
     answer = _answer(wine.run(["-c", SCANNED, *host.words("backup", "agent")], host.directory), 0)
-    assert [".staging-" in each for each in answer["warnings"] if "could not be removed" in each] == [True]
+    assert {".staging-" in each for each in answer["warnings"] if "could not be removed" in each} == {True}
     assert len(host.backups()) == 1
     host.run("backup", "agent", "--force")
     assert not list(host.repository.glob(".staging-*"))

@@ -289,8 +289,9 @@ def test_staging_that_stays_is_a_warning(repository: Repository, monkeypatch: py
     with repository.staging("test", warnings) as directory:
         monkeypatch.setattr(held, "remove_tree", fail)
     assert [str(directory) in each for each in warnings] == [True]
+    assert repository.remove_leftovers() == warnings
     monkeypatch.undo()
-    repository.remove_leftovers()
+    assert repository.remove_leftovers() == []
     assert not directory.exists()
 
 

@@ -186,14 +186,15 @@ class Repository:
         with locks.held(self.path / LOCK_NAME, timeout_seconds=timeout_seconds, shared=dry_run):
             yield
 
-    def remove_leftovers(self) -> None:
-        """Remove what killed runs left behind; needs the lock, so no run that lives is met."""
-        for entry in list(os.scandir(self.path)):
-            if entry.name.startswith(description.STAGING_PREFIX):
-                files.remove_tree(Path(entry.path))
+    def remove_leftovers(self) -> list[str]:
+        """Remove what killed runs left behind; needs the lock, so no run that lives is met. What stays is a warning."""
+        beginning = description.STAGING_PREFIX
+        left = [Path(each.path) for each in os.scandir(self.path) if each.name.startswith(beginning)]
+        warnings = [each for path in left for each in files.tidied(path)]
         for name in self._locks():
             if not os.path.lexists(self.path / name):
                 self._remove_traces(name)
+        return warnings
 
     def remove(self, backup: Backup) -> None:
         """Remove ``backup``: its name first, durably, so that it is never listed in part. Needs the lock.

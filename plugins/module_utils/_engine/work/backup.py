@@ -83,7 +83,7 @@ def _run(request: Request, shield: interrupts.Shield, *, dry_run: bool, progress
     repository = _open_repository(request, source, dry_run=dry_run)
     with repository.locked(timeout_seconds=request.lock_timeout_seconds, dry_run=dry_run):
         if not dry_run:
-            repository.remove_leftovers()
+            beside.warnings.extend(repository.remove_leftovers())
         backups = published.own(repository.backups())
         settled = dataclasses.replace(request, compression=compression, check=examination.level(request.check, backups))
         job = _Job(settled, beside, repository, backups, shield, dry_run=dry_run)

@@ -128,7 +128,7 @@ def _run(request: Request, outcome: Outcome, shield: interrupts.Shield, *, dry_r
         # A backup may have given it an id since: with the old one, all that is new would be foreign.
         repository = _certain(request.repository)
         if not dry_run:
-            repository.remove_leftovers()
+            outcome.warnings.extend(repository.remove_leftovers())
         _Job(request, repository, outcome).run(dry_run=dry_run)
         if outcome.removed and not dry_run:
             shield.begin()

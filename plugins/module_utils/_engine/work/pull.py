@@ -258,7 +258,7 @@ class _Job:
         document = backup.trusted()
         repository = Repository.open_existing(self.request.repository)
         with repository.locked(timeout_seconds=self.request.lock_timeout_seconds):
-            repository.remove_leftovers()
+            self.outcome.warnings.extend(repository.remove_leftovers())
             if repository.load(backup.id) is not None:
                 raise ProofFailedError(f"a backup {backup.id} was made here meanwhile.", hint="Run again.")
             if document.parent is not None and repository.load(document.parent) is None:
