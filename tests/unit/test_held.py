@@ -105,3 +105,43 @@ def test_files_are_moved_and_removed_patiently(tmp_path: Path, monkeypatch: pyte
         files.remove_file(tmp_path / "a")
     assert not (tmp_path / "a").exists()
     assert len(tried) == 2
+
+
+@pytest.mark.parametrize(("why", "tries"), [(32, 4), (33, 4), (303, 4), (0, 4), (2, 4)])
+def test_file_that_can_be_opened_soon_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int, tries: int
+) -> None:
+    """open(2) of Windows says no more than that it may not; ``why`` stands for what Windows says when it is asked."""
+    real, tried = os.open, []
+
+    def held_first(path: Path, *others: int, **options: int) -> int:
+        tried.append(path)
+        if len(tried) < tries:
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return real(path, *others, **options)
+
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(windows, "why_closed", lambda *_what, **_how: why)
+    monkeypatch.setattr(os, "open", held_first)
+    os.close(held.opened(tmp_path / "a", os.O_RDONLY))
+    assert len(tried) == tries
+
+
+@pytest.mark.parametrize(("why", "most"), [(5, 1), (None, 1), (0, 6), (2, 6)])
+def test_file_that_may_not_be_opened_is_a_missing_permission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: int | None, most: int
+) -> None:
+    """As a new one in a directory of others, where Windows would say only that there is none."""
+    tried = []
+
+    def deny(path: Path, *_others: int, **_options: int) -> int:
+        tried.append(path)
+        raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+
+    monkeypatch.setattr(held, "_PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(windows, "why_closed", lambda *_what, **_how: why)
+    monkeypatch.setattr(os, "open", deny)
+    with pytest.raises(errors.PermissionDeniedError), errors.doing("Cannot open it"):
+        held.opened(tmp_path / "a", os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    monkeypatch.undo()
+    assert len(tried) == most

@@ -32,6 +32,14 @@ _PASSING = (
     windows.DIRECTORY_NOT_EMPTY,
     windows.DELETE_PENDING,
 )
+_PASSING_TO_OPEN = (
+    windows.OPENED,
+    windows.FILE_NOT_FOUND,
+    windows.SHARING_VIOLATION,
+    windows.LOCK_VIOLATION,
+    windows.DELETE_PENDING,
+)
+_MOST_FREED = 5
 # These may as well be a matter of rights, and of what somebody put there.
 _UNCERTAIN = (windows.ACCESS_DENIED, windows.DIRECTORY_NOT_EMPTY)
 
@@ -47,11 +55,16 @@ def patiently(call: Callable[..., Result], *arguments: Any, **options: Any) -> R
 def opened(name: Path | str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
     """A descriptor as ``os.open`` gives it, see ``patiently``."""
     writing = bool(flags & (os.O_WRONLY | os.O_RDWR))
-    # open(2) of Windows keeps to itself why.
-    return _tried(
-        lambda: os.open(name, flags, mode, dir_fd=dir_fd),
-        lambda error: isinstance(error, PermissionError) and windows.is_only_held(Path(name), writing=writing),
-    )
+    freed = 0
+
+    def may_pass(error: OSError) -> bool:
+        """open(2) of Windows keeps to itself why, and by now it may be free: then it is a matter of rights at last."""
+        nonlocal freed
+        why = windows.why_closed(Path(name), writing=writing) if isinstance(error, PermissionError) else None
+        freed += why in (windows.OPENED, windows.FILE_NOT_FOUND)
+        return why in _PASSING_TO_OPEN and freed <= _MOST_FREED
+
+    return _tried(lambda: os.open(name, flags, mode, dir_fd=dir_fd), may_pass)
 
 
 def replace(old: Path | str, new: Path | str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:

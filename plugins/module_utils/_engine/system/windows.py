@@ -17,7 +17,8 @@ NO_WINDOW = 0x08000000
 """CREATE_NO_WINDOW: a program of a terminal gets none of its own."""
 # https://learn.microsoft.com/windows/win32/debug/system-error-codes--0-499-
 ACCESS_DENIED, SHARING_VIOLATION, LOCK_VIOLATION, DIRECTORY_NOT_EMPTY, DELETE_PENDING = 5, 32, 33, 145, 303
-_FILE_NOT_FOUND, _MORE_DATA = 2, 234
+OPENED, FILE_NOT_FOUND = 0, 2
+_MORE_DATA = 234
 # Of a file that goes when the last one closes it, which error codes call a denied access.
 _STATUS_DELETE_PENDING = 0xC0000056
 _GENERIC_READ, _GENERIC_WRITE, _READ_CONTROL = 1 << 31, 1 << 30, 0x20000
@@ -112,26 +113,18 @@ def is_open(path: Path) -> bool:
     )
 
 
-def is_only_held(path: Path, *, writing: bool) -> bool:
-    """Whether ``path``, which Python could not open for that, may be opened soon, or can be by now.
-
-    Somebody has it open and lets nobody else do that, or it goes as soon as nobody has it open. Rights do not pass.
-    """
-    access = _GENERIC_READ | _GENERIC_WRITE if writing else _GENERIC_READ
-    return sys.platform == "win32" and _why_closed(path, access, _SHARE_AS_PYTHON) in (
-        0,
-        _FILE_NOT_FOUND,
-        SHARING_VIOLATION,
-        LOCK_VIOLATION,
-        DELETE_PENDING,
-    )
+def why_closed(path: Path, *, writing: bool) -> int | None:
+    """Windows' code for why Python cannot open ``path`` for reading, or ``writing``, too; 0 when it can; else None."""
+    if sys.platform != "win32":
+        return None
+    return _why_closed(path, _GENERIC_READ | _GENERIC_WRITE if writing else _GENERIC_READ, _SHARE_AS_PYTHON)
 
 
 def _why_closed(path: Path, access: int, sharing: int) -> int:
     """Windows' code for why ``path`` cannot be opened in that way; 0 when it can."""
     try:
         with _opened(path, access, sharing, 0):
-            return 0
+            return OPENED
     except OSError as error:
         return int(getattr(error, "winerror", 0))
 
