@@ -96,11 +96,12 @@ WINGS: dict[str, tuple[tuple[str, ...], ...]] = {
     "sqlite": (
         ("rebuilt",),
         ("documents", "portable"),
-        ("contents", "part", "snapshot"),
+        ("contents", "script"),
+        ("makes", "part", "snapshot"),
         ("difference", "permits", "pin", "switch", "tables"),
         ("ours", "proof"),
         ("processes", "schema", "search"),
-        ("database", "urls"),
+        ("database", "kept", "urls"),
         ("bugs", "dotenv", "journal", "library", "values", "virtual", "wal", "workplace"),
     ),
     "system": (
