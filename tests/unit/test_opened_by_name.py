@@ -75,17 +75,18 @@ ALLOWED = {
         "sqlite/difference._opened: database.connect",
         "sqlite/part.Part._connection: database.attach",
         "sqlite/part.Part._connection: database.connect",
-        "system/scratch._remove_leftovers: shutil.rmtree",
-        "system/scratch.directory: shutil.rmtree",
-        "system/scratch.directory: tempfile.mkdtemp",
+        "system/scratch._made: tempfile.mkdtemp",
         "work/export._Exporting._from_backup: database.connect",
         "work/findings_target._can_read: Path.read_bytes",
     ),
     "what the others above call": (
         "sqlite/database.attach: ATTACH",
-        "sqlite/database.connect: sqlite3.connect",
+        "sqlite/database._opened: sqlite3.connect",
     ),
-    "in memory": ("sqlite/rebuilt._is_one_statement: sqlite3.connect",),
+    "in memory": (
+        "sqlite/makes._makes: sqlite3.connect",
+        "sqlite/rebuilt._is_one_statement: sqlite3.connect",
+    ),
     "a descriptor": (
         "system/owners.copy_attributes: os.setxattr",
         "system/owners.hand_over: os.chown",
@@ -93,11 +94,14 @@ ALLOWED = {
     "a descriptor for root; by name only for who is not root, and on Windows": (
         "repository/audit.append: os.rename",
         "runner/zipapp._replace: os.chmod",
-        "system/files.remove_tree: shutil.rmtree",
+        "system/held.remove_tree: shutil.rmtree",
         "system/files.sync_directory: os.open",
-        "system/owners._change_mode: os.chmod",
         "system/owners.give_directory: os.chown",
         "system/owners.make_private: os.chmod",
+    ),
+    "on Windows alone, which has only names": (
+        "system/windows.protect: os.chmod",
+        "system/windows.unprotect: os.chmod",
     ),
     "the root of all names": ("system/places._open_directory: os.open",),
     "only read, without following a link, for its first bytes": ("sqlite/search._open: os.open",),
@@ -113,7 +117,6 @@ ALLOWED = {
         "system/who._ssh_address: open",
     ),
     "what the operator names, and root's": (
-        "runner/strict.read: Path.read_bytes",
         "runner/zipapp._sources: Path.read_bytes",
         "runner/zipapp._version_of: open",
         "sealed/encryption._import: open",

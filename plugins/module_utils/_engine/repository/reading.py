@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Generic, TypeVar
 from ..sealed import codec
 from ..sealed.encryption import NOT_ENCRYPTED, Encryption
 from ..sqlite.snapshot import Progress, Snapshot
-from ..system import files
+from ..system import files, held, places
 from ..system.clock import Deadline
 from ..system.errors import EngineError, SourceBusyError, doing
 from . import pages
@@ -71,9 +70,10 @@ class Storage:
         with doing(f"Cannot remove {path}"):
             files.remove_file(path)
             for parent in path.parents:
-                if parent == self.directory or os.listdir(parent):
+                if parent == self.directory or places.names(parent):
                     break
-                os.rmdir(parent)
+                with places.at(parent) as (empty, above):
+                    held.rmdir(empty, dir_fd=above)
         return failure
 
 
