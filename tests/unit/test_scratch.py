@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import scratch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import held, scratch
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import RefusedError
 from support import processes
 
@@ -136,3 +137,19 @@ def test_root_makes_it_where_nobody_else_can_put_something_in_its_place(
     with pytest.raises(RefusedError, match="others than root can change") as caught, scratch.directory():
         pass
     assert caught.value.code == 18
+
+
+def test_it_is_where_it_is_wanted(top: Path) -> None:
+    (top / "roomy").mkdir()
+    with scratch.directory(top / "roomy") as path:
+        assert path.parent == top / "roomy"
+
+
+def test_what_cannot_be_removed_fails_no_run(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_where: object, **_options: object) -> None:
+        raise OSError(errno.EIO, "on purpose")
+
+    with scratch.directory() as path:
+        monkeypatch.setattr(held, "remove_tree", fail)
+    assert path.is_dir()
+    assert path.parent == top
