@@ -195,7 +195,7 @@ def test_undo_set_that_cannot_be_removed_is_a_warning(restores: Restores, monkey
 
     def remove(path: Path) -> None:
         if path == undo_set:
-            raise PermissionError(13, "Permission denied")
+            raise RefusedError("it is nested too deeply.")
         real(path)
 
     monkeypatch.setattr(switch.files, "remove_tree", remove)

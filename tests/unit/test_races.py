@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, switch
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sqlite import database, workplace
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import confined
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import restore
 from support import databases, processes, tricks
@@ -22,7 +22,7 @@ from support.ground import Ground, check_roots_are_untouched
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, processes.needs_root]
 
-SECONDS = 3.0
+SECONDS = 1.0
 CODES = {0, 2, 3, 10, 11, 12, 13, 15, 17, 18, 20, 22, 23, 30, 31}
 LINK = "theirs / 'link'"
 TO_ROOTS = f"os.symlink(roots, {LINK})"
@@ -49,7 +49,7 @@ RACES = {
 WORKPLACE, STAGING = "theirs / '.agent.db.restoring'", "next(repository.glob('.staging-*'), repository / 'none')"
 OF_DATABASE = [f"agent.db{suffix}" for suffix in ("", *database.SIDECARS)]
 MOMENTS = {
-    **{f"`.agent.db.restoring/{each}`": (WORKPLACE, each) for each in (*switch._OURS, "restored-journal")},
+    **{f"`.agent.db.restoring/{each}`": (WORKPLACE, each) for each in (*workplace.NAMES, "restored-journal")},
     **{
         f"`.agent.db.restoring/{place}/{each}`": (WORKPLACE, f"{place}/{each}")
         for place in ("undo", "saving", "copy", "old", "new", "back")
