@@ -413,19 +413,19 @@ def test_a_first_backup_that_fails_is_told(host: WindowsHost) -> None:
 
 
 @pytest.mark.thorough
-def test_what_somebody_else_made_is_refused(host: WindowsHost) -> None:
-    host.answer("win_powershell", {"output": [f"{ROOT}: S-1-5-21-1-2-3-1001"]})
+def test_what_somebody_put_there_in_the_meantime_is_refused(host: WindowsHost) -> None:
+    stranger = windows_rules.IN_OURS.replace("O:BA", f"O:{windows_rules.SOMEBODY}")
+    path = f"{CONFIGURATION}\\databases.d\\other.json"
+    host.tell(windows_rules.fact(path, stranger, "file", below=CONFIGURATION))
 
     played = _provision(host)
 
     assert played.run.code != 0
-    assert f"{ROOT}: S-1-5-21-1-2-3-1001" in played.run.last_failure
+    assert f"{path}: belongs to {windows_rules.SOMEBODY}" in played.run.last_failure
     assert played.of("win_copy") == []
-    (look,) = played.of("win_powershell")
-    below = ["bin", "config", *(f"config\\{each}" for each in ("databases.d", "seen.d", "targets.d", "credentials"))]
-    looked_at = {ROOT, *(f"{ROOT}\\{each}" for each in (*below, "repositories", "repositories\\agent"))}
-    assert {*look["parameters"]["Path"]} == looked_at
-    assert look["parameters"]["Account"] == SYSTEM
+    look = played.of("win_powershell")[-1]["parameters"]
+    assert {*look["Below"]} == {CONFIGURATION, f"{ROOT}\\repositories", f"{ROOT}\\bin"}
+    assert look["Account"] == SYSTEM
     # Nothing is made where somebody else may have put a link.
     assert [each["path"] for each in played.of("win_file")] == [ROOT]
 
