@@ -60,7 +60,7 @@ IN_SQL = ("ATTACH ", "VACUUM INTO", "VACUUM MAIN INTO")
 
 ALLOWED = {
     "`ours` and `owners` see to it: with the rights of the owner of the directory, or where only root can change it": (
-        "sqlite/ours.looking: database.connect",
+        "sqlite/ours._connected: database.connect",
         "sqlite/rebuilt.build: database.connect",
         "sqlite/snapshot._copy: database.connect",
         "sqlite/switch._is_folded: database.connect",

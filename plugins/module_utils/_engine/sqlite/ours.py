@@ -27,13 +27,14 @@ def place(directory: Path, *, as_owner: bool = True) -> Iterator[Path]:
 
     It is to be done with the ``rights`` there; without ``as_owner`` also as root.
     """
+    with contextlib.ExitStack() as stack:
+        is_there = _is_harmless(directory) and (as_owner or places.if_of_others(directory) is None)
+        yield directory if is_there else stack.enter_context(scratch.directory())
+
+
+def _is_harmless(directory: Path) -> bool:
     with owners.acting_in(directory) as harmless:
-        pass
-    if harmless and (as_owner or places.if_of_others(directory) is None):
-        yield directory
-        return
-    with scratch.directory() as roots:
-        yield roots
+        return harmless
 
 
 @contextlib.contextmanager
@@ -56,14 +57,23 @@ def looking(path: Path) -> Iterator[database.Connection]:
     """A connection to the file ``path``, which nobody writes to, with its schema; begun where no other thread runs."""
     with places.reading(path, alone=False) as file:
         status, start = os.fstat(file.fileno()), file.read(database.HEADER_BYTES)
-    with contextlib.ExitStack() as stack:
-        try:
-            with owners.acting_in(path.parent) as harmless:
-                # Nothing is locked, and nothing beside it looked at: what is open now is all that will be.
-                connection = stack.enter_context(contextlib.closing(database.connect(path, immutable=True)))
-                if not harmless:
-                    database.check_opened(status)
-                schema.load_of_copy(connection, database.parse_header(start))
-        except sqlite3.Error as error:
-            raise database.from_sqlite_error(error, path) from error
+    try:
+        connection = _connected(path, status, database.parse_header(start))
+    except sqlite3.Error as error:
+        raise database.from_sqlite_error(error, path) from error
+    with contextlib.closing(connection):
         yield connection
+
+
+def _connected(path: Path, status: os.stat_result, header: database.Header | None) -> database.Connection:
+    with owners.acting_in(path.parent) as harmless:
+        # Nothing is locked, and nothing beside it looked at: what is open now is all that will be.
+        connection = database.connect(path, immutable=True)
+        try:
+            if not harmless:
+                database.check_opened(status)
+            schema.load_of_copy(connection, header)
+        except BaseException:
+            connection.close()
+            raise
+    return connection

@@ -304,7 +304,8 @@ def may_open_in_place(source: Source, *, traceless: bool = False) -> bool:
 @contextlib.contextmanager
 def _copied_aside(source: Source, place: Path, *, deadline: Deadline) -> Iterator[Path]:
     """A copy, see ``_copy_aside``. SQLite writes to it whatever is done meanwhile, with the rights of who runs this."""
-    with ours.place(place, as_owner=False) as private:
+    with contextlib.ExitStack() as stack:
+        private = stack.enter_context(ours.place(place, as_owner=False))
         yield _copy_aside(source, private, deadline=deadline)
 
 
