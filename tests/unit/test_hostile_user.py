@@ -20,6 +20,12 @@ import pytest
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import manifest
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.include import Include
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.inclusion import (
+    FILE,
+    LOGS,
+    METRICS,
+    PRISMA_SCHEMA,
+)
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import files
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.work import backup, restore
 from support import databases, manifests, processes, tricks
@@ -73,6 +79,27 @@ def test_included_file_that_leads_to_a_file_of_roots_is_refused(ground: Ground, 
     ground.change()
     assert outcome_of(lambda: ground.back_up(include=(Include(ground.theirs / ".env"),))) == 18
     assert not [each for each in ground.repository.rglob("*") if each.is_file() and SECRET in each.read_bytes()]
+
+
+@pytest.mark.parametrize("kind", [FILE, LOGS, METRICS, PRISMA_SCHEMA])
+def test_file_of_roots_that_the_user_named_as_an_included_one_gets_into_no_backup_of_theirs(
+    shared_ground: Ground, kind: str
+) -> None:
+    """A file that only root may read, in the user's directory, who may call it what they like."""
+    (shared_ground.theirs / "secret").write_bytes(SECRET + b"\n")
+    (shared_ground.theirs / "secret").chmod(0o600)
+    shared_ground.play("os.rename(theirs / 'secret', theirs / 'a.prisma')")
+    asked = Include(shared_ground.theirs / "a.prisma", kind=kind)
+    shared_ground.change()
+    assert outcome_of(lambda: shared_ground.back_up(include=(asked,))) == 18
+    optional = dataclasses.replace(asked, required=False)
+    outcome = shared_ground.back_up(include=(optional,))
+    assert "the owner of the repository may not read it" in " ".join(outcome.warnings)
+    assert not list(shared_ground.repository.glob("*/files"))
+    os.chmod(shared_ground.theirs / "a.prisma", 0o644)
+    shared_ground.change()
+    shared_ground.back_up(include=(asked,))
+    assert list(shared_ground.repository.glob("*/files"))
 
 
 def by_env_file(ground: Ground, named: Path) -> int:

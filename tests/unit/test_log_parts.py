@@ -24,6 +24,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repositor
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import FileOrigin, StoredFile
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Storage
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NOT_ENCRYPTED
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     EngineError,
     SourceMissingError,
@@ -54,6 +55,7 @@ class Host:
         self.logs.mkdir(exist_ok=True)
         self.asked = Include(self.logs / pattern, kind=LOGS, required=required, limit_bytes=limit_bytes)
         self.encryption = NOT_ENCRYPTED
+        self.seconds: float | None = None
         self.parts: log_parts.Parts
         self.runs = 0
 
@@ -66,7 +68,10 @@ class Host:
         self.runs += 1
         storage = Meddled(self.directory / f"staging-{self.runs}", "gzip", encryption=self.encryption)
         object.__setattr__(storage, "meddle", meddle)
-        self.parts = log_parts.store(log_parts.found(self.asked), [self.asked], self.note, storage, number=1)
+        asked, deadline = [self.asked], Deadline(self.seconds)
+        self.parts = log_parts.store(
+            log_parts.found(self.asked), asked, self.note, storage, number=1, deadline=deadline
+        )
         if published:
             self.parts.keep()
         if self.encryption != NOT_ENCRYPTED:
@@ -329,6 +334,25 @@ def test_more_names_than_are_looked_at_are_told(host: Host, monkeypatch: pytest.
         host.write("one\n", name)
     host.take()
     assert f"{host.logs} has 3 names, and only 2 are looked at" in host.parts.warnings[0]
+
+
+def test_more_rotated_logs_than_can_be_meant_are_not_stored(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_parts, "_MOST_FILES", 2)
+    host.write("one\n")
+    host.take()
+    for number in range(1, 5):
+        host.write("rotated\n", f"app.log.{number}")
+    assert len(host.take()) == 2
+    assert host.parts.warnings == ["more than 2 logs were rotated since the previous backup: the others are not stored"]
+
+
+def test_log_that_is_not_read_by_the_deadline_comes_with_a_later_backup(host: Host) -> None:
+    host.write("one\n")
+    host.seconds = 0
+    assert host.take() == {}
+    assert "could not be read before the timeout" in host.parts.warnings[0]
+    host.seconds = None
+    assert host.take() == {"app.log": b"one\n"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a log that is open from being cut")

@@ -332,7 +332,7 @@ def _store_one(
     included: Included, path: str, storage: Storage, deadline: Deadline, attempts: int = _ATTEMPTS
 ) -> tuple[StoredFile, _Taking] | EngineError:
     """Store a file as it was gathered, or, where it is another one by now, as it is."""
-    taking = _Taking(included, path, deadline, anew=attempts < _ATTEMPTS)
+    taking = _Taking(included, path, storage, deadline, anew=attempts < _ATTEMPTS)
     found = storage.try_to_write(path, INCLUDE_ROLE, taking)
     if isinstance(found, EngineError):
         return found if attempts == 1 else _store_one(included, path, storage, deadline, attempts - 1)
@@ -346,15 +346,18 @@ class _Taking:
     open, has now: whoever puts another one in its place does not change that.
     """
 
-    def __init__(self, included: Included, path: str, deadline: Deadline, *, anew: bool) -> None:
+    def __init__(self, included: Included, path: str, storage: Storage, deadline: Deadline, *, anew: bool) -> None:
         self.included = included
         self.path = path
+        self._storage = storage
         self._deadline = deadline
         self._anew = anew
         self._ownership: tuple[str, str, str, int | None, int | None] = ("", "", "", None, None)
 
     def __iter__(self) -> Iterator[bytes]:
         with doing(self.included.action), self.included.open() as file:
+            if self.included.content is None:
+                self._storage.check_reader(file)
             if self._anew:
                 self.included = _digested(self.included, file, self._deadline)
             digest = hashlib.sha256()

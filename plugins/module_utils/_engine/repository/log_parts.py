@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..system import files, owners, places
+from ..system.clock import Deadline
 from ..system.errors import EngineError, SourceBusyError, SourceMissingError, UsageError, doing
 from . import log_note
 from .include import DIRECTORY, Stored, not_included
@@ -106,6 +107,7 @@ class Parts:
 
     storage: Storage
     note: Note
+    deadline: Deadline
     begun: float = field(default_factory=time.time)
     stored: list[StoredFile] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
@@ -133,12 +135,22 @@ class Parts:
         self.note.write(self.seen, self.begun)
 
 
-def store(logs: Sequence[Log], asked: Sequence[Include], place: Path, storage: Storage, *, number: int) -> Parts:
-    """Store the new part of each log that was ``asked`` for; when encrypted under a number, from ``number`` on."""
-    parts = Parts(storage, log_note.read(place))
+def store(
+    logs: Sequence[Log], asked: Sequence[Include], place: Path, storage: Storage, *, number: int, deadline: Deadline
+) -> Parts:
+    """Store the new part of each log that was ``asked`` for; when encrypted under a number, from ``number`` on.
+
+    What cannot be read by the deadline is as what cannot be read.
+    """
+    parts = Parts(storage, log_note.read(place), deadline)
     for each in logs:
         _store_one(each, parts, number)
-    for each in _renamed(logs, asked, parts):
+    for count, each in enumerate(_renamed(logs, asked, parts)):
+        if count == _MOST_FILES:
+            parts.warnings.append(
+                f"more than {_MOST_FILES} logs were rotated since the previous backup: the others are not stored"
+            )
+            break
         _store_one(each, parts, number)
     _tell_missed(logs, asked, parts)
     return parts
@@ -330,9 +342,13 @@ def _end_of_lines(file: BinaryIO, start: int, size: int) -> int:
 
 def _chunks(file: BinaryIO, path: Path, new: New, parts: Parts) -> Iterator[bytes]:
     with doing(f"Cannot include {path}"):
+        parts.storage.check_reader(file)
         file.seek(new.start)
         rest = new.known.end - new.start
         while rest and (chunk := file.read(min(rest, files.CHUNK_BYTES))):
+            if parts.deadline.passed():
+                hint = "Raise timeout, or lower limit_mib."
+                raise SourceBusyError("it could not be read before the timeout.", hint=hint)
             rest -= len(chunk)
             yield chunk
         if rest or not parts.note.is_same(file, new.known):

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import BinaryIO, Generic, TypeVar
 
 from ..sealed import codec
 from ..sealed.encryption import NOT_ENCRYPTED, Encryption
 from ..sqlite.snapshot import Progress, Snapshot
-from ..system import files, held, places
+from ..system import files, held, owners, places, rights
 from ..system.clock import Deadline
-from ..system.errors import EngineError, SourceBusyError, doing
+from ..system.errors import EngineError, RefusedError, SourceBusyError, doing
 from . import pages
 from .manifest import StoredFile
 
@@ -50,6 +50,15 @@ class Storage:
                 writer.write(chunk)
         method = self.encryption.method
         return StoredFile(stored_name, role, writer.stored_bytes, writer.stored_sha256, compression, method)
+
+    def check_reader(self, file: BinaryIO) -> None:
+        """Raise ``RefusedError`` when the owner of what is stored may not read ``file``, but could rename it."""
+        owner = owners.other_owner(self.directory)
+        if owner is not None and not rights.may_read(file.fileno(), owner.st_uid):
+            raise RefusedError(
+                "the owner of the repository may not read it.",
+                hint="Let that user read it, leave it out of include, or name a repository of root's.",
+            )
 
     def try_to_write(
         self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False

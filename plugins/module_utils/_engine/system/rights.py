@@ -37,10 +37,14 @@ def readable(path: Path, uid: int) -> os.stat_result:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
 
     with places.found(path, enter) as descriptor:
-        status = os.fstat(descriptor)
-        if status.st_uid != uid and not _may(_READ, uid, groups, descriptor):
+        if not may_read(descriptor, uid):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
-        return status
+        return os.fstat(descriptor)
+
+
+def may_read(descriptor: int, uid: int) -> bool:
+    """Whether the user ``uid`` owns the open file, or may read it. Not on Windows."""
+    return os.fstat(descriptor).st_uid == uid or _may(_READ, uid, _groups_of(uid), descriptor)
 
 
 def _groups_of(uid: int) -> frozenset[int]:

@@ -45,7 +45,8 @@ class Contents:
         """Store everything; the second answer is to be called when the backup is published."""
         stored = include.store(self.included, storage, deadline=deadline)
         number = len(self.included) + 1
-        parts = log_parts.store(self.logs, self.asked_logs, repository.logs_path(), storage, number=number)
+        place = repository.logs_path()
+        parts = log_parts.store(self.logs, self.asked_logs, place, storage, number=number, deadline=deadline)
         both = parts.beside(stored)
         self.warnings.extend(both.warnings)
         return both, parts.keep
