@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system import mounts
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
     SourceMissingError,
     UsageError,
@@ -129,11 +130,14 @@ def test_what_is_closed_is_a_gap(tmp_path: Path) -> None:
 
 
 @processes.needs_root
-def test_other_filesystem_is_a_gap_unless_it_is_looked_at(tmp_path: Path) -> None:
+def test_other_filesystem_is_a_gap_unless_it_is_looked_at_or_lasts_no_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     with processes.small_disk(1 << 20) as disk:
         databases.make(disk / "a.db")
         top = disk.parent
         wanted: dict[str, Any] = {"exclude": [str(each) for each in top.iterdir() if each != disk]}
+        assert discover.run(requested(top, **wanted), []).to_json()["complete"]
+        # It stands in for a disk that does.
+        monkeypatch.setattr(mounts, "_VOLATILE", set())
         assert not discover.run(requested(top, **wanted), []).to_json()["complete"]
         both = discover.run(requested(top, disk, **wanted), [])
         assert (both.to_json()["complete"], both.undeclared) == (True, [str(disk / "a.db")])

@@ -18,6 +18,11 @@ _NETWORK = {
     *("fuse.rclone", "fuse.s3fs", "fuse.sshfs"),
 }
 _VOLATILE = {"devtmpfs", "ramfs", "tmpfs"}
+# What the kernel makes up as it is read.
+_MADE_UP = {
+    *("binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "efivarfs", "fusectl", "hugetlbfs"),
+    *("mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs"),
+}
 _MOUNTS = Path("/proc/self/mountinfo")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
@@ -54,3 +59,8 @@ def is_network(filesystem: str) -> bool:
 def is_volatile(filesystem: str) -> bool:
     """Whether what is there is gone after a restart."""
     return filesystem in _VOLATILE
+
+
+def is_lasting(filesystem: str) -> bool:
+    """Whether files there may be those of somebody, and still there after a restart."""
+    return filesystem not in _VOLATILE | _MADE_UP

@@ -19,7 +19,7 @@ from ..repository.manifest import CONTENT_NAMES
 from ..sqlite import search
 from ..sqlite.kept import Form
 from ..sqlite.search import File, Found, Reached, Wanted
-from ..system import clock, files, options, owners, places, rights
+from ..system import clock, files, mounts, options, owners, places, rights
 from ..system.clock import Deadline
 from ..system.errors import EngineError, SourceMissingError, UsageError, doing
 from ..system.options import Options
@@ -239,7 +239,11 @@ def _gaps(path: Path, found: Found, reached: Reached, known: Sequence[Ignored]) 
     gaps = []
     if not found.complete:
         gaps.append(f"not all of {path} was looked at: the limit or the timeout was reached")
-    elsewhere = [place for place, number in found.elsewhere.items() if number not in reached.directories]
+    elsewhere = [
+        place
+        for place, number in found.elsewhere.items()
+        if number not in reached.directories and mounts.is_lasting(mounts.filesystem_of(place))
+    ]
     for places_left, what in ((found.unreadable, "could not be read"), (elsewhere, "are on other filesystems")):
         meant = [each for each in places_left if not any(one.means(str(each)) for one in known)]
         if meant:
