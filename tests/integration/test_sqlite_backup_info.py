@@ -75,7 +75,7 @@ def test_a_repository_without_a_backup(ansible: Session, place: Place) -> None:
     place.database.unlink()
     databases.make(place.database, journal_mode="delete")
     with opened_by_another(place.database, "BEGIN EXCLUSIVE"):
-        assert error_code(ansible.task("sqlite_backup", place.options(timeout="0s"))) == 11
+        assert error_code(ansible.task("sqlite_backup", place.options(timeout="1s"))) == 11
 
     (found,) = _info(ansible, place, rpo="1h")["repositories"]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -187,7 +188,7 @@ def test_a_missing_program_is_named(server: Server, top: Path, monkeypatch: pyte
 
 
 def test_a_deadline_ends_it(server: Server, top: Path) -> None:
-    there = target.at(address.requested(server.options(timeout="0s")))
+    there = target.at(dataclasses.replace(address.requested(server.options()), timeout_seconds=0.0))
     with pytest.raises(TargetUnreachableError, match="timeout"):
         there.put(top, NAMES, lambda _bytes: None)
 
