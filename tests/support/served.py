@@ -85,11 +85,11 @@ def running(command: Sequence[str], **options: Any) -> Iterator[Server]:
     assert process.stdout
     try:
         line = process.stdout.readline()
-        assert line.startswith("listening on http://"), process.communicate(timeout=10)
+        assert line.startswith("listening on http://"), process.communicate(timeout=60)
         yield Server(process, line.split("://")[1].rstrip("/\n"))
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def slow(configuration: Path, seconds: float) -> list[str]:

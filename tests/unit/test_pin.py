@@ -498,8 +498,12 @@ def test_traceless_reading_leaves_nothing_at_all(tmp_path: Path, scratch: Path, 
     assert databases.tree(tmp_path) == before
 
 
-def test_copy_aside_is_made_only_while_nobody_writes(tmp_path: Path, scratch: Path) -> None:
+def test_copy_aside_is_made_only_while_nobody_writes(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half of two files that change is no database."""
+    # On a machine under load who writes without a pause has pauses.
+    monkeypatch.setattr(pin, "_SETTLED_SECONDS", 1.0)
     path = databases.crashed_wal(tmp_path / "a.db")
     begin = time.monotonic()
     with touched(database.sidecar(path, "-wal")), pytest.raises(SourceBusyError, match="it is written to"):

@@ -337,7 +337,7 @@ def test_nobody_stays_behind_when_it_is_killed(host: Host) -> None:
     with served.running(host.command("serve", "--listen", ANY)) as server:
         server.process.kill()
         server.process.wait(timeout=10)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 server.connect().close()
