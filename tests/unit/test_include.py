@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
     UsageError,
 )
 from support import databases, limits, manifests, processes
+from support.meddled import Meddled
 
 
 @pytest.fixture
@@ -217,22 +218,6 @@ def test_files_are_stored_as_they_are_and_private(source: Path, place: Path, tmp
     assert (tmp_path / "staging" / "files" / "prisma" / "big").read_bytes() == content
     for each in (tmp_path / "staging").rglob("*"):
         assert stat.S_IMODE(each.stat().st_mode) == (0o700 if each.is_dir() else 0o600)
-
-
-class Meddled(Storage):
-    """Storage beside an application that does something each time when the first piece of a file was read."""
-
-    def __init__(self, directory: Path, meddle: Callable[[], object]) -> None:
-        super().__init__(directory)
-        object.__setattr__(self, "meddle", meddle)
-
-    def write(self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False) -> StoredFile:
-        return super().write(name, role, self._meddled(chunks), compressed=compressed)
-
-    def _meddled(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-            self.meddle()  # type: ignore[attr-defined]
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository import log_parts
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.inclusion import LOGS, Include
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import FileOrigin, StoredFile
-from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.reading import Storage
+from ansible_collections.sqliteops.backup.plugins.module_utils._engine.repository.manifest import FileOrigin
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.sealed.encryption import NOT_ENCRYPTED
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.clock import Deadline
 from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.errors import (
@@ -32,18 +31,7 @@ from ansible_collections.sqliteops.backup.plugins.module_utils._engine.system.er
 )
 from support import keys, limits, processes
 from support.ground import SECRET, Ground
-
-
-class Meddled(Storage):
-    """Storage beside an application."""
-
-    def write(self, name: str, role: str, chunks: Iterable[bytes], *, compressed: bool = False) -> StoredFile:
-        return super().write(name, role, self._meddled(chunks), compressed=compressed)
-
-    def _meddled(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            yield chunk
-            self.meddle()  # type: ignore[attr-defined]
+from support.meddled import Meddled
 
 
 class Host:
@@ -66,8 +54,7 @@ class Host:
     def take(self, *, published: bool = True, meddle: Callable[[], object] = lambda: None) -> dict[str, bytes]:
         """``meddle`` is what the application does once the first piece was read."""
         self.runs += 1
-        storage = Meddled(self.directory / f"staging-{self.runs}", "gzip", encryption=self.encryption)
-        object.__setattr__(storage, "meddle", meddle)
+        storage = Meddled(self.directory / f"staging-{self.runs}", meddle, "gzip", encryption=self.encryption)
         asked, deadline = [self.asked], Deadline(self.seconds)
         self.parts = log_parts.store(
             log_parts.found(self.asked), asked, self.note, storage, number=1, deadline=deadline

@@ -28,9 +28,10 @@ from .reading import Storage
 __all__ = ["Include", "checked_name", "requested"]
 
 DIRECTORY = "files"
+MOST_SETTINGS_BYTES = 1024 * 1024
+"""Of a file that is redacted; no longer one is stored."""
 _REDACTED = b"<redacted>"
 _COMMENT = b"#"
-_MOST_SETTINGS_BYTES = 1024 * 1024
 _NEVER = Deadline(None)
 # A file that is replaced from time to time is not replaced as often while it is read.
 _ATTEMPTS = 3
@@ -91,10 +92,10 @@ class Included:
             yield chunk
 
     def _settings(self, file: BinaryIO) -> bytes:
-        text = files.read_exactly(file, _MOST_SETTINGS_BYTES + 1)
-        if len(text) > _MOST_SETTINGS_BYTES:
+        text = files.read_exactly(file, MOST_SETTINGS_BYTES + 1)
+        if len(text) > MOST_SETTINGS_BYTES:
             raise UsageError(
-                f"more than {files.readable(_MOST_SETTINGS_BYTES)} are too much to redact.",
+                f"more than {files.readable(MOST_SETTINGS_BYTES)} are too much to redact.",
                 hint="Remove it from include, keep the settings in a file of their own, or say redact: false.",
             )
         return text

@@ -31,8 +31,6 @@ from .restore_request import Request
 
 IN_PLACE, BESIDE, REDACTED, KEPT, LEFT_OUT, FAILED = "in place", "beside", "redacted", "kept", "left out", "failed"
 _NOTHING, _SAME, _OTHER = "nothing", "same", "other"
-# A backup redacts no file that is longer.
-_MOST_REDACTED_BYTES = 1024 * 1024
 _ENDINGS = {IN_PLACE: "", BESIDE: ".from-backup", REDACTED: ".redacted"}
 _WARNINGS = {
     BESIDE: "another file has the name of {name} and was kept; the one of the backup is {path}",
@@ -150,7 +148,7 @@ def _there(path: Path, content: tuple[int, str], *, redact: bool = False) -> str
     """
     try:
         if redact:
-            text = include.redacted(places.read_bytes(path, limit_bytes=_MOST_REDACTED_BYTES))
+            text = include.redacted(places.read_bytes(path, limit_bytes=include.MOST_SETTINGS_BYTES))
             is_same = (len(text), hashlib.sha256(text).hexdigest()) == content
         else:
             is_same = files.holds(path, *content)
